@@ -1,0 +1,60 @@
+"""An assembly: every role of an architecture filled, by what was plugged in or else by the default, for one scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from conformance.engine.operations import Result, Value
+from conformance.engine.unfold import Fault, Node, Unfolding
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A location that more than one agent may touch, or that outlives a call.
+
+    `guarded_by`: only the holder of that lock may touch it, and what the holder does merges into one step. `private_to`: only that
+    vCPU's thread and the processor running it touch it. `constant`: holds its initial value throughout the scenario. `lock`: a
+    spinning lock. An access against these rules is a RACE.
+    """
+
+    initial: Value = 0
+    guarded_by: str = ""
+    private_to: str = ""
+    constant: bool = False
+    lock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """Routines by name with the unfolding that answers for them, and the locations they share."""
+
+    routines: Mapping[str, Unfolding]
+    role_of: Mapping[str, str]
+    locations: Mapping[str, Shared]
+    handlers: Mapping[int, str]
+    """Host interrupt vector to routine; a vector without one is only acknowledged."""
+    filled_by: Mapping[str, str] = field(default_factory=dict)
+    """Role to implementation name."""
+
+    def root(self, routine: str, args: tuple[Result, ...]) -> Node:
+        unfolding = self.routines.get(routine)
+        if unfolding is None:
+            known = ", ".join(sorted(self.routines))
+            raise Fault("CRASH", f"no role offers a routine called {routine}; there are: {known}", routine)
+        return unfolding.root(routine, args)
+
+    def shared(self, at: str, routine: str) -> Shared:
+        shared = self.locations.get(at)
+        if shared is None:
+            near = ", ".join(n for n in self.locations if n.split(".")[-1] == at.split(".")[-1]) or ", ".join(self.locations)
+            raise Fault(
+                "CRASH",
+                f"{routine} touched {at}, which its role does not declare. Declare it, or use one of: {near}",
+                routine,
+            )
+        return shared
+
+    def questions(self) -> int:
+        """Questions asked of all implementations so far."""
+        return sum(u.questions for u in {id(u): u for u in self.routines.values()}.values())

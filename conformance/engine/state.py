@@ -1,0 +1,212 @@
+"""Packed states: a whole machine in one Python integer, and steps that remember only what they touched.
+
+The state is made of *cells* (a memory word, what a CPU runs, its latched interrupts, a monitor's memory, ...). Each cell owns a
+range of bits; its values are numbered as they appear. A step is written plainly, against a `View` that records every cell it reads
+and writes. What the step does depends on nothing else, so its outcome is remembered under exactly the bits it read:
+
+    state & reads  ->  (state & keep) | add
+
+and from then on the same step, anywhere in the state space, is two dictionary look-ups. The footprints used for partial-order
+reduction are therefore measured, never declared: a forgotten dependency cannot exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T", bound=Hashable)
+
+
+class LayoutFull(Exception):
+    """A cell met more values than its bits can number; explore again with more (`width` bits for `cell`)."""
+
+    def __init__(self, cell: str, width: int) -> None:
+        super().__init__(f"cell {cell} needs {width} bits")
+        self.cell, self.width = cell, width
+
+
+class Cell(Generic[T]):
+    """One component of the state. Values are interned: number n stands for the n-th distinct value met, 0 for the initial one."""
+
+    __slots__ = ("full", "initial", "mask", "name", "numbers", "shift", "values", "width")
+
+    def __init__(self, name: str, initial: T, shift: int, width: int) -> None:
+        self.name, self.initial, self.shift, self.width = name, initial, shift, width
+        self.mask = ((1 << width) - 1) << shift
+        self.full = 1 << width
+        self.numbers: dict[T, int] = {initial: 0}
+        self.values: list[T] = [initial]
+
+    def pack(self, value: T) -> int:
+        number = self.numbers.get(value)
+        if number is None:
+            number = len(self.values)
+            if number >= self.full:
+                raise LayoutFull(self.name, self.width * 2)
+            self.numbers[value] = number
+            self.values.append(value)
+        return number << self.shift
+
+    def unpack(self, state: int) -> T:
+        return self.values[(state & self.mask) >> self.shift]
+
+
+class Layout:
+    """All cells of one machine, in the order they were declared. The initial state is 0."""
+
+    def __init__(self, widths: dict[str, int] | None = None) -> None:
+        self.cells: dict[str, Cell[Any]] = {}
+        self.bits = 0
+        self.widths = widths if widths is not None else {}
+
+    def cell(self, name: str, initial: T, width: int = 6) -> Cell[T]:
+        if name in self.cells:
+            raise ValueError(f"two cells are called {name}")
+        made = Cell(name, initial, self.bits, self.widths.get(name, width))
+        self.cells[name] = made
+        self.bits += made.width
+        return made
+
+    def show(self, state: int) -> dict[str, Any]:
+        """Every cell's value: for reports and debugging, never for exploration."""
+        return {name: cell.unpack(state) for name, cell in self.cells.items()}
+
+
+class NotEnabled(Exception):
+    """The step cannot be taken in this state."""
+
+
+@dataclass(slots=True)
+class View:
+    """A state as one step sees it. Records reads and writes; `pick` branches."""
+
+    state: int
+    prefix: tuple[int, ...] = ()
+    reads: int = 0
+    writes: dict[Cell[Any], Any] = field(default_factory=dict)
+    taken: list[int] = field(default_factory=list)
+    offered: list[int] = field(default_factory=list)
+    notes: list[Any] = field(default_factory=list)
+    breaches: list[tuple[str, str]] = field(default_factory=list)
+    lane: int = 0
+
+    def get(self, cell: Cell[T]) -> T:
+        if cell in self.writes:
+            return self.writes[cell]
+        self.reads |= cell.mask
+        return cell.unpack(self.state)
+
+    def set(self, cell: Cell[T], value: T) -> None:
+        self.writes[cell] = value
+
+    def pick(self, options: int) -> int:
+        """One of `options` branches; every branch is explored."""
+        if options == 1:
+            return 0
+        at = len(self.taken)
+        chosen = self.prefix[at] if at < len(self.prefix) else 0
+        self.taken.append(chosen)
+        self.offered.append(options)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One way a step can go: `state & keep | add` is the next state.
+
+    `lane` tells apart what runs on one agent (thread or handler), for counting switches. `breaches` are (clause, reason) pairs that
+    monitors found in this step. `choice` are the branches taken; `notes` is the account of the step for the lane table.
+    """
+
+    keep: int
+    add: int
+    writes: int
+    lane: int
+    choice: tuple[int, ...]
+    breaches: tuple[tuple[str, str], ...]
+    notes: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """All outcomes of an agent's next step in every state that agrees on the bits of `reads`. Empty: not enabled."""
+
+    reads: int
+    outcomes: tuple[Outcome, ...]
+    writes: int
+
+    def independent(self, other: Entry) -> bool:
+        """Whether the two agents' steps commute: neither writes what the other reads or writes."""
+        return not (self.writes & (other.reads | other.writes) or other.writes & self.reads)
+
+
+class Table:
+    """The remembered steps of one agent under one value of its pivot."""
+
+    __slots__ = ("entries", "mask")
+
+    def __init__(self) -> None:
+        self.mask = 0
+        self.entries: dict[int, Entry] = {}
+
+
+class Agent:
+    """Something that takes steps: a CPU, a device, a wire, a store buffer, or an optional event with a budget.
+
+    `pivot` is the cell that decides most of what the agent does next; remembered steps are filed under it first.
+    """
+
+    def __init__(
+        self, name: str, index: int, pivot: Cell[Any], step: Callable[[View], None], obligatory: bool = True
+    ) -> None:
+        self.name, self.index, self.pivot, self.step, self.obligatory = name, index, pivot, step, obligatory
+        self.tables: dict[int, Table] = {}
+        self.computed = 0
+
+    def entry(self, state: int) -> Entry:
+        """What this agent can do in `state`."""
+        table = self.tables.get(state & self.pivot.mask)
+        if table is not None:
+            entry = table.entries.get(state & table.mask)
+            if entry is not None:
+                return entry
+        return self.compute(state)
+
+    def compute(self, state: int) -> Entry:
+        """Run the step for real, once for each branch, and remember it under what it read."""
+        self.computed += 1
+        table = self.tables.setdefault(state & self.pivot.mask, Table())
+        outcomes: list[Outcome] = []
+        reads = self.pivot.mask
+        pending: list[tuple[int, ...]] = [()]
+        while pending:
+            view = View(state, pending.pop())
+            try:
+                self.step(view)
+                outcomes.append(_outcome(view))
+            except NotEnabled:
+                pass
+            reads |= view.reads
+            for at in range(len(view.prefix), len(view.taken)):
+                fixed = tuple(view.taken[:at])
+                pending.extend((*fixed, other) for other in range(1, view.offered[at]))
+        outcomes.sort(key=lambda o: o.choice)
+        writes = 0
+        for outcome in outcomes:
+            writes |= outcome.writes
+        entry = Entry(reads, tuple(outcomes), writes)
+        if reads & ~table.mask:
+            table.mask |= reads
+            table.entries.clear()
+        table.entries[state & table.mask] = entry
+        return entry
+
+
+def _outcome(view: View) -> Outcome:
+    writes = add = 0
+    for cell, value in view.writes.items():
+        writes |= cell.mask
+        add |= cell.pack(value)
+    return Outcome(~writes, add, writes, view.lane, tuple(view.taken), tuple(view.breaches), tuple(view.notes))

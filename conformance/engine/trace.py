@@ -1,0 +1,167 @@
+"""From a schedule to rows: what each step did, in the words of the code under test, and what changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.engine import operations as ops
+from conformance.engine.machine import Machine
+from conformance.engine.search import Counterexample, walk
+from conformance.engine.state import Outcome
+from conformance.report.verdict import Row
+
+
+def rows(machine: Machine, found: Counterexample) -> tuple[Row, ...]:
+    """One row a step of the counterexample, the last marked if it is the step that breaks the clause."""
+    made: list[Row] = []
+    for number, (before, outcome, after) in enumerate(walk(machine, found.schedule), 1):
+        agent = machine.agents[found.schedule[number - 1][0]].name
+        broken = any(clause == found.clause for clause, _ in outcome.breaches)
+        texts, reads, routine = _account(outcome)
+        changes = _changes(machine, before, after)
+        made.append(Row(number, agent, bool(outcome.lane), texts, changes, routine, reads, broken))
+    return tuple(made)
+
+
+def _account(outcome: Outcome) -> tuple[tuple[str, ...], dict[str, str], str]:
+    texts: list[str] = []
+    reads: dict[str, str] = {}
+    routine = ""
+    for note in outcome.notes:
+        texts.append(describe(note))
+        if len(note) == 3 and isinstance(note[1], ops.Operation):
+            routine = routine or note[0]
+            if isinstance(note[1], ops.Load | ops.Rmw):
+                reads[place(note[1].at, note[1].mask)] = show(note[2], note[1].mask)
+    return tuple(texts), reads, routine
+
+
+def describe(note: tuple[Any, ...]) -> str:
+    """One thing that happened, in a few words."""
+    match note:
+        case (str(routine), ops.Operation() as op, result):
+            return f"{routine}: {describe_operation(op, result)}"
+        case ("takes", vector):
+            return f"takes interrupt {vector:#x} in root mode"
+        case ("acknowledges", vector):
+            return f"acknowledges {vector:#x} in the guest"
+        case ("arrives", vector, cpu):
+            return f"{vector:#x} arrives at cpu{cpu}"
+        case ("spurious", vector, cpu):
+            return f"spurious {vector:#x} at cpu{cpu}"
+        case ("drains", at, value, mask):
+            return f"store buffer drains: {place(at, mask)} := {show(value, mask)}"
+        case ("guest", action):
+            return f"guest: {' '.join(map(str, action))}"
+        case ("exits", vcpu, reason):
+            return f"{vcpu} exits: {' '.join(map(str, reason))}"
+        case ("delivers", vcpu, vector):
+            return f"delivers {vector} to {vcpu}"
+        case ("preempts", thread):
+            return f"{thread} is preempted"
+        case ("migrates", thread, here, there):
+            return f"{thread} moves from cpu{here} to cpu{there}"
+        case ("switches in", thread):
+            return f"{thread} is back on the CPU"
+        case _:
+            return " ".join(map(str, note))
+
+
+def describe_operation(op: ops.Operation, result: Any) -> str:
+    match op:
+        case ops.Load(at=at, mask=mask):
+            return f"reads {place(at, mask)} = {show(result, mask)}"
+        case ops.Store(at=at, value=value, mask=mask):
+            return f"{place(at, mask)} := {show(value, mask)}"
+        case ops.Rmw(at=at, how="cas", value=value, mask=mask, expect=expect):
+            how = "done" if result == expect else "lost, it was " + show(result, mask)
+            return f"cmpxchg {place(at, mask)} {show(expect, mask)} -> {show(value, mask)}: {how}"
+        case ops.Rmw(at=at, how=how, value=value, mask=mask):
+            return f"{how} {place(at, mask)} {show(value, mask)}, was {show(result, mask)}"
+        case ops.Interrupts(on=on):
+            return "interrupts on" if on else "interrupts off"
+        case ops.Preemption(on=on):
+            return "preemption on" if on else "preemption off"
+        case ops.SendIpi(vector=vector, to=to):
+            return f"sends {vector:#x} to {'itself' if to is None else f'cpu{to}'}"
+        case ops.Lock(at=at):
+            return f"locks {at}"
+        case ops.Unlock(at=at):
+            return f"unlocks {at}"
+        case ops.EnterGuest(vcpu=vcpu):
+            return f"enters {vcpu}"
+        case ops.Wake(thread=thread):
+            return f"wakes {thread}" + ("" if result else " (it was awake)")
+        case ops.PrepareToBlock():
+            return "about to sleep"
+        case ops.FinishBlock():
+            return "stays awake"
+        case ops.Schedule():
+            return "sleeps"
+        case ops.Fence():
+            return "fence"
+        case _:
+            return type(op).__name__.lower()
+
+
+FIELDS = ((1, "ON"), (2, "SN"), (0xFF << 16, "NV"), (0xFFFFFFFF << 32, "NDST"))
+"""Fields of the control word of a descriptor, by mask."""
+
+
+def place(at: str, mask: int) -> str:
+    """A location as the field's people write it: PIR[200], vcpu0.ON, vcpu0.mode."""
+    owner, _, rest = at.partition(".pid.")
+    if rest == "control":
+        names = [name for bits, name in FIELDS if bits & mask]
+        return f"{owner}.{'+'.join(names) if len(names) < 4 else 'control'}"
+    if rest.startswith("pir["):
+        word = int(rest[4:-1])
+        if mask.bit_count() == 1:
+            return f"{owner}.PIR[{64 * word + mask.bit_length() - 1}]"
+        return f"{owner}.PIR word {word}"
+    return at
+
+
+def show(value: Any, mask: int = ops.WORD) -> str:
+    """A value under a mask, shifted down to bit 0; small numbers decimal, large ones hexadecimal."""
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(str, value)) + "]"
+    if isinstance(value, bool) or not isinstance(value, int):
+        return str(value) or "free"
+    if mask and mask != ops.WORD:
+        value = (value & mask) >> ((mask & -mask).bit_length() - 1)
+    return str(value) if value < 10 else hex(value)
+
+
+def _changes(machine: Machine, before: int, after: int) -> dict[str, tuple[str, str]]:
+    """Memory, interrupt flags and latched and travelling interrupts that the step changed, fields named one by one."""
+    changed: dict[str, tuple[str, str]] = {}
+    for at, cell in machine.memory.items():
+        if (before ^ after) & cell.mask:
+            old, new = cell.unpack(before), cell.unpack(after)
+            for name, a, b in _split(at, old, new):
+                changed[name] = (a, b)
+    for c, cpu in enumerate(machine.cpus):
+        for cell, name in ((cpu.latched, "latched"), (cpu.flight, "in flight")):
+            if (before ^ after) & cell.mask:
+                changed[f"cpu{c} {name}"] = (_vectors(cell.unpack(before)), _vectors(cell.unpack(after)))
+        if (before ^ after) & cpu.flag.mask:
+            changed[f"cpu{c} IF"] = (str(int(cpu.flag.unpack(before))), str(int(cpu.flag.unpack(after))))
+    for name, thread in machine.threads.items():
+        if (before ^ after) & thread.status.mask:
+            changed[name] = (thread.status.unpack(before), thread.status.unpack(after))
+    return changed
+
+
+def _split(at: str, old: ops.Value, new: ops.Value) -> list[tuple[str, str, str]]:
+    if isinstance(old, int) and isinstance(new, int):
+        if at.endswith(".pid.control"):
+            return [(place(at, m), show(old, m), show(new, m)) for m, _ in FIELDS if (old ^ new) & m]
+        if ".pid.pir[" in at:
+            bits = [1 << n for n in range(64) if (old ^ new) >> n & 1]
+            return [(place(at, m), show(old, m), show(new, m)) for m in bits]
+    return [(place(at, ops.WORD), show(old), show(new))]
+
+
+def _vectors(mask: int) -> str:
+    return " ".join(f"{v:#x}" for v in range(mask.bit_length()) if mask >> v & 1) or "none"

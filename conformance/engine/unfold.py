@@ -1,0 +1,138 @@
+"""Unfolding: from a pure function to an automaton, lazily, each node asked once.
+
+A node is a routine, its arguments and the results of its operations so far; its label is the answer to "what next?"; an edge is one
+possible result. Exploration walks nodes and never runs the implementation twice for the same question, so code behind a pipe is
+explored as exhaustively as code in Python. `recheck` asks every node again, in another order, to a fresh source.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Protocol
+
+from conformance.engine import operations as ops
+
+LONGEST_CALL = 400
+"""Operations in one call before it is taken to loop for ever."""
+
+
+class Fault(Exception):
+    """The implementation itself misbehaved: the exploration that met it cannot go on.
+
+    `status` is the verdict it causes (CRASH, TIMEOUT, NONDETERMINISTIC, UNKNOWN); the message names the routine, what happened, and
+    what to do.
+    """
+
+    def __init__(self, status: str, message: str, routine: str = "") -> None:
+        super().__init__(message)
+        self.status, self.routine = status, routine
+
+
+class Source(Protocol):
+    """An implementation as the engine sees it: the pure function."""
+
+    def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
+        """The operation that follows `results`, or Return. Raises Fault."""
+        ...
+
+    def fresh(self) -> Source:
+        """A new instance that shares nothing with this one."""
+        ...
+
+
+class Node:
+    """A point inside one call. Compared by identity: an unfolding never makes two nodes for one history."""
+
+    __slots__ = ("answer", "args", "edges", "owner", "reads", "result", "routine", "parent")
+
+    def __init__(
+        self, owner: Unfolding, routine: str, args: tuple[ops.Result, ...], parent: Node | None, result: ops.Result
+    ) -> None:
+        self.owner, self.routine, self.args, self.parent, self.result = owner, routine, args, parent, result
+        self.edges: dict[ops.Result, Node] = {}
+        self.reads: tuple[tuple[str, int, ops.Value], ...] = self._reads_since_relax()
+        self.answer = owner.ask(self)
+
+    @property
+    def results(self) -> tuple[ops.Result, ...]:
+        history: list[ops.Result] = []
+        node = self
+        while node.parent is not None:
+            history.append(node.result)
+            node = node.parent
+        return tuple(reversed(history))
+
+    def child(self, result: ops.Result) -> Node:
+        """The node after this one's operation answered `result`."""
+        node = self.edges.get(result)
+        if node is None:
+            node = self.edges[result] = Node(self.owner, self.routine, self.args, self, result)
+        return node
+
+    def _reads_since_relax(self) -> tuple[tuple[str, int, ops.Value], ...]:
+        """(location, mask, value seen) of each load since the last relax: what `relax` waits to see change."""
+        if self.parent is None or isinstance(self.parent.answer, ops.Relax):
+            return ()
+        asked = self.parent.answer
+        if isinstance(asked, ops.Load | ops.Rmw):
+            return (*self.parent.reads, (asked.at, asked.mask, self.result))  # type: ignore[arg-type]
+        return self.parent.reads
+
+    def __repr__(self) -> str:
+        return f"<{self.routine}{self.args} after {self.results}: {self.answer}>"
+
+
+class Unfolding:
+    """All automata of one source."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.roots: dict[tuple[str, tuple[ops.Result, ...]], Node] = {}
+        self.questions = 0
+
+    def root(self, routine: str, args: tuple[ops.Result, ...]) -> Node:
+        node = self.roots.get((routine, args))
+        if node is None:
+            node = self.roots[routine, args] = Node(self, routine, args, None, None)
+        return node
+
+    def ask(self, node: Node) -> ops.Answer:
+        results = node.results
+        if len(results) > LONGEST_CALL:
+            raise Fault(
+                "UNKNOWN",
+                f"{node.routine}{_shown(node.args)} asked for more than {LONGEST_CALL} operations in one call. "
+                "A loop that waits for another agent must call relax(); an endless loop must end the call and return the next one.",
+                node.routine,
+            )
+        self.questions += 1
+        return self.source.next(node.routine, node.args, results)
+
+    def nodes(self) -> Iterator[Node]:
+        pending = list(self.roots.values())
+        while pending:
+            node = pending.pop()
+            yield node
+            pending.extend(node.edges.values())
+
+    def recheck(self) -> None:
+        """Ask every node again, in another order, to a fresh source. Raises Fault NONDETERMINISTIC at the first that differs."""
+        again = self.source.fresh()
+        nodes = list(self.nodes())
+        random.Random(0).shuffle(nodes)
+        for node in nodes:
+            answer = again.next(node.routine, node.args, node.results)
+            if answer != node.answer:
+                raise Fault(
+                    "NONDETERMINISTIC",
+                    f"{node.routine}{_shown(node.args)} was asked the same question twice and answered differently. "
+                    f"After {len(node.results)} operations it first asked for {node.answer}, then for {answer}. "
+                    "A routine may depend only on its arguments and on the results of its operations: keep state that outlives "
+                    "a call in declared locations, and leave clocks and randomness out.",
+                    node.routine,
+                )
+
+
+def _shown(args: tuple[ops.Result, ...]) -> str:
+    return "(" + ", ".join(map(str, args)) + ")"

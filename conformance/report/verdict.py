@@ -1,0 +1,109 @@
+"""The verdict model: what the suite says about one clause and one implementation.
+
+A clause is a guarantee or a discipline. Only a guarantee can be VIOLATED; a discipline not followed DEVIATES and alone never fails a
+run. MAY clauses are OBSERVED or NEVER OBSERVED. Everything else says why nothing can be said.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Literal
+
+import msgspec
+
+
+class Status(str, Enum):
+    HELD = "HELD"
+    VIOLATED = "VIOLATED"
+    DEVIATES = "DEVIATES"
+    OBSERVED = "OBSERVED"
+    NEVER_OBSERVED = "NEVER OBSERVED"
+    NOT_APPLICABLE = "NOT APPLICABLE"
+    NOT_CHECKED = "NOT CHECKED"
+    NOT_EXERCISED = "NOT EXERCISED"
+    UNKNOWN = "UNKNOWN"
+    TIMEOUT = "TIMEOUT"
+    CRASH = "CRASH"
+    NONDETERMINISTIC = "NONDETERMINISTIC"
+
+
+PASSES = frozenset({Status.HELD, Status.OBSERVED, Status.NEVER_OBSERVED, Status.DEVIATES})
+SKIPS = frozenset({Status.NOT_APPLICABLE, Status.NOT_CHECKED})
+UNDECIDED = frozenset({Status.UNKNOWN, Status.NOT_EXERCISED, Status.CRASH, Status.TIMEOUT, Status.NONDETERMINISTIC})
+
+
+class Clause(msgspec.Struct, frozen=True, kw_only=True):
+    """One documented clause. Loaded from the catalogue; see properties/catalogue."""
+
+    id: str
+    section: str
+    architecture: Literal["x86", "arm", "any"]
+    kind: Literal["guarantee", "discipline"]
+    modality: Literal["MUST", "MUST NOT", "MAY"]
+    role: str
+    statement: str
+    source: str
+    verified: bool
+    profiles: tuple[str, ...]
+    check: Literal["sequential", "interleaving", "witness", "not-checked"]
+    observe: str
+    premise: str = ""
+    reason: str = ""
+    """Why it is not checked."""
+    waived: dict[str, str] = {}
+    """Profile to the reason, with its source, why it is waived there."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One step of a counterexample.
+
+    `agent` is its lane; `in_handler` tells a handler from the thread under it; `texts` are what it did, first the operation others
+    notice; `changes` maps a location or CPU register to (old, new) as printed; `breaks` is set on the step that breaks the clause.
+    """
+
+    number: int
+    agent: str
+    in_handler: bool
+    texts: tuple[str, ...]
+    changes: dict[str, tuple[str, str]]
+    routine: str = ""
+    reads: dict[str, str] = {}
+    """What it read of shared locations, as printed: the value it acted on."""
+    breaks: bool = False
+
+
+class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
+    """The smallest schedule that breaks a clause (or, for OBSERVED, a witness)."""
+
+    scenario: str
+    switches: int
+    steps: int
+    at_rest: bool
+    """Broken in the quiescent state after the last step, not by the step itself."""
+    recovery: Literal["DELAYED", "LOST", ""] = ""
+    reason: str
+    """One sentence by the monitor: what is broken."""
+    why: tuple[str, ...] = ()
+    """Three to five sentences: how the steps lead there."""
+    role: str = ""
+    """The role whose step broke it, and who fills it."""
+    rows: tuple[Row, ...] = ()
+    replay: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    clause: Clause
+    implementation: str
+    profile: str
+    status: Status
+    evidence: str
+    """How it is known: one sentence with the bounds, or the reason why nothing can be said."""
+    counterexample: Counterexample | None = None
+
+
+def exit_status(verdicts: list[Verdict]) -> int:
+    """0 nothing violated, 1 something violated, 2 nothing violated but something undecided."""
+    statuses = {v.status for v in verdicts}
+    if Status.VIOLATED in statuses:
+        return 1
+    return 2 if statuses & UNDECIDED else 0

@@ -1,0 +1,357 @@
+"""KVM's software as of Linux 6.1: post, harvest, enter, block, load and put.
+
+Mirrors arch/x86/kvm/vmx/posted_intr.c, vmx.c, lapic.c, x86.c and virt/kvm/kvm_main.c after commits b95234c84004 (2016: interrupts off
+before mode:=IN, harvest after it) and d76fb40637fc (2021: descriptor handled in load and put). Each routine names its function.
+
+    sender                          vCPU thread                           pCPU
+    PIR[v]:=1, ON:=1                interrupts off, mode:=IN, fence
+    read mode ── IN ── PINV ──────────────────────────────────────────>   latched, or posted-interrupt processing
+              └─ else: wake         ON? ON:=0, harvest PIR, RVI:=..., enter
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from conformance.roles.x86 import KICK, PINV, WAKEUP, Cpu, Residency, RunLoop, Sender, Shared, StateTransfer, Then, Vcpu
+
+OUT, IN, EXITING = 0, 1, 2
+"""vcpu->mode: OUTSIDE_GUEST_MODE, IN_GUEST_MODE, EXITING_GUEST_MODE."""
+EVENT, UNBLOCK = 1, 2
+"""Bits of vcpu->requests: KVM_REQ_EVENT, KVM_REQ_UNBLOCK."""
+
+
+class Kvm(Sender, RunLoop, Residency, StateTransfer):
+    """Linux 6.1 with the notification vector left alone by put when preempted."""
+
+    profile: ClassVar[str] = "kvm"
+    vcpu_state: ClassVar = {
+        "mode": Shared(OUT),
+        "requests": Shared(0),
+        "cpu": Shared(0),
+        "blocking": Shared(0),
+    }
+    cpu_state: ClassVar = {
+        "running_vcpu": Shared(()),
+        "wakeup_lock": Shared(lock=True),
+        "wakeup_list": Shared((), guarded_by="wakeup_lock"),
+    }
+    vm_state: ClassVar = {"assigned": Shared(1)}
+    handlers: ClassVar = {PINV: "posted_intr_ipi", WAKEUP: "wakeup_handler", KICK: "reschedule_ipi"}
+
+    # Sender: vmx.c, vmx_deliver_interrupt() and vmx_deliver_posted_interrupt()
+
+    def deliver_interrupt(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
+        if not self.apicv_active():
+            self.set_irr(cpu, vcpu, vector)
+            self.request(cpu, vcpu, EVENT)
+            self.kick(cpu, vcpu)
+            return
+        if self.post_vector(cpu, vcpu, vector):
+            self.trigger(cpu, vcpu)
+
+    def post_vector(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> bool:
+        """Set PIR[vector], then ON. Answers whether this sender owes the notification."""
+        if cpu.test_and_set(vcpu.pid.bit(vector)):
+            return False
+        return not cpu.test_and_set(vcpu.pid.on)
+
+    def trigger(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """kvm_vcpu_trigger_posted_interrupt(): the locked operation on ON orders it before the read of mode."""
+        if cpu.load(vcpu.mode) == IN:
+            if not self.is_running_here(cpu, vcpu):
+                cpu.send_ipi(PINV, cpu.load(vcpu.cpu))
+            return
+        self.wake_up(cpu, vcpu)
+
+    def is_running_here(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        """vcpu == kvm_get_running_vcpu(): true in a handler on top of the vCPU's own thread."""
+        if not self.world.scenario.interrupts:
+            return False
+        return cpu.load(self.world.cpus[cpu.id()].running_vcpu) == (vcpu.name,)
+
+    def wake_up(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """kvm_vcpu_wake_up(): rcuwait_wake_up() of a vCPU that announced it blocks."""
+        if cpu.load(vcpu.blocking):
+            cpu.wake(vcpu)
+
+    def request(self, cpu: Cpu, vcpu: Vcpu, bit: int) -> None:
+        """kvm_make_request()."""
+        cpu.fetch_or(vcpu.requests, bit)
+
+    def kick(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """kvm_vcpu_kick(): wake it, or force an exit if it is in the guest."""
+        self.wake_up(cpu, vcpu)
+        if cpu.cmpxchg(vcpu.mode, IN, EXITING) == IN:
+            cpu.send_ipi(KICK, cpu.load(vcpu.cpu))
+
+    def apicv_active(self) -> bool:
+        return not self.world.fact("apicv-inhibited")
+
+    def set_irr(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
+        cpu.fetch_or(vcpu.virr[vector // 64], 1 << vector % 64)
+
+    # Host handlers: the vector itself is all they are for
+
+    def posted_intr_ipi(self, cpu: Cpu, where: int) -> None:
+        """kvm_posted_intr_ipi: nothing to do in root mode; entry will harvest."""
+
+    def reschedule_ipi(self, cpu: Cpu, where: int) -> None:
+        """Only the VM exit it forces matters."""
+
+    # Run loop: x86.c, vcpu_run() and vcpu_enter_guest()
+
+    def vcpu_run(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        if cpu.load(vcpu.requests):
+            self.service_requests(cpu, vcpu)
+        return Then("vcpu_enter_guest", vcpu)
+
+    def service_requests(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """Test and clear the requests. KVM_REQ_EVENT makes the next entry look at vIRR again."""
+        cpu.swap(vcpu.requests, 0)
+
+    def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        cpu.preempt_disable()
+        cpu.irq_disable()
+        cpu.store(vcpu.mode, IN)
+        cpu.fence()
+        self.sync_pir_to_irr(cpu, vcpu)
+        if cpu.load(vcpu.requests):
+            cpu.store(vcpu.mode, OUT)
+            cpu.irq_enable()
+            cpu.preempt_enable()
+            return Then("vcpu_run", vcpu)
+        reason = cpu.enter_guest(vcpu)
+        if reason[0] == "fastpath_ipi":
+            return Then("reenter_guest", vcpu, reason[1])
+        return Then("leave_guest", vcpu, *reason)
+
+    def reenter_guest(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> Any:
+        """EXIT_FASTPATH_REENTER_GUEST after an IPI to itself: mode stays IN, so the harvest is all that brings it in."""
+        self.deliver_interrupt(cpu, vcpu, vector)
+        self.sync_pir_to_irr(cpu, vcpu)
+        return Then("leave_guest", vcpu, *cpu.enter_guest(vcpu))
+
+    def leave_guest(self, cpu: Cpu, vcpu: Vcpu, *reason: Any) -> Any:
+        cpu.store(vcpu.mode, OUT)
+        cpu.irq_enable()
+        cpu.preempt_enable()
+        return self.handle_exit(cpu, vcpu, reason)
+
+    def handle_exit(self, cpu: Cpu, vcpu: Vcpu, reason: tuple[Any, ...]) -> Any:
+        match reason[0]:
+            case "hlt":
+                return Then("vcpu_halt", vcpu)
+            case "save_restore" | "reset":
+                return Then(reason[0], vcpu, *reason[1:])
+            case "self_ipi":
+                self.deliver_interrupt(cpu, vcpu, reason[1])
+            case _:
+                pass
+        return Then("vcpu_run", vcpu)
+
+    # Harvest: vmx.c, vmx_sync_pir_to_irr(); lapic.c, __kvm_apic_update_irr()
+
+    def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
+        """Answers the highest vector pending in vIRR, or 0."""
+        arrived = False
+        if cpu.load(vcpu.pid.on):
+            cpu.test_and_clear(vcpu.pid.on)
+            cpu.fence()
+            arrived = self.harvest(cpu, vcpu)
+        highest = self.highest(cpu, vcpu)
+        if self.apicv_active():
+            cpu.store(vcpu.rvi, highest)
+        elif arrived:
+            self.request(cpu, vcpu, EVENT)
+        return highest
+
+    def harvest(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        arrived = False
+        for word in self.world.words:
+            if cpu.load(vcpu.pid.pir[word]):
+                bits = cpu.swap(vcpu.pid.pir[word], 0)
+                self.merge(cpu, vcpu, word, bits)
+                arrived = True
+        return arrived
+
+    def merge(self, cpu: Cpu, vcpu: Vcpu, word: int, bits: int) -> None:
+        """A locked or: with APICv inhibited, senders set vIRR directly."""
+        cpu.fetch_or(vcpu.virr[word], bits)
+
+    def highest(self, cpu: Cpu, vcpu: Vcpu) -> int:
+        for word in reversed(self.world.words):
+            bits = cpu.load(vcpu.virr[word])
+            if bits:
+                return 64 * word + bits.bit_length() - 1
+        return 0
+
+    # Block: kvm_main.c, kvm_vcpu_halt(), kvm_vcpu_block()
+
+    def vcpu_halt(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        """Halt-polling looks for a wake event for a while before it blocks; the descriptor is not touched for it."""
+        if self.world.fact("halt-polling") and cpu.choose("poll", "block") == "poll" and self.check_block(cpu, vcpu):
+            return Then("vcpu_run", vcpu)
+        return Then("vcpu_block", vcpu)
+
+    def vcpu_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        cpu.store(vcpu.blocking, 1)
+        return Then("block_once", vcpu)
+
+    def block_once(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        """One round: announce, look for a wake event, sleep."""
+        cpu.prepare_to_block()
+        cpu.fence()
+        if self.check_block(cpu, vcpu):
+            cpu.finish_block()
+            cpu.store(vcpu.blocking, 0)
+            return Then("vcpu_run", vcpu)
+        cpu.schedule()
+        return Then("block_once", vcpu)
+
+    def check_block(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        """kvm_vcpu_check_block(): a request, or an interrupt the guest would take."""
+        if cpu.load(vcpu.requests) & UNBLOCK:
+            return True
+        return self.has_interrupt(cpu, vcpu)
+
+    def has_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        highest = self.sync_pir_to_irr(cpu, vcpu)
+        return highest >> 4 > cpu.load(vcpu.vppr) >> 4 and not self.interrupt_blocked(cpu, vcpu)
+
+    def interrupt_blocked(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        """vmx_interrupt_blocked()."""
+        return not cpu.load(vcpu.rflags_if)
+
+    # Residency: posted_intr.c, vmx_vcpu_pi_load(), vmx_vcpu_pi_put(); kvm_main.c, kvm_sched_in()
+
+    def load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
+        self.set_running(cpu, where, (vcpu.name,))
+        self.pi_load(cpu, vcpu, where)
+        cpu.store(vcpu.cpu, where)
+
+    def set_running(self, cpu: Cpu, where: int, who: tuple[str, ...]) -> None:
+        """kvm_running_vcpu: read only by what posts from a handler on this pCPU."""
+        if self.world.scenario.interrupts:
+            cpu.store(self.world.cpus[where].running_vcpu, who)
+
+    def pi_load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
+        before = cpu.load(vcpu.cpu)
+        if cpu.load(vcpu.pid.nv) != WAKEUP and before == where:
+            if cpu.test_and_clear(vcpu.pid.sn):
+                self.announce_left_over(cpu, vcpu)
+            return
+        flag = cpu.irq_disable()
+        if cpu.load(vcpu.pid.nv) == WAKEUP:
+            self.leave_wakeup_list(cpu, vcpu, before)
+        self.update_control(cpu, vcpu, ndst=self.destination(where), sn=0, nv=PINV)
+        cpu.irq_restore(flag)
+        self.announce_left_over(cpu, vcpu)
+
+    def announce_left_over(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """What was posted under SN set no ON: set it, so that the next harvest looks."""
+        cpu.fence()
+        if self.any_posted(cpu, vcpu):
+            cpu.test_and_set(vcpu.pid.on)
+
+    def any_posted(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        return any(cpu.load(vcpu.pid.pir[word]) for word in self.world.words)
+
+    def put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
+        if self.device_can_post(cpu):
+            self.pi_put(cpu, vcpu, preempted)
+        self.set_running(cpu, cpu.id(), ())
+
+    def pi_put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
+        if cpu.load(vcpu.blocking) and not self.interrupt_blocked(cpu, vcpu):
+            self.enable_wakeup_handler(cpu, vcpu)
+        if preempted:
+            cpu.test_and_set(vcpu.pid.sn)
+
+    def device_can_post(self, cpu: Cpu) -> bool:
+        """vmx_can_use_vtd_pi(): some assigned device may post."""
+        return not self.world.fact("assignment-changes") or bool(cpu.load(self.world.vm.assigned))
+
+    def enable_wakeup_handler(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """pi_enable_wakeup_handler(): an outstanding notification went to PINV, so a self-IPI stands in for it."""
+        flag = cpu.irq_disable()
+        self.join_wakeup_list(cpu, vcpu)
+        if self.update_control(cpu, vcpu, nv=WAKEUP) & 1:
+            cpu.send_ipi_self(WAKEUP)
+        cpu.irq_restore(flag)
+
+    def update_control(self, cpu: Cpu, vcpu: Vcpu, **fields: int) -> int:
+        """Compare-exchange of the whole control word until it holds; answers the value published."""
+        pid = vcpu.pid
+        while True:
+            old = new = cpu.load(pid.control)
+            for name, value in fields.items():
+                field = getattr(pid, name)
+                new = new & ~field.mask | value << field.shift
+            if cpu.cmpxchg(pid.control, old, new) == old:
+                return new
+
+    def join_wakeup_list(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        here = self.world.cpus[cpu.id()]
+        cpu.lock(here.wakeup_lock)
+        cpu.store(here.wakeup_list, (*cpu.load(here.wakeup_list), vcpu.name))
+        cpu.unlock(here.wakeup_lock)
+
+    def leave_wakeup_list(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
+        there = self.world.cpus[where]
+        cpu.lock(there.wakeup_lock)
+        cpu.store(there.wakeup_list, tuple(n for n in cpu.load(there.wakeup_list) if n != vcpu.name))
+        cpu.unlock(there.wakeup_lock)
+
+    def destination(self, where: int) -> int:
+        """NDST of a pCPU: its x2APIC id, or its xAPIC id in bits 15:8."""
+        return where << 8 & 0xFF00 if self.world.fact("xapic") else where
+
+    def wakeup_handler(self, cpu: Cpu, where: int) -> None:
+        """pi_wakeup_handler(): wake every vCPU on this pCPU's list whose ON is set."""
+        here = self.world.cpus[where]
+        cpu.lock(here.wakeup_lock)
+        for name in cpu.load(here.wakeup_list):
+            vcpu = self.world.vcpus[name]
+            if cpu.load(vcpu.pid.on):
+                self.wake_up(cpu, vcpu)
+        cpu.unlock(here.wakeup_lock)
+
+    # State transfer: lapic.c, kvm_apic_get_state(), kvm_apic_set_state(); posted_intr.c, vmx_pi_start_assignment()
+
+    def save_restore(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> Any:
+        self.deliver_interrupt(cpu, vcpu, vector)
+        self.restore(cpu, vcpu, self.save(cpu, vcpu))
+        return Then("vcpu_run", vcpu)
+
+    def save(self, cpu: Cpu, vcpu: Vcpu) -> tuple[int, ...]:
+        """KVM_GET_LAPIC: harvest first, for what is still in PIR belongs to the image."""
+        self.sync_pir_to_irr(cpu, vcpu)
+        return tuple(cpu.load(vcpu.virr[word]) for word in self.world.words)
+
+    def restore(self, cpu: Cpu, vcpu: Vcpu, image: tuple[int, ...], timer: int | None = None) -> None:
+        """KVM_SET_LAPIC: purge the descriptor, then load the image; an expired timer posts while loading."""
+        self.purge(cpu, vcpu)
+        for word, bits in zip(self.world.words, image, strict=True):
+            cpu.store(vcpu.virr[word], bits)
+        if timer is not None:
+            self.deliver_interrupt(cpu, vcpu, timer)
+
+    def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.test_and_clear(vcpu.pid.on)
+        for word in self.world.words:
+            cpu.swap(vcpu.pid.pir[word], 0)
+
+    def reset(self, cpu: Cpu, vcpu: Vcpu, old: int, timer: int) -> Any:
+        self.deliver_interrupt(cpu, vcpu, old)
+        self.restore(cpu, vcpu, (0,) * len(self.world.words), timer)
+        return Then("vcpu_run", vcpu)
+
+    def assign_device(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """A vCPU that blocks already has left NV alone: force it round once."""
+        cpu.store(self.world.vm.assigned, 1)
+        self.request(cpu, vcpu, UNBLOCK)
+        self.kick(cpu, vcpu)
+
+    def unassign_device(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.store(self.world.vm.assigned, 0)

@@ -1,0 +1,158 @@
+"""The processor: posted-interrupt processing and virtual-interrupt delivery.
+
+Intel SDM vol. 3C, chapter "APIC Virtualization and Virtual Interrupts" (chapter 29 in the edition read; section names are unchanged
+in newer ones): 29.1.2 TPR virtualization, 29.1.3 PPR, 29.1.4 EOI, 29.1.5 self-IPI, 29.2 evaluation and delivery, 29.6 posting.
+
+    notification ──> acknowledge ── ON:=0 ── PIR words ──> vIRR ── RVI ── evaluate ──> deliver ──> guest's handler
+                                                            ^                           │
+                                             self-IPI ──────┘      vISR, SVI, VPPR <────┘ ── end of interrupt
+
+State of a vCPU: vIRR, vISR (virtual-APIC page), RVI, SVI (guest interrupt status), VTPR, VPPR, `recognized` (a pending virtual
+interrupt), the guest's IF and STI shadow, `halted`. Only the logical processor that runs the vCPU touches it; the descriptor is shared.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.roles.x86 import PINV, Cpu, Field, Processor, Vcpu
+
+
+def priority_class(vector: int) -> int:
+    """Bits 7:4. The upper nibble decides priority; 0 means none (SDM 29.2.1)."""
+    return vector >> 4
+
+
+class ReferenceProcessor(Processor):
+    """One logical processor, as the manual writes it."""
+
+    # 29.2.1 Evaluation, 29.1.3 PPR virtualization
+
+    def vm_entry(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        self.virtualize_ppr(cpu, vcpu)
+        self.evaluate(cpu, vcpu)
+
+    def evaluate(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        rvi, vppr = cpu.load(vcpu.rvi), cpu.load(vcpu.vppr)
+        window = cpu.load(vcpu.interrupt_window)
+        cpu.store(vcpu.recognized, int(not window and priority_class(rvi) > priority_class(vppr)))
+
+    def virtualize_ppr(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        vtpr, svi = cpu.load(vcpu.vtpr), cpu.load(vcpu.svi)
+        cpu.store(vcpu.vppr, vtpr if priority_class(vtpr) >= priority_class(svi) else svi & 0xF0)
+
+    # 29.2.2 Delivery
+
+    def boundary(self, cpu: Cpu, vcpu: Vcpu, pending: tuple[int, ...]) -> Any:
+        """Virtual interrupts come before external interrupts, which ignore the guest's IF in non-root mode."""
+        if cpu.load(vcpu.recognized) and cpu.load(vcpu.rflags_if) and not cpu.load(vcpu.blocking_by_sti):
+            return ("deliver",)
+        return ("acknowledge", max(pending)) if pending else None
+
+    def deliver(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        with cpu.atomic():
+            vector = cpu.load(vcpu.rvi)
+            self.set_bit(cpu, vcpu.visr, vector)
+            cpu.store(vcpu.svi, vector)
+            cpu.store(vcpu.vppr, vector & 0xF0)
+            self.clear_bit(cpu, vcpu.virr, vector)
+            cpu.store(vcpu.rvi, self.highest(cpu, vcpu.virr))
+            cpu.store(vcpu.recognized, 0)
+            cpu.store(vcpu.rflags_if, 0)
+            cpu.store(vcpu.halted, 0)
+            cpu.deliver(vector)
+
+    # 29.6 Posted-interrupt processing
+
+    def acknowledge(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
+        """Steps 1 and 2: the notification vector starts posted-interrupt processing, any other causes a VM exit."""
+        if vector != PINV:
+            cpu.exit_guest("interrupt", vector)
+            return
+        self.clear_on(cpu, vcpu)
+        found = 0
+        for word in self.order(cpu):
+            found = max(found, self.harvest_word(cpu, vcpu, word))
+        self.raise_rvi(cpu, vcpu, found)
+        self.evaluate(cpu, vcpu)
+
+    def clear_on(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """Step 3: ON:=0, the rest of the descriptor unchanged. Step 4, the EOI, is the local APIC's alone."""
+        cpu.test_and_clear(vcpu.pid.on)
+
+    def order(self, cpu: Cpu) -> tuple[int, ...]:
+        """The manual orders neither the words nor their grouping: other agents may come between them."""
+        upwards = self.world.words
+        return upwards if len(upwards) == 1 or cpu.choose("upwards", "downwards") == "upwards" else upwards[::-1]
+
+    def harvest_word(self, cpu: Cpu, vcpu: Vcpu, word: int) -> int:
+        """Step 5 for one word: nobody comes between the read and the clear. Answers its highest vector, or 0."""
+        bits = cpu.swap(vcpu.pid.pir[word], 0)
+        if not bits:
+            return 0
+        cpu.store(vcpu.virr[word], cpu.load(vcpu.virr[word]) | bits)
+        return 64 * word + bits.bit_length() - 1
+
+    def raise_rvi(self, cpu: Cpu, vcpu: Vcpu, found: int) -> None:
+        """Step 6: RVI becomes the maximum of its old value and the highest bit found in PIR; an empty PIR leaves it alone."""
+        rvi = cpu.load(vcpu.rvi)
+        if found > rvi:
+            cpu.store(vcpu.rvi, found)
+
+    # What the guest executes
+
+    def instruction(self, cpu: Cpu, vcpu: Vcpu, what: str, *operands: int) -> None:
+        match what:
+            case "end_of_interrupt":
+                self.end_of_interrupt(cpu, vcpu)
+            case "write_tpr":
+                self.write_tpr(cpu, vcpu, *operands)
+            case "self_ipi":
+                self.self_ipi(cpu, vcpu, *operands)
+            case "hlt" if self.world.fact("hlt-not-intercepted"):
+                cpu.store(vcpu.halted, 1)
+            case "sti" | "cli":
+                cpu.store(vcpu.rflags_if, int(what == "sti"))
+            case _:
+                cpu.exit_guest(what, *operands)
+
+    def end_of_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """29.1.4 EOI virtualization, followed by the IRET that ends the guest's handler (IF:=1)."""
+        vector = cpu.load(vcpu.svi)
+        cpu.store(vcpu.rflags_if, 1)
+        self.clear_bit(cpu, vcpu.visr, vector)
+        cpu.store(vcpu.svi, self.highest(cpu, vcpu.visr))
+        self.virtualize_ppr(cpu, vcpu)
+        word, bit = divmod(vector, 64)
+        if cpu.load(Field(f"{vcpu.name}.eoi_exit[{word}]", 1 << bit, bit)):
+            cpu.exit_guest("eoi", vector)
+        else:
+            self.evaluate(cpu, vcpu)
+
+    def write_tpr(self, cpu: Cpu, vcpu: Vcpu, value: int) -> None:
+        """29.1.2: with virtual-interrupt delivery there is no TPR-threshold exit."""
+        cpu.store(vcpu.vtpr, value)
+        self.virtualize_ppr(cpu, vcpu)
+        self.evaluate(cpu, vcpu)
+
+    def self_ipi(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
+        """29.1.5 self-IPI virtualization."""
+        self.set_bit(cpu, vcpu.virr, vector)
+        cpu.store(vcpu.rvi, max(cpu.load(vcpu.rvi), vector))
+        self.evaluate(cpu, vcpu)
+
+    # Bits of the virtual-APIC page
+
+    def set_bit(self, cpu: Cpu, words: tuple[Field, ...], vector: int) -> None:
+        cpu.store(words[vector // 64], cpu.load(words[vector // 64]) | 1 << vector % 64)
+
+    def clear_bit(self, cpu: Cpu, words: tuple[Field, ...], vector: int) -> None:
+        cpu.store(words[vector // 64], cpu.load(words[vector // 64]) & ~(1 << vector % 64))
+
+    def highest(self, cpu: Cpu, words: tuple[Field, ...]) -> int:
+        """The highest vector whose bit is set, or 0."""
+        for word in reversed(self.world.words):
+            bits = cpu.load(words[word])
+            if bits:
+                return 64 * word + bits.bit_length() - 1
+        return 0
