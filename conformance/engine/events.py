@@ -51,6 +51,8 @@ class Sent(NamedTuple):
     vector: int
     to: int
     known: bool
+    args: tuple[Result, ...] = ()
+    """Of the routine."""
 
 
 class Taken(NamedTuple):

@@ -394,7 +394,7 @@ class Execution:
         if known:
             flight = self.m.cpus[to].flight
             self.view.set(flight, self.view.get(flight) | 1 << op.vector)
-        self.emit(ev.Sent(self.c, node.routine, op.vector, to, known))
+        self.emit(ev.Sent(self.c, node.routine, op.vector, to, known, node.args))
 
     def _lock(self, op: ops.Lock, node: Node) -> None:
         if not self.m.assembly.shared(op.at, node.routine).lock:

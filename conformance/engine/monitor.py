@@ -66,6 +66,10 @@ class Look:
                 return number
         return -1
 
+    def buffered(self, cpu: int, prefix: str) -> bool:
+        """Whether this CPU's store buffer still hides a store to a location that starts with `prefix`."""
+        return any(at.startswith(prefix) for at, *_ in self.view.get(self.machine.cpus[cpu].buffer))
+
     def breach(self, clause: str, reason: str) -> None:
         self.view.breaches.append((clause, reason))
 
@@ -79,7 +83,7 @@ class Monitor:
 
     clauses: ClassVar[tuple[str, ...]] = ()
     witnesses: ClassVar[tuple[str, ...]] = ()
-    """MAY clauses it can observe, and clauses whose premise it sees become true."""
+    """MAY clauses it can observe."""
     events: ClassVar[tuple[type[Any], ...]] = ()
     name: str = ""
     memory: Hashable = None

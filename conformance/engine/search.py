@@ -39,8 +39,7 @@ class Explored:
     complete: bool = True
     """False: the bound on states was hit."""
     livelock: tuple[int, ...] = ()
-    """States from which no quiescent state can be reached by obligatory steps alone (at most a few)."""
-    rest_states: frozenset[int] = frozenset()
+    """A state from which no quiescent state can be reached by obligatory steps alone, if there is one."""
 
 
 def prove(
@@ -59,6 +58,7 @@ def prove(
     asleep: list[int] = [0]
     """By state number: agents that need not step there, because an equivalent order is explored."""
     graph = Graph()
+    told: dict[int, Outcome] = {}
     work: list[tuple[int, int]] = [(machine.initial, everyone)]
     waiting = {0}
     while work:
@@ -82,7 +82,10 @@ def prove(
             done.quiescent += 1
             graph.rest.append(number)
             for finding in machine.at_rest(state):
-                done.at_rest.setdefault(finding.clause, finding)
+                if finding.clause[0] == "?":
+                    done.witnessed.setdefault(finding.clause[1:], finding.reason)
+                else:
+                    done.at_rest.setdefault(finding.clause, finding)
         quiet = [(bit, entry) for bit, entry in entries if bit & sleeping] if reduce else []
         for bit, entry in entries:
             if bit & sleeping or not bit & due:
@@ -95,11 +98,13 @@ def prove(
                 quiet.append((bit, entry))
             for outcome in entry.outcomes:
                 done.transitions += 1
-                for clause, reason in outcome.breaches:
-                    if clause[0] == "?":
-                        done.witnessed.setdefault(clause[1:], reason)
-                    else:
-                        done.breached.setdefault(clause, reason)
+                if outcome.breaches and id(outcome) not in told:
+                    told[id(outcome)] = outcome
+                    for clause, reason in outcome.breaches:
+                        if clause[0] == "?":
+                            done.witnessed.setdefault(clause[1:], reason)
+                        else:
+                            done.breached.setdefault(clause, reason)
                 target = state & outcome.keep | outcome.add
                 known = numbers.get(target)
                 if known is None:
@@ -123,7 +128,7 @@ def prove(
         stuck = graph.cannot_rest(len(asleep))
         if stuck:
             states = list(numbers)
-            done.livelock = tuple(s for s in (states[n] for n in stuck[:50]) if not can_rest(machine, s))[:3]
+            done.livelock = next(((states[n],) for n in stuck if not can_rest(machine, states[n])), ())
     return done
 
 
@@ -190,21 +195,18 @@ class Counterexample:
         return len(self.schedule)
 
 
-def shortest(machine: Machine, clause: str, most: int = 3_000_000) -> Counterexample | None:
-    """The least counterexample to `clause`; `?CLAUSE` asks for a witness. None if there is none within `most` visits."""
-    livelocked: set[int] = set()
-    start = (machine.initial, -1)
-    came_from: dict[tuple[int, int], tuple[tuple[int, int], Step] | None] = {}
-    queue: list[tuple[int, int, int, int, tuple[int, int], tuple[tuple[int, int], Step] | None]] = [(0, 0, 0, 0, start, None)]
-    rank = 0
-    while queue:
+def shortest(machine: Machine, clauses: frozenset[str] | set[str], most: int = 3_000_000) -> dict[str, Counterexample]:
+    """The least counterexample to each of `clauses` (`?CLAUSE` asks for a witness) that has one within `most` visits."""
+    wanted = set(clauses)
+    found: dict[str, Counterexample] = {}
+    came_from: dict[Visit, tuple[Visit, Step] | None] = {}
+    queue: list[tuple[int, int, int, int, Visit, tuple[Visit, Step] | None]] = [(0, 0, 0, 0, (machine.initial, -1), None)]
+    rested: set[int] = set()
+    while queue and wanted and len(came_from) < most:
         switches, steps, _, _, here, origin = heapq.heappop(queue)
         if here in came_from:
             continue
         came_from[here] = origin
-        rank += 1
-        if rank > most:
-            return None
         state, lane = here
         resting = True
         order = 0
@@ -214,31 +216,42 @@ def shortest(machine: Machine, clause: str, most: int = 3_000_000) -> Counterexa
                 step = (agent.index, outcome.choice)
                 now = 2 * agent.index + outcome.lane
                 cost = switches + (lane not in (now, -1))
-                for broken, reason in outcome.breaches:
-                    if broken == clause:
-                        schedule = (*_schedule(came_from, here), step)
-                        return Counterexample(clause, reason, schedule, cost, False)
+                for clause, reason in outcome.breaches:
+                    if clause in wanted:
+                        order += 1
+                        broken = Counterexample(clause, reason, (*_schedule(came_from, here), step), cost, False)
+                        _keep_least(found, broken)
                 there = (state & outcome.keep | outcome.add, now)
                 if there not in came_from:
                     order += 1
-                    heapq.heappush(queue, (cost, steps + 1, rank, order, there, (here, step)))
-        if resting:
-            for finding in machine.at_rest(state):
-                if finding.clause == clause:
-                    return Counterexample(clause, finding.reason, _schedule(came_from, here), switches, True)
-        elif clause == "LIVELOCK" and state not in livelocked:
-            livelocked.add(state)
-            if not can_rest(machine, state):
-                return Counterexample(clause, LIVELOCK_REASON, _schedule(came_from, here), switches, True)
-    return None
+                    heapq.heappush(queue, (cost, steps + 1, len(came_from), order, there, (here, step)))
+        if state not in rested:
+            rested.add(state)
+            if resting:
+                for finding in machine.at_rest(state):
+                    if finding.clause in wanted:
+                        schedule = _schedule(came_from, here)
+                        _keep_least(found, Counterexample(finding.clause, finding.reason, schedule, switches, True))
+            elif "LIVELOCK" in wanted and not can_rest(machine, state):
+                found["LIVELOCK"] = Counterexample("LIVELOCK", LIVELOCK_REASON, _schedule(came_from, here), switches, True)
+        wanted -= {c for c, e in found.items() if (e.switches, e.steps) <= (switches, steps + 1)}
+    return found
+
+
+Visit = tuple[int, int]
+"""A state and the lane of the step that led there."""
+
+
+def _keep_least(found: dict[str, Counterexample], new: Counterexample) -> None:
+    old = found.get(new.clause)
+    if old is None or (new.switches, new.steps) < (old.switches, old.steps):
+        found[new.clause] = new
 
 
 LIVELOCK_REASON = "from here obligatory steps go round for ever: no order of them ever comes to rest"
 
 
-def _schedule(
-    came_from: dict[tuple[int, int], tuple[tuple[int, int], Step] | None], here: tuple[int, int]
-) -> tuple[Step, ...]:
+def _schedule(came_from: dict[Visit, tuple[Visit, Step] | None], here: Visit) -> tuple[Step, ...]:
     steps: list[Step] = []
     while (origin := came_from[here]) is not None:
         here, step = origin

@@ -84,6 +84,7 @@ ARCHITECTURAL: Mapping[str, Shared] = {
     "vppr": Shared(0, private_to="*"),
     "recognized": Shared(0, private_to="*"),
     "interrupt_window": Shared(0, private_to="*"),
+    "injected": Shared(0, private_to="*"),
     "rflags_if": Shared(1, private_to="*"),
     "blocking_by_sti": Shared(0, private_to="*"),
     "halted": Shared(0, private_to="*"),
@@ -131,6 +132,11 @@ class World:
             self.locations[f"{owner}.{short}"] = Shared(shared.initial, guard, private, shared.constant, shared.lock)
             fields[short] = Field(f"{owner}.{short}")
         return fields
+
+    def posts_on_own_cpu(self) -> bool:
+        """Whether anything posts to a vCPU from the pCPU it runs on: a handler there, or the vCPU's own thread."""
+        actions = {str(a[0]) for v in self.scenario.vcpus for a in v.program}
+        return bool(self.scenario.interrupts) or bool(actions & {"self_ipi", "fastpath_ipi"})
 
     def fact(self, name: str) -> bool:
         return name in self.scenario.facts
@@ -205,6 +211,10 @@ class StateTransfer(Role):
 
     def unassign_device(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         """The last device that could post is gone."""
+        raise NotImplementedError
+
+    def inhibit_apicv(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        """Another vCPU's doing makes the VM ask for APICv to be inhibited; this vCPU has not acted on it yet."""
         raise NotImplementedError
 
 

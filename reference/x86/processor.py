@@ -29,8 +29,19 @@ class ReferenceProcessor(Processor):
     # 29.2.1 Evaluation, 29.1.3 PPR virtualization
 
     def vm_entry(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        self.virtualize_ppr(cpu, vcpu)
-        self.evaluate(cpu, vcpu)
+        """26.3: PPR virtualization and evaluation; an event the VMM injects is delivered before any virtual interrupt."""
+        if self.apicv():
+            self.virtualize_ppr(cpu, vcpu)
+            self.evaluate(cpu, vcpu)
+        vector = cpu.load(vcpu.injected)
+        if vector:
+            cpu.store(vcpu.injected, 0)
+            cpu.store(vcpu.rflags_if, 0)
+            cpu.deliver(vector)
+
+    def apicv(self) -> bool:
+        """Whether virtual-interrupt delivery and posted-interrupt processing are on in the VMCS."""
+        return not self.world.fact("apicv-inhibited")
 
     def evaluate(self, cpu: Cpu, vcpu: Vcpu) -> None:
         rvi, vppr = cpu.load(vcpu.rvi), cpu.load(vcpu.vppr)
@@ -66,7 +77,7 @@ class ReferenceProcessor(Processor):
 
     def acknowledge(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
         """Steps 1 and 2: the notification vector starts posted-interrupt processing, any other causes a VM exit."""
-        if vector != PINV:
+        if vector != PINV or not self.apicv():
             cpu.exit_guest("interrupt", vector)
             return
         self.clear_on(cpu, vcpu)
@@ -113,13 +124,18 @@ class ReferenceProcessor(Processor):
                 cpu.store(vcpu.halted, 1)
             case "sti" | "cli":
                 cpu.store(vcpu.rflags_if, int(what == "sti"))
+                if what == "sti" and cpu.load(vcpu.interrupt_window):
+                    cpu.exit_guest("interrupt_window")
             case _:
                 cpu.exit_guest(what, *operands)
 
     def end_of_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """29.1.4 EOI virtualization, followed by the IRET that ends the guest's handler (IF:=1)."""
-        vector = cpu.load(vcpu.svi)
         cpu.store(vcpu.rflags_if, 1)
+        if not self.apicv():
+            cpu.exit_guest("apic_eoi")
+            return
+        vector = cpu.load(vcpu.svi)
         self.clear_bit(cpu, vcpu.visr, vector)
         cpu.store(vcpu.svi, self.highest(cpu, vcpu.visr))
         self.virtualize_ppr(cpu, vcpu)

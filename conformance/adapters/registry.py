@@ -1,0 +1,166 @@
+"""From the SPEC a user types to an implementation: a registered name, a name with an argument, or package.module:Class."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from conformance.adapters.python import PythonSource
+from conformance.engine.assembly import Assembly
+from conformance.engine.scenario import Scenario
+from conformance.engine.unfold import Source, Unfolding
+from conformance.roles import x86
+
+DEFAULT = "reference"
+"""The implementation that fills what another leaves open; found by entry point like anybody else's."""
+
+
+class AdapterError(Exception):
+    """The SPEC names nothing that can be plugged in. The message says what to write instead."""
+
+
+MakeSource = Callable[[x86.World], Source]
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """What was plugged in: for each role it fills a class, the rest left to the default implementation.
+
+    `replaces` maps single routines to something that is not Python: a maker of a source for one scenario.
+    """
+
+    name: str
+    spec: str
+    roles: Mapping[str, type[x86.Role]]
+    profile: str = "generic"
+    not_applicable: Mapping[str, str] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
+    replaces: Mapping[str, MakeSource] = field(default_factory=dict)
+
+    def assemble(self, scenario: Scenario) -> Assembly:
+        """Every role filled for one scenario."""
+        return _assemble(self, scenario)
+
+
+def of_class(cls: type[x86.Role], name: str, spec: str) -> Implementation:
+    """The implementation that a class which subclasses one or several roles is."""
+    roles = {role: cls for role, base in x86.ROLES.items() if issubclass(cls, base)}
+    if not roles:
+        raise AdapterError(
+            f"{spec}: {cls.__name__} subclasses no role, so there is nothing to test. "
+            f"Subclass one of conformance.roles.x86: {', '.join(b.__name__ for b in x86.ROLES.values())}."
+        )
+    for role in roles:
+        for routine in routines_of(role):
+            if getattr(cls, routine) is getattr(x86.ROLES[role], routine):
+                raise AdapterError(
+                    f"{spec}: {cls.__name__} fills the role {role} but lacks its routine {routine}. "
+                    f"Write {routine}, or subclass the reference's class and override only what differs."
+                )
+    lacks = tuple(getattr(cls, "lacks", ()))
+    return Implementation(name, spec, roles, cls.profile, dict(cls.not_applicable), lacks)
+
+
+def of_classes(name: str, spec: str, *classes: type[x86.Role]) -> Implementation:
+    """Several classes that fill roles together; the last one's profile counts."""
+    parts = [of_class(cls, name, spec) for cls in classes]
+    roles = {role: cls for part in parts for role, cls in part.roles.items()}
+    return replace(parts[-1], roles=roles)
+
+
+def routines_of(role: str) -> tuple[str, ...]:
+    """The routines a role asks for."""
+    return tuple(n for n, member in vars(x86.ROLES[role]).items() if callable(member) and not n.startswith("_"))
+
+
+def resolve(spec: str) -> Implementation:
+    """The implementation a SPEC names. Raises AdapterError."""
+    found = {e.name: e for e in entry_points(group="intack.adapters")}
+    name, _, argument = spec.partition(":")
+    if name in found:
+        try:
+            target = found[name].load()
+        except Exception as error:
+            raise AdapterError(f"{spec}: the registered adapter {found[name].value} does not load: {error!r}") from error
+        if isinstance(target, type):
+            if argument:
+                raise AdapterError(f"{spec}: {name} takes no argument after a colon")
+            return of_class(target, name, spec)
+        return target(argument)
+    if not argument:
+        near = difflib.get_close_matches(spec, found, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Registered: {', '.join(sorted(found))}."
+        raise AdapterError(f"no adapter is called {spec!r}. {hint} Your own class is written package.module:Class.")
+    return of_class(_import(spec, name, argument), argument, spec)
+
+
+def _import(spec: str, module: str, name: str) -> type[Any]:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        loaded = importlib.import_module(module)
+    except Exception as error:
+        raise AdapterError(f"{spec}: importing {module} failed: {error!r}") from error
+    cls = getattr(loaded, name, None)
+    if not isinstance(cls, type):
+        classes = [n for n, v in vars(loaded).items() if isinstance(v, type) and v.__module__ == loaded.__name__]
+        raise AdapterError(f"{spec}: {module} has no class {name}; it has: {', '.join(classes) or 'none'}")
+    return cls
+
+
+def registered() -> dict[str, str]:
+    """Registered adapter names, each with the first line of its documentation."""
+    described: dict[str, str] = {}
+    for entry in sorted(entry_points(group="intack.adapters"), key=lambda e: e.name):
+        try:
+            doc = entry.load().__doc__ or ""
+        except Exception as error:
+            doc = f"does not load: {error!r}"
+        described[entry.name] = doc.strip().split("\n")[0]
+    return described
+
+
+def _assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
+    roles = {**resolve(DEFAULT).roles, **implementation.roles}
+    classes = list(dict.fromkeys(roles[role] for role in x86.ROLES))
+    declared: dict[str, dict[str, Any]] = {"vcpu_state": {}, "cpu_state": {}, "vm_state": {}}
+    for cls in classes:
+        for kind, state in declared.items():
+            state.update(getattr(cls, kind))
+    world = x86.World(scenario, **declared)
+    routines: dict[str, Unfolding] = {}
+    role_of: dict[str, str] = {}
+    handlers: dict[int, str] = {}
+    for cls in classes:
+        unfolding = Unfolding(PythonSource(lambda cls=cls: cls(world), world.name))
+        filled = [role for role in x86.ROLES if roles[role] is cls]
+        for role in filled:
+            for routine in routines_of(role):
+                routines[routine], role_of[routine] = unfolding, role
+        for routine in dir(cls):
+            if not routine.startswith("_") and callable(getattr(cls, routine)) and routine not in _OF_ROLES:
+                routines.setdefault(routine, unfolding)
+                role_of.setdefault(routine, _role_of_extra(routine, filled))
+        handlers.update(cls.handlers)
+    for routine, make in implementation.replaces.items():
+        routines[routine] = Unfolding(make(world))
+        role_of.setdefault(routine, "residency")
+    by = {id(cls): cls.__name__ for cls in classes}
+    names = {role: implementation.name if role in implementation.roles else by[id(cls)] for role, cls in roles.items()}
+    return Assembly(routines, role_of, world.locations, handlers, names)
+
+
+_OF_ROLES = frozenset(routine for role in x86.ROLES for routine in routines_of(role))
+
+
+def _role_of_extra(routine: str, filled: list[str]) -> str:
+    """Handlers and chained routines beyond those a role names."""
+    if "wakeup" in routine and "residency" in filled:
+        return "residency"
+    return "run_loop" if "run_loop" in filled else filled[0]

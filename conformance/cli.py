@@ -1,0 +1,79 @@
+"""The command line: `intack run`, `intack replay`, `intack list`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from conformance import __version__
+
+STATUS = """
+Exit status: 0 nothing is violated; 1 something is; 2 nothing is violated, but something is undecided (UNKNOWN, NOT EXERCISED,
+CRASH, TIMEOUT, NONDETERMINISTIC); 3 bad usage; 4 the suite itself failed; 130 interrupted.
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=STATUS)
+@click.version_option(__version__, prog_name="intack")
+def cli() -> None:
+    """Does an implementation of virtual-interrupt delivery keep what the manuals promise?"""
+
+
+@cli.command(epilog=STATUS)
+@click.option("-a", "--adapter", metavar="SPEC", help="A registered name or package.module:Class. Default: reference.")
+@click.option("--profile", metavar="NAME", help="strict, kvm or generic. Default: what the implementation declares.")
+@click.option("--clause", "clauses", multiple=True, metavar="GLOB", help="Only clauses whose id matches. Repeatable.")
+@click.option("--report", "reports", multiple=True, metavar="PATH", help="Write the report here (.json). Repeatable.")
+@click.option("-n", "workers", default="auto", show_default=True, metavar="N", help="Worker processes; 0 is none.")
+def run(
+    adapter: str | None, profile: str | None, clauses: tuple[str, ...], reports: tuple[str, ...], workers: str
+) -> int:
+    """Judge an implementation, clause by clause, and print the report."""
+    from conformance.report.verdict import exit_status
+    from conformance.run import judge
+
+    given = [("adapter", adapter), ("profile", profile), *(("clause", c) for c in clauses), *(("report", r) for r in reports)]
+    trouble, session = judge([f"--intack-{name}={value}" for name, value in given if value is not None], workers)
+    if session is None or trouble == 3:
+        return trouble
+    click.echo(session.text(color=sys.stdout.isatty()), nl=False)
+    return trouble or exit_status(session.gathered())
+
+
+@cli.command(epilog=STATUS)
+@click.argument("string")
+def replay(string: str) -> int:
+    """Follow the schedule of a replay string, the last line of a violation, and say what became of it."""
+    raise NotImplementedError
+
+
+@cli.command("list")
+@click.argument("what", type=click.Choice(["clauses", "adapters", "scenarios"]))
+def list_(what: str) -> None:
+    """List the clauses of the catalogue, the registered adapters, or the scenarios."""
+    from conformance.adapters.registry import registered
+    from conformance.judge import load_suite
+
+    match what:
+        case "adapters":
+            rows = list(registered().items())
+        case "scenarios":
+            rows = [(s.name, f"{s.about} ({s.bounds()})") for s in load_suite().scenarios]
+        case _:
+            rows = [(c.id, f"{c.modality}, {c.kind}: {c.statement}") for c in load_suite().clauses]
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        click.echo(f"{name:{width}}  {text}")
+
+
+def main() -> None:
+    """Entry point of the command. Click's own exit status for bad usage is 2, which here says undecided."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = 3
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+    sys.exit(status)

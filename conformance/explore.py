@@ -1,0 +1,155 @@
+"""Explore one scenario with one implementation, completely, and keep what the verdicts need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from conformance.adapters.registry import Implementation
+from conformance.engine.machine import Machine
+from conformance.engine.monitor import Monitor
+from conformance.engine.replay import encode
+from conformance.engine.scenario import Scenario
+from conformance.engine.search import Counterexample as Found
+from conformance.engine.search import prove, shortest
+from conformance.engine.settle import recovery
+from conformance.engine.state import LayoutFull
+from conformance.engine.trace import rows
+from conformance.engine.unfold import Fault
+try:
+    from conformance.report.reason import why
+except ImportError:
+    why = lambda rows, reason: ()
+from conformance.report.verdict import Clause, Counterexample
+
+MOST_STATES = 1_000_000
+
+
+class Suite(Protocol):
+    """A catalogue with its scenarios and monitors, found by the entry point group `intack.suites`."""
+
+    clauses: tuple[Clause, ...]
+    scenarios: tuple[Scenario, ...]
+
+    def monitors(self, scenario: Scenario) -> Sequence[Monitor]: ...
+
+    def sequential(self, clause: str, implementation: Implementation) -> Checked: ...
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What a check of a clause as a function found: an empty `counterexample` means none."""
+
+    evidence: str
+    counterexample: str = ""
+    fault: str = ""
+    fault_status: str = ""
+
+
+class Explored(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exploration of one scenario found, as data: it crosses processes as JSON."""
+
+    scenario: str
+    bounds: str
+    states: int = 0
+    transitions: int = 0
+    questions: int = 0
+    quiescent: int = 0
+    complete: bool = True
+    counterexamples: dict[str, Counterexample] = {}
+    witnessed: dict[str, str] = {}
+    fault: str = ""
+    fault_status: str = ""
+    fault_routine: str = ""
+
+
+def build(
+    implementation: Implementation, scenario: Scenario, suite: Suite, widths: dict[str, int] | None = None
+) -> Machine:
+    return Machine(implementation.assemble(scenario), scenario, suite.monitors(scenario), widths)
+
+
+def explore(
+    implementation: Implementation,
+    scenario: Scenario,
+    suite: Suite,
+    *,
+    reduce: bool = True,
+    pulse: Callable[[int], None] | None = None,
+    profile: str = "",
+) -> Explored:
+    """Never raises for what the implementation does: a fault is part of the result, with all that was found before it."""
+    widths: dict[str, int] = {}
+    while True:
+        try:
+            return _explore(implementation, scenario, suite, widths, reduce, pulse, profile)
+        except LayoutFull as full:
+            widths[full.cell] = full.width
+        except Fault as fault:
+            return Explored(
+                scenario=scenario.name,
+                bounds=scenario.bounds(),
+                fault=str(fault),
+                fault_status=fault.status,
+                fault_routine=fault.routine,
+                complete=False,
+            )
+
+
+def _explore(
+    implementation: Implementation,
+    scenario: Scenario,
+    suite: Suite,
+    widths: dict[str, int],
+    reduce: bool,
+    pulse: Callable[[int], None] | None,
+    profile: str,
+) -> Explored:
+    machine = build(implementation, scenario, suite, widths)
+    done = prove(machine, reduce=reduce, most=MOST_STATES, pulse=pulse)
+    for unfolding in {id(u): u for u in machine.assembly.routines.values()}.values():
+        unfolding.recheck()
+    broken = {*done.breached, *done.at_rest, *(("LIVELOCK",) if done.livelock else ())}
+    counterexamples: dict[str, Counterexample] = {}
+    if broken:
+        for clause, found in shortest(machine, broken).items():
+            counterexamples[clause] = document(machine, found, implementation, profile)
+        for clause in also_broken(scenario, broken):
+            counterexamples[clause] = msgspec.structs.replace(counterexamples["LIVELOCK"])
+    return Explored(
+        scenario=scenario.name,
+        bounds=scenario.bounds(),
+        states=done.states,
+        transitions=done.transitions,
+        questions=machine.assembly.questions(),
+        quiescent=done.quiescent,
+        complete=done.complete,
+        counterexamples=counterexamples,
+        witnessed=done.witnessed,
+    )
+
+
+def also_broken(scenario: Scenario, broken: set[str]) -> tuple[str, ...]:
+    """A vCPU that halts with interrupts closed and never comes to rest is kept awake for nothing: KVM-PI-19."""
+    closed = any(("cli",) in v.program and ("sti",) not in v.program for v in scenario.vcpus)
+    return ("KVM-PI-19",) if closed and "LIVELOCK" in broken else ()
+
+
+def document(machine: Machine, found: Found, implementation: Implementation, profile: str) -> Counterexample:
+    """A counterexample as the report shows it."""
+    made = rows(machine, found)
+    routines = [r.routine for r in made if r.routine]
+    role = machine.assembly.role_of.get(routines[-1], "") if routines and not found.at_rest else ""
+    return Counterexample(
+        scenario=machine.scenario.name,
+        switches=found.switches,
+        steps=found.steps,
+        at_rest=found.at_rest,
+        recovery=recovery(machine, found) if found.at_rest and found.clause != "LIVELOCK" else "",
+        reason=found.reason,
+        why=why(made, found.reason),
+        role=role,
+        rows=made,
+        replay=encode(machine, found, implementation.spec, profile),
+    )

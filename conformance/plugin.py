@@ -1,0 +1,107 @@
+"""The pytest plugin. It is loaded wherever intack is installed, so this file is a light gate that stays shut in other people's projects.
+
+    an --intack- option, its ini or environment twin ──┐
+    a clause of `properties` is collected ─────────────┼──> conformance.session: everything heavy
+    a verdict comes back from an xdist worker ─────────┘
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conformance.session import Session
+
+TWINS = {
+    "adapter": "the implementation to judge: a registered name or package.module:Class (default: reference)",
+    "profile": "strict, kvm or generic (default: what the implementation declares)",
+}
+"""Options that can also be an ini setting intack_NAME or an environment variable INTACK_NAME."""
+LISTS = {
+    "clause": ("GLOB", "judge only clauses whose id matches, such as 'E2E-*'; repeatable"),
+    "report": ("PATH", "write the report here, PATH ending in .json; repeatable"),
+}
+REPLAY = "follow the schedule of this replay string, and say what became of it"
+
+GATE = pytest.StashKey["Gate"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("intack", "intack: conformance of virtual-interrupt delivery")
+    for name, text in TWINS.items():
+        group.addoption(f"--intack-{name}", default="", metavar="SPEC" if name == "adapter" else "NAME", help=text)
+        parser.addini(f"intack_{name}", text, default="")
+    for name, (metavar, text) in LISTS.items():
+        group.addoption(f"--intack-{name}", action="append", default=[], metavar=metavar, help=text)
+    group.addoption("--intack-replay", default="", metavar="STRING", help=REPLAY)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    gate = config.stash[GATE] = Gate(config)
+    config.pluginmanager.register(gate, "intack-gate")
+    if any(gate.asked.values()):
+        gate.open()
+
+
+def session_of(config: pytest.Config) -> Session:
+    """The suite's session of this run, opened when first asked for."""
+    return config.stash[GATE].open()
+
+
+class Gate:
+    """One pytest process. The controller, or the only process, also gathers verdicts and reports them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        worker: dict[str, Any] = getattr(config, "workerinput", {})
+        self.worker = bool(worker)
+        self.shared = Path(worker.get("intack_shared") or Path(tempfile.gettempdir(), f"intack-{uuid.uuid4().hex}"))
+        """Where the processes of this run share explorations. Made by who first needs it."""
+        self.session: Session | None = None
+        twins = {n: os.environ.get(f"INTACK_{n.upper()}") or config.getini(f"intack_{n}") for n in TWINS}
+        options = {n: config.getoption(f"intack_{n}") for n in (*TWINS, *LISTS, "replay")}
+        self.asked: dict[str, Any] = {n: given or twins.get(n) for n, given in options.items()}
+
+    def open(self) -> Session:
+        if self.session is None:
+            from conformance import session
+
+            try:
+                self.session = session.Session(self.shared, **self.asked)
+            except session.BadInput as error:
+                raise pytest.UsageError(str(error)) from None
+        return self.session
+
+    def pytest_report_header(self) -> list[str]:
+        return [f"intack: {self.session.about()}"] if self.session else []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """xdist starts a worker."""
+        node.workerinput["intack_shared"] = str(self.shared)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if not self.worker and "test_clauses.py::test_clause[" in report.nodeid:
+            if self.session or any(name == "intack" for name, _ in report.user_properties):
+                self.open().gather(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.session and not self.worker:
+            for trouble in self.session.write_reports():
+                session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+                session.config.issue_config_time_warning(pytest.PytestWarning(trouble), 2)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.session:
+            self.session.print(terminalreporter)
+
+    def pytest_unconfigure(self) -> None:
+        if not self.worker:
+            shutil.rmtree(self.shared, ignore_errors=True)

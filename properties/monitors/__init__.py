@@ -1,0 +1,1 @@
+"""The monitors: what the manuals and KVM promise, restated over observed state."""

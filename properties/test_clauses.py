@@ -1,0 +1,30 @@
+"""The conformance suite itself: one test is one clause of the catalogue, judged on the implementation that was plugged in.
+
+    pytest -n auto properties --intack-adapter package.module:Class --intack-clause 'E2E-*'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from conformance.plugin import session_of
+from conformance.report.verdict import PASSES, SKIPS, Clause
+from conformance.session import PROPERTY
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    clauses = session_of(metafunc.config).clauses
+    metafunc.parametrize("clause", clauses, ids=[c.id for c in clauses])
+
+
+def test_clause(clause: Clause, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> None:
+    session = session_of(pytestconfig)
+    verdict = session.verdict(clause)
+    record_property(PROPERTY, msgspec.json.encode(verdict).decode())
+    if verdict.status in SKIPS:
+        pytest.skip(f"{verdict.status.value}: {verdict.evidence}")
+    if verdict.status not in PASSES:
+        pytest.fail(session.block(verdict), pytrace=False)

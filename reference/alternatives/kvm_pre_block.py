@@ -1,0 +1,88 @@
+"""KVM before its descriptor moved into load and put: Linux 5.16, pre_block and post_block around the whole of blocking.
+
+Mirrors arch/x86/kvm/vmx/posted_intr.c (pi_pre_block, __pi_post_block, pi_post_block, vmx_vcpu_pi_load, vmx_vcpu_pi_put) and x86.c,
+vcpu_block(), before commit d76fb40637fc (2021). The earlier fixes are in: c112b5f50232 (2019: PIR is looked at after SN is cleared),
+1831fa44df74 (2021: a guest that halts with interrupts closed is left alone) and, as of 2019, a blocking vCPU that migrates keeps the
+NDST of the pCPU whose list it is on.
+
+    halt ── pre_block: listed here, NV:=WAKEUP ── ON? ── no ──> poll, block, sleep ... woken ──> post_block: off the list,
+              |                                    └─ yes: back to the guest                       NDST:=here, NV:=PINV
+              └── from here on put and load may come and go: SN only, NDST stale on purpose
+
+The full kick that the wakeup handler of that time gave is a plain wake here: a vCPU on the list is never in its guest.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from conformance.roles.x86 import WAKEUP, PINV, Cpu, Shared, Then, Vcpu
+from reference.kvm import Kvm
+
+NOWHERE = (1 << 64) - 1
+"""vcpu->pre_pcpu of a vCPU that is on no list: -1."""
+
+
+class KvmPreBlock(Kvm):
+    """Linux 5.16: the wakeup handler is enabled before the vCPU blocks, and disabled after."""
+
+    vcpu_state: ClassVar = {**Kvm.vcpu_state, "pre_pcpu": Shared(NOWHERE, private_to="*")}
+
+    # Block: x86.c, vcpu_block(); kvm_main.c, kvm_vcpu_block()
+
+    def vcpu_halt(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        return Then("vcpu_run" if self.has_interrupt(cpu, vcpu) else "pre_block", vcpu)
+
+    def pre_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        """pi_pre_block(): what was posted before NV changed went to PINV, so ON=1 calls the halt off."""
+        if not self.device_can_post(cpu) or self.interrupt_blocked(cpu, vcpu):
+            return Then("poll", vcpu)
+        flag = cpu.irq_disable()
+        cpu.store(vcpu.pre_pcpu, cpu.id())
+        self.join_wakeup_list(cpu, vcpu)
+        self.update_control(cpu, vcpu, nv=WAKEUP)
+        outstanding = cpu.load(vcpu.pid.on)
+        if outstanding:
+            self.disable_wakeup_handler(cpu, vcpu)
+        cpu.irq_restore(flag)
+        return Then("vcpu_run" if outstanding else "poll", vcpu)
+
+    def poll(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        """Halt-polling comes after pre_block, and may end the halt as a sleep does."""
+        if self.world.fact("halt-polling") and cpu.choose("poll", "block") == "poll" and self.check_block(cpu, vcpu):
+            return Then("post_block", vcpu)
+        return Then("vcpu_block", vcpu)
+
+    def block_once(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        after = super().block_once(cpu, vcpu)
+        return Then("post_block", vcpu) if after.routine == "vcpu_run" else after
+
+    def post_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        """pi_post_block(): whether there is anything to undo is in pre_pcpu, not in what devices there are now."""
+        if cpu.load(vcpu.pre_pcpu) != NOWHERE:
+            flag = cpu.irq_disable()
+            self.disable_wakeup_handler(cpu, vcpu)
+            cpu.irq_restore(flag)
+        return Then("vcpu_run", vcpu)
+
+    def disable_wakeup_handler(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """__pi_post_block(): off the list of the pCPU it blocked on, which need not be this one."""
+        self.leave_wakeup_list(cpu, vcpu, cpu.load(vcpu.pre_pcpu))
+        self.update_control(cpu, vcpu, ndst=self.destination(cpu.id()), nv=PINV)
+        cpu.store(vcpu.pre_pcpu, NOWHERE)
+
+    # Residency: posted_intr.c, vmx_vcpu_pi_load(), vmx_vcpu_pi_put()
+
+    def pi_load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
+        same = cpu.load(vcpu.cpu) == where
+        if same and not cpu.load(vcpu.pid.sn):
+            return
+        if same or cpu.load(vcpu.pid.nv) == WAKEUP:
+            cpu.test_and_clear(vcpu.pid.sn)
+        else:
+            self.update_control(cpu, vcpu, ndst=self.destination(where), sn=0)
+        self.announce_left_over(cpu, vcpu)
+
+    def pi_put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
+        if preempted:
+            cpu.test_and_set(vcpu.pid.sn)

@@ -1,0 +1,175 @@
+"""Wrong entries and harvests: changes to `Kvm.vcpu_enter_guest`, `Kvm.sync_pir_to_irr` and what they call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.roles.x86 import PINV, Cpu, Then, Vcpu
+from reference.kvm import EVENT, IN, OUT, Kvm
+
+
+class InterruptsOnAfterMode(Kvm):
+    """KVM before b95234c84004 (2016), first race: mode:=IN and the harvest come before interrupts are off. A sender posts after
+    the harvest, reads IN and notifies; the pCPU takes the notification in root mode, where its handler does nothing, and enters.
+    The vector waits for the next VM exit.
+    """
+
+    def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        cpu.preempt_disable()
+        cpu.store(vcpu.mode, IN)
+        cpu.fence()
+        self.sync_pir_to_irr(cpu, vcpu)
+        cpu.irq_disable()
+        return enter(cpu, vcpu)
+
+
+class HarvestBeforeMode(Kvm):
+    """KVM before b95234c84004 (2016), second race: the harvest comes before mode:=IN. A sender posts between the two, reads
+    OUTSIDE_GUEST_MODE and relies on an entry whose harvest is over. The vector waits for the next VM exit.
+    """
+
+    def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        cpu.preempt_disable()
+        cpu.irq_disable()
+        self.sync_pir_to_irr(cpu, vcpu)
+        cpu.store(vcpu.mode, IN)
+        cpu.fence()
+        return enter(cpu, vcpu)
+
+
+class NoFenceAfterMode(Kvm):
+    """Synthetic: no barrier between mode:=IN and the harvest. The store waits in the buffer while ON is read as 0; a sender posts
+    and still reads OUTSIDE_GUEST_MODE. Each misses the other, as in the second race of b95234c84004, on TSO only.
+    """
+
+    def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        cpu.preempt_disable()
+        cpu.irq_disable()
+        cpu.store(vcpu.mode, IN)
+        self.sync_pir_to_irr(cpu, vcpu)
+        return enter(cpu, vcpu)
+
+
+class NoHarvestOnFastPath(Kvm):
+    """Synthetic, the case 379a3c8ee444 made possible: re-entry after a fast-path IPI to itself does not harvest. The sender saw its
+    own vCPU running here and sent no notification, trusting that harvest: PIR and ON stay set in the guest.
+    """
+
+    def reenter_guest(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> Any:
+        self.deliver_interrupt(cpu, vcpu, vector)
+        return Then("leave_guest", vcpu, *cpu.enter_guest(vcpu))
+
+
+class HarvestBeforeOn(Kvm):
+    """Synthetic: PIR is taken before ON is cleared. A vector posted between the two found ON set and sent nothing; then its ON is
+    wiped, and no harvest looks at PIR again.
+    """
+
+    def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
+        arrived = False
+        if cpu.load(vcpu.pid.on):
+            arrived = self.harvest(cpu, vcpu)
+            cpu.fence()
+            cpu.test_and_clear(vcpu.pid.on)
+        return publish(self, cpu, vcpu, arrived)
+
+
+class NoHarvestWhenInhibited(Kvm):
+    """KVM before 37c4dbf337c5 and 7e1901f6c86c (2021): entry does not harvest a vCPU whose APICv is inhibited. A device posts all the
+    same; its notification only makes the guest exit, the vector stays in PIR, and ON stays set and silences all later posts.
+    """
+
+    def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
+        return super().sync_pir_to_irr(cpu, vcpu) if self.apicv_active() else self.highest(cpu, vcpu)
+
+
+class InvalidVector(Kvm):
+    """KVM before cff540ebef38 and bf672720e83c (2023): with APICv inhibited the harvest fills vIRR and leaves irr_pending clear. The
+    event request then searches nothing, gets -1 for "none", and injects it as a byte: vector FFH, which nobody posted.
+    """
+
+    def note_pending(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        pass
+
+    def highest(self, cpu: Cpu, vcpu: Vcpu) -> int:
+        return super().highest(cpu, vcpu) or 0xFF
+
+
+class HarvestsForAnother(Kvm):
+    """KVM before 17e433b54393 (2019): a vCPU that spins asks whether another one could run, and that question harvests the other's
+    PIR on this pCPU. The highest vector goes into RVI of the VMCS loaded here, and the other vCPU finds ON and PIR empty.
+    """
+
+    def handle_exit(self, cpu: Cpu, vcpu: Vcpu, reason: tuple[Any, ...]) -> Any:
+        if reason[0] == "pause":
+            for other in self.world.vcpus.values():
+                if other is not vcpu:
+                    self.sync_pir_to_irr(cpu, other)
+        return super().handle_exit(cpu, vcpu, reason)
+
+
+class SelfNotifying(Kvm):
+    """ACRN's shape, right: entry does not harvest but, on an event request, sends the notification vector to its own pCPU and
+    leaves the rest to the processor. That message may arrive after the next VM exit, so the root-mode handler raises the event
+    again wherever it finds ON.
+    """
+
+    def post_vector(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> bool:
+        owes = super().post_vector(cpu, vcpu, vector)
+        if owes:
+            self.request(cpu, vcpu, EVENT)
+        return owes
+
+    def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        cpu.preempt_disable()
+        cpu.irq_disable()
+        cpu.store(vcpu.mode, IN)
+        cpu.fence()
+        cpu.store(vcpu.rvi, self.highest(cpu, vcpu))
+        if cpu.swap(vcpu.requests, 0) & EVENT:
+            cpu.send_ipi_self(PINV)
+        return Then("leave_guest", vcpu, *cpu.enter_guest(vcpu))
+
+    def has_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        """A pending event counts: what it stands for is still in PIR."""
+        if cpu.load(vcpu.requests) & EVENT and not self.interrupt_blocked(cpu, vcpu):
+            return True
+        return self.highest(cpu, vcpu) >> 4 > cpu.load(vcpu.vppr) >> 4 and not self.interrupt_blocked(cpu, vcpu)
+
+    def posted_intr_ipi(self, cpu: Cpu, where: int) -> None:
+        for vcpu in self.world.vcpus.values():
+            if cpu.load(vcpu.cpu) == where and cpu.load(vcpu.pid.on):
+                self.request(cpu, vcpu, EVENT)
+                self.wake_up(cpu, vcpu)
+
+
+class LateSelfNotification(SelfNotifying):
+    """ACRN before 0397cb7174 (2020, PR 4978): the root-mode handler does not look at ON. The entry's notification to itself is slow,
+    the guest halts and exits first, and the notification is then spent in root mode: the event is gone, the vector stays in PIR.
+    """
+
+    def posted_intr_ipi(self, cpu: Cpu, where: int) -> None:
+        pass
+
+
+def enter(cpu: Cpu, vcpu: Vcpu) -> Any:
+    """`vcpu_enter_guest` from its look at requests on."""
+    if cpu.load(vcpu.requests):
+        cpu.store(vcpu.mode, OUT)
+        cpu.irq_enable()
+        cpu.preempt_enable()
+        return Then("vcpu_run", vcpu)
+    reason = cpu.enter_guest(vcpu)
+    if reason[0] == "fastpath_ipi":
+        return Then("reenter_guest", vcpu, reason[1])
+    return Then("leave_guest", vcpu, *reason)
+
+
+def publish(kvm: Kvm, cpu: Cpu, vcpu: Vcpu, arrived: bool) -> int:
+    """`sync_pir_to_irr` after its harvest."""
+    highest = kvm.highest(cpu, vcpu)
+    if kvm.apicv_active():
+        cpu.store(vcpu.rvi, highest)
+    elif arrived:
+        kvm.request(cpu, vcpu, EVENT)
+    return highest
