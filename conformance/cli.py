@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from conformance import __version__
 
 STATUS = """
-Exit status: 0 nothing is violated; 1 something is; 2 nothing is violated, but something is undecided (UNKNOWN, NOT EXERCISED,
-CRASH, TIMEOUT, NONDETERMINISTIC); 3 bad usage; 4 the suite itself failed; 130 interrupted.
+Exit status: 0 nothing is violated; 1 something is; 2 nothing is violated, but something is undecided
+(UNKNOWN, NOT EXERCISED, CRASH, TIMEOUT, NONDETERMINISTIC); 3 bad usage; 4 the suite itself failed; 130 interrupted.
 """
 
 
@@ -30,14 +31,22 @@ def run(
     adapter: str | None, profile: str | None, clauses: tuple[str, ...], reports: tuple[str, ...], workers: str
 ) -> int:
     """Judge an implementation, clause by clause, and print the report."""
-    from conformance.report.verdict import exit_status
-    from conformance.run import judge
+    from rich.console import Console
 
-    given = [("adapter", adapter), ("profile", profile), *(("clause", c) for c in clauses), *(("report", r) for r in reports)]
+    from conformance.report import terminal
+    from conformance.report.verdict import exit_status
+    from conformance.run import BAD_USAGE, judge
+
+    given = [
+        ("adapter", adapter),
+        ("profile", profile),
+        *(("clause", c) for c in clauses),
+        *(("report", r) for r in reports),
+    ]
     trouble, session = judge([f"--intack-{name}={value}" for name, value in given if value is not None], workers)
-    if session is None or trouble == 3:
+    if session is None or trouble == BAD_USAGE:
         return trouble
-    click.echo(session.text(color=sys.stdout.isatty()), nl=False)
+    terminal.show(session.gathered(), Console(), assumptions=session.assumptions)
     return trouble or exit_status(session.gathered())
 
 
@@ -45,7 +54,16 @@ def run(
 @click.argument("string")
 def replay(string: str) -> int:
     """Follow the schedule of a replay string, the last line of a violation, and say what became of it."""
-    raise NotImplementedError
+    from conformance.report import terminal
+    from conformance.report.verdict import exit_status
+    from conformance.session import BadInput, Session
+
+    try:
+        verdict = Session(Path(), replay=string).replayed()
+    except BadInput as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(terminal.block_text(verdict, color=sys.stdout.isatty()), nl=False)
+    return exit_status([verdict])
 
 
 @cli.command("list")

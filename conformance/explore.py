@@ -11,6 +11,7 @@ from conformance.adapters.registry import Implementation
 from conformance.engine.machine import Machine
 from conformance.engine.monitor import Monitor
 from conformance.engine.replay import encode
+from conformance.engine.sampling import sample
 from conformance.engine.scenario import Scenario
 from conformance.engine.search import Counterexample as Found
 from conformance.engine.search import prove, shortest
@@ -57,6 +58,8 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
     questions: int = 0
     quiescent: int = 0
     complete: bool = True
+    samples: int = 0
+    """Schedules drawn, where the scenario is too large to be exhausted."""
     counterexamples: dict[str, Counterexample] = {}
     witnessed: dict[str, str] = {}
     fault: str = ""
@@ -107,6 +110,8 @@ def _explore(
     profile: str,
 ) -> Explored:
     machine = build(implementation, scenario, suite, widths)
+    if scenario.samples:
+        return _sampled(machine, implementation, profile)
     done = prove(machine, reduce=reduce, most=MOST_STATES, pulse=pulse)
     for unfolding in {id(u): u for u in machine.assembly.routines.values()}.values():
         unfolding.recheck()
@@ -127,6 +132,21 @@ def _explore(
         complete=done.complete,
         counterexamples=counterexamples,
         witnessed=done.witnessed,
+    )
+
+
+def _sampled(machine: Machine, implementation: Implementation, profile: str) -> Explored:
+    scenario = machine.scenario
+    steps, broken = sample(machine, scenario.samples)
+    for unfolding in {id(u): u for u in machine.assembly.routines.values()}.values():
+        unfolding.recheck()
+    return Explored(
+        scenario=scenario.name,
+        bounds=scenario.bounds(),
+        transitions=steps,
+        questions=machine.assembly.questions(),
+        samples=scenario.samples,
+        counterexamples={c: document(machine, found, implementation, profile) for c, found in broken.items()},
     )
 
 

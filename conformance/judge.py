@@ -156,7 +156,7 @@ class Judge:
         if undecided := self._undecided(results):
             return undecided
         if any(clause.id in r.witnessed for r in results) or clause.id in ("DEADLOCK", "LIVELOCK", "RACE"):
-            return Status.HELD, self._exhaustively([r for r in results if clause.id in r.witnessed] or results), None
+            return Status.HELD, self._exhaustively([r for r in results if clause.id in r.witnessed or r.samples] or results), None
         premise = f": its premise ({clause.premise}) never became true" if clause.premise else ": its premise never became true"
         return Status.NOT_EXERCISED, f"in {len(results)} scenarios{premise}", None
 
@@ -189,6 +189,8 @@ class Judge:
 
     def _exhaustively(self, results: list[Explored]) -> str:
         """The bounds of a proof over several scenarios, in one sentence."""
+        drawn = "".join(f"; {r.samples} sampled schedules of {r.scenario}" for r in results if r.samples)
+        results = [r for r in results if not r.samples]
         scenarios = [s for s in self.suite.scenarios if any(r.scenario == s.name for r in results)]
         posts = max(len(s.threads) + len(s.devices) + len(s.interrupts) for s in scenarios)
         optional = {
@@ -203,5 +205,5 @@ class Judge:
             f"at most {posts} posting agents, {max(len(s.vectors) for s in scenarios)} vectors, "
             f"{max(len(s.vcpus) for s in scenarios)} vCPUs, {max(s.cpus for s in scenarios)} pCPUs, "
             f"one each of {', '.join(sorted(optional)) or 'no optional step'}"
-            f"{'; with store buffers' if any(s.buffer for s in scenarios) else ''}"
+            f"{'; with store buffers' if any(s.buffer for s in scenarios) else ''}{drawn}"
         )

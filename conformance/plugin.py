@@ -1,8 +1,8 @@
-"""The pytest plugin. It is loaded wherever intack is installed, so this file is a light gate that stays shut in other people's projects.
+"""The pytest plugin. pytest loads it wherever intack is installed, so it is a light gate, shut in the projects of others.
 
-    an --intack- option, its ini or environment twin ──┐
-    a clause of `properties` is collected ─────────────┼──> conformance.session: everything heavy
-    a verdict comes back from an xdist worker ─────────┘
+an --intack- option, its ini or environment twin ──┐
+a clause of `properties` is collected ─────────────┼──> conformance.session: everything heavy
+a verdict comes back from an xdist worker ─────────┘
 """
 
 from __future__ import annotations
@@ -64,9 +64,11 @@ class Gate:
         self.shared = Path(worker.get("intack_shared") or Path(tempfile.gettempdir(), f"intack-{uuid.uuid4().hex}"))
         """Where the processes of this run share explorations. Made by who first needs it."""
         self.session: Session | None = None
-        twins = {n: os.environ.get(f"INTACK_{n.upper()}") or config.getini(f"intack_{n}") for n in TWINS}
-        options = {n: config.getoption(f"intack_{n}") for n in (*TWINS, *LISTS, "replay")}
-        self.asked: dict[str, Any] = {n: given or twins.get(n) for n, given in options.items()}
+        self.trouble = ""
+        self.asked: dict[str, Any] = {n: config.getoption(f"intack_{n}") for n in (*TWINS, *LISTS, "replay")}
+        for name in TWINS:
+            twin = os.environ.get(f"INTACK_{name.upper()}") or config.getini(f"intack_{name}")
+            self.asked[name] = self.asked[name] or twin
 
     def open(self) -> Session:
         if self.session is None:
@@ -87,20 +89,23 @@ class Gate:
         node.workerinput["intack_shared"] = str(self.shared)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if not self.worker and "test_clauses.py::test_clause[" in report.nodeid:
-            if self.session or any(name == "intack" for name, _ in report.user_properties):
-                self.open().gather(report)
+        ours = self.session or any(name == "intack" for name, _ in report.user_properties)
+        if ours and not self.worker and "::test_clause[" in report.nodeid:
+            self.open().gather(report)
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.session and not self.worker:
-            for trouble in self.session.write_reports():
+        if self.session and not self.worker and not session.config.option.collectonly:
+            self.trouble = self.session.write_reports()
+            if self.trouble:
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-                session.config.issue_config_time_warning(pytest.PytestWarning(trouble), 2)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.session:
-            self.session.print(terminalreporter)
+            terminalreporter.section("intack")
+            terminalreporter.write(self.session.overview(color=terminalreporter.hasmarkup))
+            if self.trouble:
+                terminalreporter.write_line(self.trouble, red=True)
 
     def pytest_unconfigure(self) -> None:
         if not self.worker:

@@ -4,79 +4,91 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from conformance.plugin import session_of
+from conformance.plugin import GATE, Gate
 from conformance.session import Session
 
-INTERRUPTED = 130
-FAILED = 4
-"""The suite itself failed: no statement about the implementation."""
 BAD_USAGE = 3
-
-SECONDS_BETWEEN_LINES = 10.0
+FAILED = 4
+"""The suite itself failed: this says nothing about the implementation."""
+INTERRUPTED = 130
 
 
 def judge(options: Sequence[str], workers: str) -> tuple[int, Session | None]:
-    """Judge what the plugin's options ask for. Answers 0 if every clause has its verdict, else what went wrong."""
+    """Judge what the plugin's options ask for. Answers 0, or else which of the above kept clauses from a verdict."""
     os.environ.pop("PYTEST_ADDOPTS", None)  # meant for the user's own tests
-    watcher = Watcher()
     arguments = [
         *("-c", os.devnull, "--rootdir", os.getcwd(), "-p", "no:cacheprovider", "-p", "no:terminal"),
         *("--disable-plugin-autoload", "-p", "xdist", "-p", "intack", "-n", workers),
         *("--pyargs", "properties.test_clauses", *options),
     ]
-    with watcher.progress:
+    with Watcher() as watcher:
         code = pytest.main(arguments, plugins=[watcher])
-    return watcher.outcome(int(code)), watcher.session
+    return watcher.outcome(code), watcher.session
 
 
 class Watcher:
-    """What a user sees of a run of pytest whose terminal reporter is off."""
+    """What a user sees of a run of pytest whose terminal reporter is off: how far it is, and what went wrong."""
 
     def __init__(self) -> None:
         # A file of its own: while a clause is judged in this process, pytest captures the usual one.
-        self.console = Console(file=os.fdopen(os.dup(sys.stderr.fileno()), "w"))
-        columns = ("judging", BarColumn(), MofNCompleteColumn(), TextColumn("clauses"), TimeElapsedColumn())
-        self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        self.task = self.progress.add_task("", total=None, visible=False)
-        self.session: Session | None = None
-        self.trouble = False
-        self.spoke = time.monotonic()
+        self.console = Console(file=os.fdopen(os.dup(sys.stderr.fileno()), "w"), highlight=False)
+        self.gate: Gate | None = None
+        self.trouble = ""
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.speak, daemon=True)
+
+    def __enter__(self) -> Watcher:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+    def speak(self) -> None:
+        """On a terminal one line that changes, elsewhere a line now and then."""
+        start = time.monotonic()
+        with self.console.status("starting") as status:
+            while not self.over.wait(0.5 if self.console.is_terminal else 10):
+                text = f"{self.session.progress() if self.session else 'starting'}, {time.monotonic() - start:.0f} s"
+                status.update(text)
+                if not self.console.is_terminal:
+                    self.console.print(text)
+
+    @property
+    def session(self) -> Session | None:
+        return self.gate.session if self.gate else None
 
     def outcome(self, code: int) -> int:
-        if self.session is None or code == pytest.ExitCode.USAGE_ERROR:
-            return BAD_USAGE if code == pytest.ExitCode.USAGE_ERROR else FAILED
-        if self.trouble or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            return INTERRUPTED if code == pytest.ExitCode.INTERRUPTED and not self.trouble else FAILED
-        return 0
-
-    def pytest_configure(self, config: pytest.Config) -> None:
-        self.session = session_of(config)
-        self.progress.update(self.task, total=len(self.session.clauses), visible=True)
+        """The exit status if it is none of verdict.exit_status's, else 0."""
+        if code == pytest.ExitCode.USAGE_ERROR:
+            return BAD_USAGE
+        if code == pytest.ExitCode.INTERRUPTED and not self.trouble:
+            return INTERRUPTED
+        if self.gate and self.gate.trouble:
+            self.fails(self.gate.trouble)
+        judged = self.session and len(self.session.verdicts) == len(self.session.clauses)
+        return 0 if judged and not self.trouble else FAILED
 
     @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        assert self.session
-        done, total = len(self.session.verdicts), len(self.session.clauses)
-        self.progress.update(self.task, completed=done)
-        if not self.console.is_terminal and time.monotonic() - self.spoke > SECONDS_BETWEEN_LINES:
-            self.console.print(f"{done} of {total} clauses judged")
-            self.spoke = time.monotonic()
+    def pytest_configure(self, config: pytest.Config) -> None:
+        self.gate = config.stash[GATE]
+        self.gate.open()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.fails(report.longreprtext)
 
-    def pytest_internalerror(self, excrepr: Any) -> None:
+    def pytest_internalerror(self, excrepr: object) -> None:
         self.fails(str(excrepr))
 
     def fails(self, text: str) -> None:
-        self.trouble = True
-        self.console.print(text, markup=False, highlight=False)
+        self.trouble = text
+        self.console.print(text, markup=False)

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from rich.text import Text
 
 import conformance
-from conformance.adapters.registry import AdapterError, Implementation, resolve
-from conformance.engine.replay import ReplayError, decode
-from conformance.judge import PROFILES, Judge, Suite, load_suite
+from conformance import again
+from conformance.adapters.registry import DEFAULT, AdapterError, resolve
+from conformance.engine.replay import Replay, ReplayError, decode, scenario_hash
+from conformance.engine.unfold import Fault
+from conformance.judge import PROFILES, Judge, catalogue_hash, load_suite
+from conformance.report import document, terminal
 from conformance.report.verdict import Clause, Status, Verdict
 
 PACKAGES = ("conformance", "reference", "properties")
-DEFAULT = "reference"
 PROPERTY = "intack"
 """The user property of a pytest report that holds a verdict as JSON; it crosses xdist and reaches JUnit files too."""
+
+T = TypeVar("T")
 
 
 class BadInput(Exception):
@@ -31,34 +37,42 @@ class BadInput(Exception):
 
 
 class Session:
-    """`shared` is a directory that the processes of this run have in common; it need not exist yet."""
+    """`shared` is a directory that the processes of this run have in common; it need not exist yet. Raises BadInput."""
 
     def __init__(
         self,
         shared: Path,
         *,
-        adapter: str | None = None,
-        profile: str | None = None,
+        adapter: str = "",
+        profile: str = "",
         clause: Sequence[str] = (),
         report: Sequence[str] = (),
-        replay: str | None = None,
+        replay: str = "",
     ) -> None:
         check_packages()
-        self.shared = shared
+        self.shared, self.replay = shared, replay
         self.suite = load_suite()
-        self.replay = replay or ""
         if replay:
             if adapter or profile or clause:
                 raise BadInput("a replay string names its own implementation, profile and clause: give none beside it")
-            recorded = _or_bad_input(lambda: decode(replay))
-            adapter, profile, clause = recorded.implementation, recorded.profile, [recorded.clause]
-        self.implementation: Implementation = _or_bad_input(lambda: resolve(adapter or DEFAULT))
+            recorded = self._recorded()
+            adapter, profile, clause = recorded.implementation, recorded.profile, [recorded.clause.removeprefix("?")]
+        self.implementation = _or_bad_input(lambda: resolve(adapter or DEFAULT))
         self.profile = profile or self.implementation.profile
         if self.profile not in PROFILES:
             raise BadInput(f"no profile is called {self.profile!r}. {near(self.profile, PROFILES)}")
         self.clauses = select(self.suite.clauses, clause)
         self.reports = [writable(path) for path in report]
         self.verdicts: dict[str, Verdict] = {}
+
+    def _recorded(self) -> Replay:
+        recorded = _or_bad_input(lambda: decode(self.replay))
+        if recorded.catalogue not in [scenario_hash(s) for s in self.suite.scenarios if s.name == recorded.scenario]:
+            raise BadInput(
+                f"this replay string is stale: scenario {recorded.scenario} has changed since, or is gone. "
+                f"Run the clause again: intack run -a {recorded.implementation} --clause {recorded.clause}"
+            )
+        return recorded
 
     def about(self) -> str:
         clauses = f"{len(self.clauses)} clause{'s' * (len(self.clauses) != 1)}"
@@ -72,41 +86,66 @@ class Session:
         return Judge(self.implementation, self.profile, self.suite, self.shared)
 
     def verdict(self, clause: Clause) -> Verdict:
-        return self.judge.verdict(clause)
+        return self.replayed() if self.replay else self.judge.verdict(clause)
+
+    def replayed(self) -> Verdict:
+        """What became of the replay string's counterexample: the evidence begins with the word for it."""
+        try:
+            word, verdict = again.replay(self.replay)
+        except Fault as fault:
+            return self._without_proof(self.clauses[0], Status(fault.status), str(fault))
+        return msgspec.structs.replace(verdict, evidence=f"{word}: {verdict.evidence}")
 
     # Where verdicts are gathered: the only process, or xdist's controller
 
     def gather(self, report: pytest.TestReport) -> None:
-        """The verdict that a report brings. If the process died or the suite itself failed, that is a verdict too: CRASH."""
+        """The verdict that a report brings; if its process died or the suite itself failed, that is one too: CRASH."""
         for name, value in report.user_properties:
             if name == PROPERTY:
                 verdict = msgspec.json.decode(str(value), type=Verdict)
                 self.verdicts[verdict.clause.id] = verdict
                 return
         if report.failed:
-            clause = next(c for c in self.clauses if report.nodeid.endswith(f"[{c.id}]"))
-            reason = report.longreprtext.strip().splitlines() or ["no reason given"]
-            self.verdicts[clause.id] = self._crash(clause, f"the process that judged it failed: {reason[-1]}")
+            clause = next(c for c in self.clauses if report.nodeid.endswith(f"::test_clause[{c.id}]"))
+            crash: Any = getattr(report.longrepr, "reprcrash", None)
+            reason = f"{crash.message} at {crash.path}:{crash.lineno}" if crash else report.longreprtext.strip()
+            self.verdicts[clause.id] = self._without_proof(clause, Status.CRASH, f"the suite itself failed: {reason}")
 
-    def _crash(self, clause: Clause, evidence: str) -> Verdict:
+    def _without_proof(self, clause: Clause, status: Status, evidence: str) -> Verdict:
         name, profile = self.implementation.name, self.profile
-        return Verdict(clause=clause, implementation=name, profile=profile, status=Status.CRASH, evidence=evidence)
-
-    def block(self, verdict: Verdict) -> str:
-        return f"{verdict.clause.id} {verdict.status.value}: {verdict.evidence}"
-
-    def text(self, color: bool = False) -> str:
-        return "".join(self.block(v) + "\n" for v in self.gathered())
-
-    def print(self, terminalreporter: Any) -> None:
-        terminalreporter.write(self.text())
-
-    def write_reports(self) -> list[str]:
-        return []
+        return Verdict(clause=clause, implementation=name, profile=profile, status=status, evidence=evidence)
 
     def gathered(self) -> list[Verdict]:
         """All verdicts so far, in the order of the catalogue."""
         return [self.verdicts[c.id] for c in self.clauses if c.id in self.verdicts]
+
+    def progress(self) -> str:
+        explored = len(list(self.shared.glob("*.json")))
+        return f"{explored} scenarios explored, {len(self.verdicts)} of {len(self.clauses)} clauses judged"
+
+    def write_reports(self) -> str:
+        """Answers what kept a report from being written."""
+        if self.reports and not self.verdicts:
+            return "no clause was judged, so no report is written: properties/test_clauses.py was not among the tests"
+        bounds = {s.name: s.bounds() for s in self.suite.scenarios}
+        hashed = catalogue_hash(self.suite)
+        made = document.report(self.gathered(), bounds=bounds, catalogue=hashed, assumptions=self.assumptions)
+        try:
+            for path in self.reports:
+                document.write(path, made)
+        except document.ReportError as error:
+            return str(error)
+        return ""
+
+    def overview(self, color: bool) -> str:
+        """Verdicts by section and the summary, without the schedules that pytest has shown with its failures."""
+        verdicts = self.gathered()
+        shown = [*terminal._clauses(verdicts, terminal.WIDTH), Text(), Text(terminal.summary(verdicts), "bold")]
+        return terminal._rendered(shown, color)
+
+    @property
+    def assumptions(self) -> Sequence[str]:
+        return getattr(self.suite, "assumptions", ())
 
 
 def check_packages() -> None:
@@ -117,41 +156,47 @@ def check_packages() -> None:
         found = Path(package.__file__).parent if package.__file__ else Path(next(iter(package.__path__)))
         if found != home / name:
             raise BadInput(
-                f"{found} shadows intack's own package {name} in {home}. Rename that folder, or run from another directory."
+                f"{found} shadows the package {name} of intack, in {home}. Rename it, or run from another directory."
             )
 
 
 def select(clauses: Iterable[Clause], globs: Sequence[str]) -> tuple[Clause, ...]:
     """The clauses that any of the globs matches; all of them if there is none."""
+    patterns = [glob.upper() for glob in globs]
     ids = [c.id for c in clauses]
-    for glob in globs:
-        if not any(fnmatchcase(i, glob.upper()) for i in ids):
-            raise BadInput(f"no clause matches {glob!r}. {near(glob.upper(), ids)} All of them: intack list clauses")
-    return tuple(c for c in clauses if not globs or any(fnmatchcase(c.id, glob.upper()) for glob in globs))
+    for pattern in patterns:
+        if not any(fnmatchcase(i, pattern) for i in ids):
+            raise BadInput(f"no clause matches {pattern!r}. {near(pattern, ids)} All of them: intack list clauses")
+    return tuple(c for c in clauses if not patterns or any(fnmatchcase(c.id, p) for p in patterns))
 
 
 def near(word: str, known: Sequence[str]) -> str:
     """What the user may have meant."""
     close = difflib.get_close_matches(word, known, n=3)
-    return f"Did you mean {' or '.join(close)}?" if close else f"There are: {', '.join(known[:10])}{', ...' * (len(known) > 10)}."
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"There are: {', '.join(known[:10])}{', ...' * (len(known) > 10)}."
 
 
 def writable(path: str) -> Path:
     """A path that a report can be written to, found out by trying."""
     where = Path(path)
-    if where.suffix != ".json":
-        raise BadInput(f"report {path}: the ending of the name says what to write, and only .json is known")
+    if where.suffix not in (".json", ""):
+        raise BadInput(f"the ending of {path} says what to write, and so far only .json is known")
     try:
-        if where.exists():
-            where.open("r+b").close()
-        else:
+        if where.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a directory")
+        if where.is_file() or not where.exists():
             tempfile.TemporaryFile(dir=where.parent).close()
     except OSError as error:
-        raise BadInput(f"report {path} cannot be written: {error.strerror}. Name a file in a folder that exists.") from None
+        reason = str(error.strerror).lower()
+        raise BadInput(
+            f"cannot write the report to {path}: {reason}. Name a file in a directory that exists."
+        ) from None
     return where
 
 
-def _or_bad_input(ask: Any) -> Any:
+def _or_bad_input(ask: Callable[[], T]) -> T:
     try:
         return ask()
     except (AdapterError, ReplayError) as error:

@@ -122,8 +122,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="on-the-target",
-        about="a device's hard-interrupt handler on the vCPU's own pCPU posts to it, as it runs, halts or blocks",
+        about="a device's hard-interrupt handler on the vCPU's own pCPU posts to it, as it runs, halts or blocks; no device can post",
         cpus=1,
+        initial=(("vm.assigned", 0),),
         vcpus=(Vcpu(0, HLT),),
         interrupts=(DeviceInterrupt(DEVICE, 0, "deliver_interrupt", ("vcpu0", HIGH)),),
         vectors=(HIGH,),
@@ -189,6 +190,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         vectors=(LOW, HIGH),
     ),
     Scenario(
+        name="no-device",
+        about="a software sender posts to a vCPU that halts and may be preempted and moved on the way; no device is assigned",
+        cpus=3,
+        vcpus=(Vcpu(0, HLT),),
+        threads=(sender(HIGH, 2),),
+        vectors=(HIGH,),
+        budget=Budget(preempt=1, migrate=1),
+        initial=(("vm.assigned", 0),),
+    ),
+    Scenario(
         name="assign",
         about="a vCPU may block before the first device is assigned; then the device posts",
         cpus=2,
@@ -223,12 +234,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="two-vcpus",
-        about="two vCPUs on two pCPUs, a device post to each, one of them halting",
+        about="two vCPUs on two pCPUs, a device post to each; one spins and asks whether the other could run",
         cpus=2,
-        vcpus=(Vcpu(0, HLT), Vcpu(1)),
+        vcpus=(Vcpu(0), Vcpu(1, (("pause",),))),
         devices=(device(HIGH, "device0"), device(LOW, "device1", "vcpu1")),
         vectors=(LOW, HIGH),
-        budget=Budget(spurious=((PINV, 1),)),
     ),
     Scenario(
         name="tso-running",
@@ -247,6 +257,21 @@ SCENARIOS: tuple[Scenario, ...] = (
         threads=(sender(LOW, 1),),
         vectors=(LOW,),
         buffer=2,
+    ),
+    Scenario(
+        name="crowd",
+        about="two software senders, two devices and a virtualized IPI against two vCPUs that halt, are preempted and move",
+        cpus=4,
+        vcpus=(Vcpu(0, (*HLT, *HLT)), Vcpu(1, HLT)),
+        threads=(sender(LOW, 2), sender(HIGH, 3, "vcpu1")),
+        devices=(
+            device(HIGH, "device0"),
+            device(LOW, "device1", "vcpu1"),
+            Device("ipi", "virtual_ipi", ("vcpu0", HIGH)),
+        ),
+        vectors=(LOW, HIGH),
+        budget=Budget(preempt=2, migrate=2, exit=2, spurious=((PINV, 0), (WAKEUP, 1))),
+        samples=300,
     ),
 )
 

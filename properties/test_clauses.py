@@ -1,6 +1,6 @@
-"""The conformance suite itself: one test is one clause of the catalogue, judged on the implementation that was plugged in.
+"""The conformance suite itself: one test is one clause of the catalogue, judged on the implementation plugged in.
 
-    pytest -n auto properties --intack-adapter package.module:Class --intack-clause 'E2E-*'
+pytest -n auto properties --intack-adapter package.module:Class --intack-clause 'E2E-*'
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from conformance.plugin import session_of
+from conformance.report.terminal import block_text
 from conformance.report.verdict import PASSES, SKIPS, Clause
 from conformance.session import PROPERTY
 
@@ -27,4 +28,4 @@ def test_clause(clause: Clause, pytestconfig: pytest.Config, record_property: Ca
     if verdict.status in SKIPS:
         pytest.skip(f"{verdict.status.value}: {verdict.evidence}")
     if verdict.status not in PASSES:
-        pytest.fail(session.block(verdict), pytrace=False)
+        pytest.fail(block_text(verdict), pytrace=False)

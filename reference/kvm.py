@@ -22,7 +22,7 @@ EVENT, UNBLOCK = 1, 2
 
 
 class Kvm(Sender, RunLoop, Residency, StateTransfer):
-    """Linux 6.1 with the notification vector left alone by put when preempted."""
+    """Linux 6.1 with IPI virtualization in use, so that put always readies the wakeup handler."""
 
     profile: ClassVar[str] = "kvm"
     vcpu_state: ClassVar = {
@@ -166,6 +166,8 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
                 return Then(reason[0], vcpu, *reason[1:])
             case "self_ipi":
                 self.deliver_interrupt(cpu, vcpu, reason[1])
+            case "pause":
+                self.directed_yield(cpu, vcpu)
             case "apic_eoi":
                 self.end_of_interrupt(cpu, vcpu)
             case "interrupt_window":
@@ -173,6 +175,16 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
             case _:
                 pass
         return Then("vcpu_run", vcpu)
+
+    def directed_yield(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """kvm_vcpu_on_spin(): ask which other vCPU could use the pCPU. Its descriptor may be read, never harvested."""
+        for other in self.world.vcpus.values():
+            if other is not vcpu:
+                self.has_pending(cpu, other)
+
+    def has_pending(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        """posted_intr.c, pi_has_pending_interrupt(): under SN a post leaves ON alone."""
+        return bool(cpu.load(vcpu.pid.on) or (cpu.load(vcpu.pid.sn) and self.any_posted(cpu, vcpu)))
 
     def end_of_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """apic_set_eoi(): emulated, with APICv inhibited."""
@@ -304,7 +316,7 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
         return any(cpu.load(vcpu.pid.pir[word]) for word in self.world.words)
 
     def put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
-        if self.device_can_post(cpu):
+        if self.needs_wakeup(cpu):
             self.pi_put(cpu, vcpu, preempted)
         self.set_running(cpu, cpu.id(), ())
 
@@ -314,9 +326,9 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
         if preempted:
             cpu.test_and_set(vcpu.pid.sn)
 
-    def device_can_post(self, cpu: Cpu) -> bool:
-        """vmx_can_use_vtd_pi(): some assigned device may post."""
-        return not self.world.fact("assignment-changes") or bool(cpu.load(self.world.vm.assigned))
+    def needs_wakeup(self, cpu: Cpu) -> bool:
+        """vmx_needs_pi_wakeup(): always, as where IPI virtualization is in use. See the alternative kvm-vtd-only."""
+        return True
 
     def enable_wakeup_handler(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """pi_enable_wakeup_handler(): an outstanding notification went to PINV, so a self-IPI stands in for it."""
@@ -329,13 +341,16 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
     def update_control(self, cpu: Cpu, vcpu: Vcpu, **fields: int) -> int:
         """Compare-exchange of the whole control word until it holds; answers the value published."""
         pid = vcpu.pid
+        old = cpu.load(pid.control)
         while True:
-            old = new = cpu.load(pid.control)
+            new = old
             for name, value in fields.items():
                 field = getattr(pid, name)
                 new = new & ~field.mask | value << field.shift
-            if cpu.cmpxchg(pid.control, old, new) == old:
+            was = cpu.cmpxchg(pid.control, old, new)
+            if was == old:
                 return new
+            old = was
 
     def join_wakeup_list(self, cpu: Cpu, vcpu: Vcpu) -> None:
         here = self.world.cpus[cpu.id()]
@@ -400,7 +415,7 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
         self.kick(cpu, vcpu)
 
     def unassign_device(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """The last device goes, and put goes on as before. Linux 6.1 stops here: see docs/findings.md for what that can lose."""
+        cpu.store(self.world.vm.assigned, 0)
 
     def inhibit_apicv(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """kvm_set_apicv_inhibit(): load and put must not follow it, or they may disagree (53b7ca1a3593)."""

@@ -72,8 +72,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """What clauses and roles take as premises here, such as "apicv-inhibited" or "xapic"."""
     initial: tuple[tuple[str, Value], ...] = ()
     """Locations that start with another value than declared."""
-    roles: tuple[str, ...] = ()
-    """Roles that this scenario exercises."""
+    samples: int = 0
+    """0: explored exhaustively. Else too large for that: so many schedules are drawn."""
 
     def bounds(self) -> str:
         """The bounds of a proof over this scenario, in one sentence."""

@@ -26,6 +26,15 @@ KICK = 0xFD
 DEVICE = 0x50
 """A device's host interrupt, whose handler posts from hard-interrupt context."""
 
+CONTROLS = (
+    "process-posted-interrupts",
+    "virtual-interrupt-delivery",
+    "acknowledge-interrupt-on-exit",
+    "external-interrupt-exiting",
+    "tpr-shadow",
+)
+"""The VM-execution and VM-exit controls that depend on each other here."""
+
 HIGH, LOW = 200, 100
 """The vectors of most scenarios: in PIR words 3 and 1."""
 
@@ -118,9 +127,9 @@ class World:
             unused = w not in self.words
             self.locations[f"{name}.pid.pir[{w}]"] = Shared(0, constant=unused)
             shared_virr = "" if self.fact("apicv-inhibited") else name
-            self.locations[f"{name}.virr[{w}]"] = Shared(0, private_to=shared_virr, constant=unused)
-            self.locations[f"{name}.visr[{w}]"] = Shared(0, private_to=name, constant=unused)
-            self.locations[f"{name}.eoi_exit[{w}]"] = Shared(0, private_to=name, constant=unused)
+            self.locations[f"{name}.virr[{w}]"] = Shared(0, private_to=shared_virr)
+            self.locations[f"{name}.visr[{w}]"] = Shared(0, private_to=name)
+            self.locations[f"{name}.eoi_exit[{w}]"] = Shared(0, private_to=name)
         fields = self._declare(name, {**ARCHITECTURAL, **declared})
         self.vcpus[name] = Vcpu(name, fields)
 
@@ -184,6 +193,14 @@ class Processor(Role):
 
     def instruction(self, cpu: Cpu, vcpu: Vcpu, what: str, *operands: int) -> Any:
         """The guest executes something that the processor virtualizes or that exits: hlt, end_of_interrupt, write_tpr, ..."""
+        raise NotImplementedError
+
+
+class VmEntryChecks(Role):
+    """What VM entry checks of the controls of posted-interrupt processing (Intel SDM vol. 3C, 26.2.1.1)."""
+
+    def check_controls(self, cpu: Cpu, vcpu: Vcpu, address: int, notification_vector: int, *controls: str) -> Any:
+        """Whether VM entry goes on: the two VMCS fields, and the names of those of `CONTROLS` that are 1."""
         raise NotImplementedError
 
 
@@ -259,6 +276,7 @@ ROLES: Mapping[str, type[Role]] = {
     "run_loop": RunLoop,
     "residency": Residency,
     "state_transfer": StateTransfer,
+    "vm_entry_checks": VmEntryChecks,
 }
 
 __all__ = ["Cpu", "Field", "Shared", "Then", "Vcpu", "World"]

@@ -1,9 +1,9 @@
-"""KVM before its descriptor moved into load and put: Linux 5.16, pre_block and post_block around the whole of blocking.
+"""KVM before its descriptor moved into load and put: pre_block and post_block around the whole of blocking.
 
-Mirrors arch/x86/kvm/vmx/posted_intr.c (pi_pre_block, __pi_post_block, pi_post_block, vmx_vcpu_pi_load, vmx_vcpu_pi_put) and x86.c,
-vcpu_block(), before commit d76fb40637fc (2021). The earlier fixes are in: c112b5f50232 (2019: PIR is looked at after SN is cleared),
-1831fa44df74 (2021: a guest that halts with interrupts closed is left alone) and, as of 2019, a blocking vCPU that migrates keeps the
-NDST of the pCPU whose list it is on.
+Mirrors Linux 5.13, arch/x86/kvm/vmx/posted_intr.c (pi_pre_block, __pi_post_block, pi_post_block, vmx_vcpu_pi_load, vmx_vcpu_pi_put),
+x86.c (vcpu_block) and kvm_main.c (kvm_vcpu_block, kvm_sched_out), that is before commit d76fb40637fc. Earlier fixes are in:
+c112b5f50232 (2019: PIR is looked at after SN is cleared), 1831fa44df74 (2021: a guest that halts with interrupts closed is left alone)
+and, as of 2019, a blocking vCPU that migrates keeps the NDST of the pCPU whose list it is on.
 
     halt ── pre_block: listed here, NV:=WAKEUP ── ON? ── no ──> poll, block, sleep ... woken ──> post_block: off the list,
               |                                    └─ yes: back to the guest                       NDST:=here, NV:=PINV
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from conformance.roles.x86 import WAKEUP, PINV, Cpu, Shared, Then, Vcpu
+from conformance.roles.x86 import PINV, WAKEUP, Cpu, Shared, Then, Vcpu
 from reference.kvm import Kvm
 
 NOWHERE = (1 << 64) - 1
@@ -24,9 +24,13 @@ NOWHERE = (1 << 64) - 1
 
 
 class KvmPreBlock(Kvm):
-    """Linux 5.16: the wakeup handler is enabled before the vCPU blocks, and disabled after."""
+    """Linux 5.13: the wakeup handler is enabled before the vCPU blocks, and disabled after."""
 
-    vcpu_state: ClassVar = {**Kvm.vcpu_state, "pre_pcpu": Shared(NOWHERE, private_to="*")}
+    vcpu_state: ClassVar = {
+        **Kvm.vcpu_state,
+        "pre_pcpu": Shared(NOWHERE, private_to="*"),
+        "interruptible": Shared(0, private_to="*"),  # the thread's state: what kvm_sched_out() took preemption by
+    }
 
     # Block: x86.c, vcpu_block(); kvm_main.c, kvm_vcpu_block()
 
@@ -35,7 +39,7 @@ class KvmPreBlock(Kvm):
 
     def pre_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         """pi_pre_block(): what was posted before NV changed went to PINV, so ON=1 calls the halt off."""
-        if not self.device_can_post(cpu) or self.interrupt_blocked(cpu, vcpu):
+        if not self.needs_wakeup(cpu) or self.interrupt_blocked(cpu, vcpu):
             return Then("poll", vcpu)
         flag = cpu.irq_disable()
         cpu.store(vcpu.pre_pcpu, cpu.id())
@@ -54,7 +58,9 @@ class KvmPreBlock(Kvm):
         return Then("vcpu_block", vcpu)
 
     def block_once(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        cpu.store(vcpu.interruptible, 1)
         after = super().block_once(cpu, vcpu)
+        cpu.store(vcpu.interruptible, 0)
         return Then("post_block", vcpu) if after.routine == "vcpu_run" else after
 
     def post_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
@@ -71,7 +77,11 @@ class KvmPreBlock(Kvm):
         self.update_control(cpu, vcpu, ndst=self.destination(cpu.id()), nv=PINV)
         cpu.store(vcpu.pre_pcpu, NOWHERE)
 
-    # Residency: posted_intr.c, vmx_vcpu_pi_load(), vmx_vcpu_pi_put()
+    # Residency: posted_intr.c, vmx_can_use_vtd_pi(), vmx_vcpu_pi_load(), vmx_vcpu_pi_put()
+
+    def needs_wakeup(self, cpu: Cpu) -> bool:
+        """Some assigned device may post."""
+        return not self.world.fact("assignment-changes") or bool(cpu.load(self.world.vm.assigned))
 
     def pi_load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
         same = cpu.load(vcpu.cpu) == where
@@ -82,6 +92,15 @@ class KvmPreBlock(Kvm):
         else:
             self.update_control(cpu, vcpu, ndst=self.destination(where), sn=0)
         self.announce_left_over(cpu, vcpu)
+
+    def pi_put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
+        """A thread switched out after it announced its sleep was not held to be preempted: posts go on waking it."""
+        if preempted and not cpu.load(vcpu.interruptible):
+            cpu.test_and_set(vcpu.pid.sn)
+
+
+class KvmPreBlockOnRq(KvmPreBlock):
+    """Linux 5.14 to 5.16: preempted is who is still on the run queue (3ba9f93b1236), announced or not. Loses wakeups: see docs/."""
 
     def pi_put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
         if preempted:

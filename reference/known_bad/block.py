@@ -25,16 +25,13 @@ class LookBeforeAnnouncing(Kvm):
 
 class RefusesToBlock(Kvm):
     """KVM before 1831fa44df74 (2021): with ON set the vCPU refuses to block, even where its guest halted with interrupts closed.
-    The wake check does not harvest for such a guest, so ON stays and the thread goes round for ever.
+    Nobody harvests for such a guest, so ON stays, and the thread comes back to block for ever.
     """
 
-    def has_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> bool:
-        return not self.interrupt_blocked(cpu, vcpu) and super().has_interrupt(cpu, vcpu)
-
-    def block_once(self, cpu: Cpu, vcpu: Vcpu) -> Any:
-        if cpu.load(vcpu.pid.on) and not self.check_block(cpu, vcpu):
-            return Then("block_once", vcpu)
-        return super().block_once(cpu, vcpu)
+    def vcpu_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        if self.interrupt_blocked(cpu, vcpu) and cpu.load(vcpu.pid.on):
+            return Then("vcpu_block", vcpu)
+        return super().vcpu_block(cpu, vcpu)
 
 
 class NoFenceBeforeLook(Kvm):

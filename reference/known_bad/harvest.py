@@ -92,7 +92,8 @@ class InvalidVector(Kvm):
         pass
 
     def highest(self, cpu: Cpu, vcpu: Vcpu) -> int:
-        return super().highest(cpu, vcpu) or 0xFF
+        found = super().highest(cpu, vcpu)
+        return found if found or not self.find_highest(cpu, vcpu) else 0xFF
 
 
 class HarvestsForAnother(Kvm):

@@ -45,31 +45,25 @@ class LeavesIrr(ReferenceProcessor):
     """Delivery leaves the vector in vIRR: after the EOI it is delivered again."""
 
     def clear_bit(self, cpu: Cpu, words: tuple[Field, ...], vector: int) -> None:
-        if words is not vcpu.virr:
+        if all(words is not vcpu.virr for vcpu in self.world.vcpus.values()):
             super().clear_bit(cpu, words, vector)
 
 
 class WrongSvi(ReferenceProcessor):
     """EOI virtualization looks for the next SVI in vIRR. A lower vector that waits there counts as in service and blocks itself."""
 
-    def end_of_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        vector = cpu.load(vcpu.svi)
-        cpu.store(vcpu.rflags_if, 1)
-        self.clear_bit(cpu, vcpu.visr, vector)
-        cpu.store(vcpu.svi, self.highest(cpu, vcpu.virr))
-        self.virtualize_ppr(cpu, vcpu)
-        self.evaluate(cpu, vcpu)
+    def highest(self, cpu: Cpu, words: tuple[Field, ...]) -> int:
+        owner = next(vcpu for vcpu in self.world.vcpus.values() if words in (vcpu.virr, vcpu.visr))
+        return super().highest(cpu, owner.virr)
 
 
 class EoiWithoutEvaluation(ReferenceProcessor):
     """EOI virtualization does not evaluate. A lower vector that waited for this EOI stays in vIRR until something else happens."""
 
     def end_of_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        vector = cpu.load(vcpu.svi)
-        cpu.store(vcpu.rflags_if, 1)
-        self.clear_bit(cpu, vcpu.visr, vector)
-        cpu.store(vcpu.svi, self.highest(cpu, vcpu.visr))
-        self.virtualize_ppr(cpu, vcpu)
+        recognized = cpu.load(vcpu.recognized)
+        super().end_of_interrupt(cpu, vcpu)
+        cpu.store(vcpu.recognized, recognized)
 
 
 class TprWithoutEvaluation(ReferenceProcessor):

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.roles.x86 import PINV, Cpu, Field, Processor, Vcpu
+from conformance.roles.x86 import PINV, Cpu, Field, Processor, Vcpu, VmEntryChecks
+from reference.x86.descriptor import check_vm_entry
 
 
 def priority_class(vector: int) -> int:
@@ -23,8 +24,12 @@ def priority_class(vector: int) -> int:
     return vector >> 4
 
 
-class ReferenceProcessor(Processor):
+class ReferenceProcessor(Processor, VmEntryChecks):
     """One logical processor, as the manual writes it."""
+
+    def check_controls(self, cpu: Cpu, vcpu: Vcpu, address: int, notification_vector: int, *controls: str) -> bool:
+        """26.2.1.1; what is checked is in reference.x86.descriptor."""
+        return not check_vm_entry(address, notification_vector, controls)
 
     # 29.2.1 Evaluation, 29.1.3 PPR virtualization
 

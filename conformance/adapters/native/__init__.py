@@ -1,5 +1,5 @@
 """Native code as an implementation: compiled by its own compiler with `-fsanitize=thread`, linked with our runtime."""
 
-from conformance.adapters.native.program import NativeError, NativeProgram, NativeUnavailable
+from conformance.adapters.native.program import NativeError, NativeProgram, NativeUnavailableError
 
-__all__ = ["NativeError", "NativeProgram", "NativeUnavailable"]
+__all__ = ["NativeError", "NativeProgram", "NativeUnavailableError"]

@@ -21,7 +21,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import IO, Literal, TypeAlias
 
 import msgspec
 
@@ -65,7 +65,7 @@ class NativeError(Fault):
         self.kind: Kind = kind
 
 
-class NativeUnavailable(NativeError):
+class NativeUnavailableError(NativeError):
     """Something has to be installed first."""
 
     def __init__(self, message: str) -> None:
@@ -137,20 +137,18 @@ class NativeProgram:
         with self._lock:
             asked = f"asked for {routine}({', '.join(map(repr, args))}) after the results {results!r}"
             line = " ".join((*_tokens((routine, *args), asked), ";", *_tokens(results, asked)))
-            if self._server is None or not self._server.usable():
-                self._server = _Server([str(self.build()), str(round(self.time_limit * 1000))])
+            self.build()
             try:
-                answer = _decode(self._server.ask(line, self.time_limit + GRACE))
+                answer = _decode(self._ask(line))
             except (NativeError, msgspec.MsgspecError) as error:
-                words = self._server.words()
+                words = self._server.words() if self._server else ""
                 self.close()
                 kind = error.kind if isinstance(error, NativeError) else "crash"
                 raise NativeError(f"{asked}, the native program failed: {error}.{words}", kind, routine) from None
             if isinstance(answer, Failure):
                 what = f"{answer.what}. {ADVICE.get(answer.kind, '')}".strip()
-                raise NativeError(
-                    f"{asked}, the native program failed: {what}{self._server.words()}", answer.kind, routine
-                )
+                words = self._server.words() if self._server else ""
+                raise NativeError(f"{asked}, the native program failed: {what}{words}", answer.kind, routine)
             return Return(answer.then, answer.value) if isinstance(answer, Finish) else answer
 
     def close(self) -> None:
@@ -159,6 +157,17 @@ class NativeProgram:
             if self._server is not None:
                 self._server.close()
                 self._server = None
+
+    def _ask(self, line: str) -> bytes:
+        limit = self.time_limit + GRACE
+        if self._server is not None and self._server.owner == os.getpid():  # a fork must not use its parent's pipes
+            self._server.forget_words()
+            try:
+                return self._server.ask(line, limit)
+            except _VanishedError:
+                pass  # The thread that started it has ended, say. It keeps nothing, so another one will do.
+        self._server = _Server([str(self.build()), str(max(1, round(self.time_limit * 1000)))])
+        return self._server.ask(line, limit)
 
     def _build(self, folder: Path) -> None:
         sources, cflags = self.prepare(folder)
@@ -183,12 +192,16 @@ class NativeProgram:
         try:
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
         except OSError as error:
-            raise NativeUnavailable(
+            raise NativeUnavailableError(
                 f"to {purpose}, the compiler {self.compiler!r} cannot be started ({error.strerror}). "
                 "Install it (Debian: apt-get install gcc libc6-dev), or name another one."
             ) from None
         if done.returncode:
             raise NativeError(f"could not {purpose}: {' '.join(command)}\n{done.stderr.strip()[-8000:]}", "build")
+
+
+class _VanishedError(NativeError):
+    """The whole program has ended, not just one run."""
 
 
 class _Folder:
@@ -215,20 +228,16 @@ class _Server:
             bufsize=0,
             start_new_session=True,
         )
-        self.close = weakref.finalize(self, _in_process, self.owner, _end, self.process)
-        assert self.process.stdin and self.process.stdout
+        self.close = weakref.finalize(self, _in_process, self.owner, _end, self.process, self.errors)
+        assert self.process.stdin
+        assert self.process.stdout
         self.questions, self.answers = self.process.stdin.fileno(), self.process.stdout.fileno()
         os.set_blocking(self.questions, False)
         os.set_blocking(self.answers, False)
 
-    def usable(self) -> bool:
-        """Not in a fork, which must not use its parent's pipes; not after the thread that started the program ended."""
-        return self.owner == os.getpid() and self.process.poll() is None
-
     def ask(self, line: str, limit: float) -> bytes:
         """The one line that answers this one. After an error, the program is of no more use."""
         deadline = time.monotonic() + limit
-        os.ftruncate(self.errors.fileno(), 0)  # what it printed for another question is not about this one
         question, reply = line.encode() + b"\n", b""
         while question:
             try:
@@ -236,17 +245,21 @@ class _Server:
             except BlockingIOError:
                 self._wait(self.questions, select.POLLOUT, deadline, limit)
             except BrokenPipeError:
-                raise self._gone() from None
+                raise self._vanished() from None
         while not reply.endswith(b"\n"):
             self._wait(self.answers, select.POLLIN, deadline, limit)
             part = os.read(self.answers, 1 << 16)
             if not part:
-                raise self._gone()
+                raise self._vanished()
             reply += part
         return reply
 
+    def forget_words(self) -> None:
+        """What it printed for another question is not about the next one."""
+        os.ftruncate(self.errors.fileno(), 0)
+
     def words(self) -> str:
-        """The last that the program said on its standard error, for this question."""
+        """The last that the program said on its standard error."""
         size = os.fstat(self.errors.fileno()).st_size
         said = os.pread(self.errors.fileno(), 4000, max(0, size - 4000)).decode(errors="replace").strip()
         return f"\nIts standard error ends with:\n{said}" if said else ""
@@ -259,11 +272,9 @@ class _Server:
                 f"no answer within {limit:g} s, although a run has less: it hangs in its set-up", "timeout"
             )
 
-    def _gone(self) -> NativeError:
+    def _vanished(self) -> _VanishedError:
         self.process.wait()
-        return NativeError(
-            f"it ended itself with status {self.process.returncode}, in its set-up or from outside", "crash"
-        )
+        return _VanishedError(f"it ended with status {self.process.returncode}, in its set-up or from outside", "crash")
 
 
 def _in_process(owner: int, call: object, *arguments: object) -> None:
@@ -272,10 +283,10 @@ def _in_process(owner: int, call: object, *arguments: object) -> None:
         call(*arguments)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
     if process.poll() is None:  # if it ended before, its children did with it, and the number may be another's by now
         os.killpg(process.pid, signal.SIGKILL)
-    for pipe in (process.stdin, process.stdout):
+    for pipe in (process.stdin, process.stdout, errors):
         if pipe:
             pipe.close()
     process.wait()

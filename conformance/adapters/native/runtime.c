@@ -113,7 +113,7 @@ static int failure(char *to, size_t room, const char *kind, const char *what)
     for (; *what && n < room - 4; what++) {
         if (*what == '"' || *what == '\\')
             to[n++] = '\\';
-        to[n++] = (unsigned char)*what < ' ' ? ' ' : *what;
+        to[n++] = *what < ' ' || *what > '~' ? ' ' : *what;
     }
     to[n++] = '"';
     to[n++] = '}';
@@ -129,6 +129,9 @@ _Noreturn static void publish(int length)
     _exit(0);
 }
 
+static void settle(void);
+static void look_for_strays(void);
+
 _Noreturn void intack_fail(const char *format, ...)
 {
     char what[2048];
@@ -136,14 +139,13 @@ _Noreturn void intack_fail(const char *format, ...)
     va_start(arguments, format);
     vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
-    if (run.on)
+    if (run.on) {
+        settle();
         publish(failure(page->answer, ANSWER, "refused", what));
+    }
     fprintf(stderr, "intack: %s\n", what);
     exit(2);
 }
-
-static void settle(void);
-static void look_for_strays(void);
 
 /* The result of the next operation. If none is recorded, the operation itself, as JSON, is the answer. */
 INTACK_PRINTF(2, 3) static const struct token *perform(enum kind kind, const char *format, ...)
@@ -286,8 +288,10 @@ static enum manner find_out(const void *site)
     for (int ones = 0; ones < 2; ones++) {
         page->seen = false;
         pid_t twin = fork_limited();
-        if (twin < 0)
+        if (twin < 0) {
+            run.pending.size = 0; /* it has not happened yet */
             intack_fail("fork: %s", strerror(errno));
+        }
         if (twin == 0) {
             run.twin = true;
             EACH_WORD(w, mask, run.pending.at, run.pending.size)

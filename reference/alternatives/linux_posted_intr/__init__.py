@@ -3,19 +3,24 @@
     kernel source (a tree, or Debian's linux-source-6.1) ── posted_intr.c, posted_intr.h ──┐
     stub/ (stands in for the kernel's headers), harness.c ─────────────────────────────────┴── NativeProgram
 
-None of the kernel's text is here: it is taken from where it is installed, at build time. The version is Linux 6.1; later
-ones moved the descriptor to another header and would need other stubs.
+None of the kernel's text is here: it is taken from where it is installed, at build time. The version is Linux 6.1;
+later ones moved the descriptor to another header and would need other stubs.
 """
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailable
+from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
+from conformance.adapters.registry import AdapterError, Implementation
+from conformance.engine.unfold import Source
+from conformance.roles.x86 import World
+from reference.kvm import Kvm
 
 HERE = Path(__file__).parent
 
@@ -61,6 +66,29 @@ class LinuxPostedIntr(NativeProgram):
         return (*self.sources, folder / FILES[0]), (*self.cflags, f"-I{folder}")
 
 
+def adapter(argument: str) -> Implementation:
+    """Linux 6.1's own posted_intr.c: load, put, wakeup handler. After a colon, the kernel source tree to take."""
+    return implementation(argument or None)
+
+
+def implementation(
+    tree: Path | str | None = None, *, replacements: Replacements = (), name: str = "linux-posted-intr"
+) -> Implementation:
+    """The residency role as Linux fills it, over the locations that the reference's KVM declares."""
+    programs = [LinuxPostedIntr(tree, replacements=replacements, x2apic=x2apic) for x2apic in (False, True)]
+    try:
+        programs[True].build()
+    except NativeError as error:
+        raise AdapterError(f"{name}: {error}") from error
+
+    def source(world: World) -> Source:
+        return programs[not world.fact("xapic")]
+
+    spec = f"{name}:{tree}" if tree else name
+    replaces = dict.fromkeys(("load", "put", "wakeup_handler"), source)
+    return Implementation(name, spec, {"residency": Kvm}, Kvm.profile, replaces=replaces)
+
+
 def kernel_files(tree: Path | str | None = None) -> Mapping[str, str]:
     """The text of FILES by name: from `tree`, else from the tree that VARIABLE names, else from Debian's package."""
     tree = tree or os.environ.get(VARIABLE)
@@ -69,7 +97,7 @@ def kernel_files(tree: Path | str | None = None) -> Mapping[str, str]:
         advice = f"name the top directory of a Linux 6.1 source tree, as an option or in {VARIABLE}"
         return _read(folder, f"{folder} is not readable: {advice}")
     if not PACKAGE.exists():
-        raise NativeUnavailable(
+        raise NativeUnavailableError(
             f"no Linux source: neither {VARIABLE} names a source tree nor does {PACKAGE} exist. "
             "On Debian 12: apt-get install linux-source-6.1; elsewhere unpack Linux 6.1 and name its top directory."
         )
@@ -130,6 +158,6 @@ def _unpack() -> Mapping[str, str]:
                     files[name] = content.read().decode()
                 if len(files) == len(FILES):
                     return files
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, EOFError, tarfile.TarError, lzma.LZMAError) as error:
         raise NativeError(f"{PACKAGE} cannot be read ({error}). Install linux-source-6.1 again.", "build") from None
     raise NativeError(f"{PACKAGE} does not contain {', '.join(FILES)} in {FOLDER}.", "build")

@@ -1,0 +1,173 @@
+"""Schedules beyond the exhaustive budget, drawn and shrunk by Hypothesis.
+
+A schedule is a list of (steps to go on, agent to switch to): the current agent goes on for that many steps, then another one takes
+over. Fewest items is fewest switches, so Hypothesis's own order of shrinking is the order of the search. Two ways to draw: uniformly,
+and PCT (Burckhardt et al., A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs, ASPLOS 2010): agents have priorities,
+the highest that can move moves, and at d - 1 random steps the running agent falls to the bottom. Ours differs in that priorities and
+change points are one permutation and one sorted list that Hypothesis draws, so they shrink; and that choices of hardware are drawn too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import NamedTuple
+
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+
+from conformance.engine.machine import Machine
+from conformance.engine.search import Counterexample, Step, walk
+from conformance.engine.state import Outcome
+
+
+class Burst(NamedTuple):
+    """Go on for `steps` steps of agent number `agent` (modulo those that can move); `choice` picks among its outcomes."""
+
+    agent: int
+    steps: int
+    choice: int = 0
+
+
+class Run(NamedTuple):
+    """One sampled run, to rest. `broken` maps a clause to (step number, reason); a step number past the end means at rest."""
+
+    schedule: tuple[Step, ...]
+    broken: dict[str, tuple[int, str]]
+    rested: bool
+
+
+def bursts(agents: int, longest: int = 40) -> st.SearchStrategy[list[Burst]]:
+    """Uniform schedules of up to `longest` switches."""
+    burst = st.builds(Burst, st.integers(0, agents - 1), st.integers(1, 30), st.integers(0, 3))
+    return st.lists(burst, max_size=longest)
+
+
+def priorities(agents: int, steps: int = 200, depth: int = 3) -> st.SearchStrategy[tuple[list[int], list[int]]]:
+    """PCT: a permutation of the agents, and at most `depth` - 1 steps at which the running agent falls to the bottom."""
+    changes = st.lists(st.integers(0, steps), max_size=depth - 1, unique=True).map(sorted)
+    return st.tuples(st.permutations(range(agents)), changes)
+
+
+def run_bursts(machine: Machine, plan: list[Burst], most: int = 2_000) -> Run:
+    """Follow a plan, then obligatory agents in order until rest."""
+    return _run(machine, _burst_choices(machine, plan), most)
+
+
+def run_priorities(machine: Machine, plan: tuple[list[int], list[int]], most: int = 2_000) -> Run:
+    """Follow priorities to rest."""
+    return _run(machine, _priority_choices(machine, plan), most)
+
+
+Moving = list[tuple[int, tuple[Outcome, ...]]]
+
+
+Chooser = Generator[tuple[int, Outcome] | None, Moving, None]
+"""Sent the agents that can move, answers the (agent, outcome) to take."""
+
+
+def _run(machine: Machine, choose: Chooser, most: int) -> Run:
+    state = machine.initial
+    schedule: list[Step] = []
+    broken: dict[str, tuple[int, str]] = {}
+    next(choose)
+    for number in range(1, most + 1):
+        moving: Moving = [(a.index, e.outcomes) for a in machine.agents if (e := a.entry(state)).outcomes]
+        if not any(machine.agents[index].obligatory for index, _ in moving):
+            for finding in machine.at_rest(state):
+                if finding.clause[0] != "?":
+                    broken.setdefault(finding.clause, (number, finding.reason))
+            return Run(tuple(schedule), broken, True)
+        taken = choose.send(moving)
+        assert taken
+        index, outcome = taken
+        schedule.append((index, outcome.choice))
+        for clause, reason in outcome.breaches:
+            if clause[0] != "?":
+                broken.setdefault(clause, (number, reason))
+        state = state & outcome.keep | outcome.add
+    return Run(tuple(schedule), broken, False)
+
+
+def _burst_choices(machine: Machine, plan: list[Burst]) -> Chooser:
+    moving = yield None
+    for burst in plan:
+        index = moving[burst.agent % len(moving)][0]
+        for _ in range(burst.steps):
+            outcomes = dict(moving).get(index)
+            if not outcomes:
+                break
+            moving = yield index, outcomes[burst.choice % len(outcomes)]
+    while True:
+        index, outcomes = next((i, o) for i, o in moving if machine.agents[i].obligatory)
+        moving = yield index, outcomes[0]
+
+
+def _priority_choices(machine: Machine, plan: tuple[list[int], list[int]]) -> Chooser:
+    order, changes = list(plan[0]), set(plan[1])
+    moving = yield None
+    step = 0
+    while True:
+        able = dict(moving)
+        index = next(i for i in order if i in able)
+        if step in changes:
+            order.remove(index)
+            order.append(index)
+            index = next(i for i in order if i in able)
+        moving = yield index, able[index][step % len(able[index])]
+        step += 1
+
+
+def sample(machine: Machine, runs: int) -> tuple[int, dict[str, Counterexample]]:
+    """Draw `runs` schedules, half each way. Answers the steps taken, and for each broken clause what Hypothesis shrinks it to."""
+    agents = len(machine.agents)
+    broken: set[str] = set()
+    steps = 0
+
+    def note(run: Run) -> None:
+        nonlocal steps
+        steps += len(run.schedule)
+        broken.update(run.broken)
+
+    drawn = settings(
+        max_examples=runs // 2, database=None, derandomize=True, deadline=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    drawn(given(bursts(agents))(lambda plan: note(run_bursts(machine, plan))))()
+    drawn(given(priorities(agents))(lambda plan: note(run_priorities(machine, plan))))()
+    least: dict[str, Counterexample] = {}
+    for clause in sorted(broken):
+        if clause not in least:
+            run = _shrink(machine, clause)
+            least.update({c: _cut(machine, run, c) for c in run.broken if c not in least})
+    return steps, least
+
+
+def _shrink(machine: Machine, clause: str) -> Run:
+    """The least plan that breaks the clause, as Hypothesis finds it; PCT's plan where only that one does."""
+    limits = settings(
+        max_examples=400, database=None, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    agents = len(machine.agents)
+    try:
+        return run_bursts(machine, find(bursts(agents), lambda p: clause in run_bursts(machine, p).broken, settings=limits))
+    except NoSuchExample:
+        plan = find(priorities(agents), lambda p: clause in run_priorities(machine, p).broken, settings=limits)
+        return run_priorities(machine, plan)
+
+
+def _cut(machine: Machine, run: Run, clause: str) -> Counterexample:
+    """The part of a run up to where it breaks the clause."""
+    number, reason = run.broken[clause]
+    schedule = run.schedule[:number]
+    return Counterexample(clause, reason, schedule, switches(machine, schedule), number > len(run.schedule))
+
+
+def switches(machine: Machine, schedule: tuple[Step, ...]) -> int:
+    """How often a schedule changes lanes."""
+    count, lane = 0, -1
+    for (index, _), (_, outcome, _) in zip(schedule, walk(machine, schedule), strict=True):
+        now = 2 * index + outcome.lane
+        count += lane not in (now, -1)
+        lane = now
+    return count

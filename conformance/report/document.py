@@ -1,0 +1,164 @@
+"""The report as a JSON document: versioned, with a schema, one row for each clause and implementation.
+
+The schema is report.schema.json beside this file; `python -m conformance.report.document` prints it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from conformance import __version__
+from conformance.report.verdict import Counterexample, Status, Verdict, exit_status
+
+SCHEMA = "intack.report/1"
+
+
+class ReportError(Exception):
+    """A report cannot be written or read. The message says which, why, and what to do."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What was run, and how it ended."""
+
+    implementations: tuple[str, ...]
+    profiles: tuple[str, ...]
+    bounds: dict[str, str]
+    """Scenario to the bounds of its exploration, in one sentence."""
+    catalogue: str
+    """Hash of the clauses and scenarios."""
+    assumptions: tuple[str, ...]
+    """Rules of the machine on which every verdict rests."""
+    exit_status: Literal[0, 1, 2]
+
+
+class ClauseRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One clause and one implementation. VIOLATED and DEVIATES have a counterexample; that of OBSERVED is a witness."""
+
+    id: str
+    section: str
+    kind: Literal["guarantee", "discipline"]
+    architecture: Literal["x86", "arm", "any"]
+    modality: Literal["MUST", "MUST NOT", "MAY"]
+    role: str
+    statement: str
+    source: str
+    verified: bool
+    """Whether the cited text itself was read."""
+    implementation: str
+    profile: str
+    status: Status
+    evidence: str
+    counterexample: Counterexample | None = None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    schema: Literal["intack.report/1"]
+    version: str
+    """Of intack."""
+    run: Run
+    clauses: tuple[ClauseRow, ...]
+
+
+class _Head(msgspec.Struct):
+    schema: str
+
+
+def report(
+    verdicts: Sequence[Verdict],
+    *,
+    bounds: Mapping[str, str] | None = None,
+    catalogue: str = "",
+    assumptions: Sequence[str] = (),
+) -> Report:
+    """The document of a run."""
+    run = Run(
+        implementations=tuple(dict.fromkeys(v.implementation for v in verdicts)),
+        profiles=tuple(dict.fromkeys(v.profile for v in verdicts)),
+        bounds=dict(bounds or {}),
+        catalogue=catalogue,
+        assumptions=tuple(assumptions),
+        exit_status=_exit_status(verdicts),
+    )
+    return Report(schema=SCHEMA, version=__version__, run=run, clauses=tuple(map(_row, verdicts)))
+
+
+def _exit_status(verdicts: Sequence[Verdict]) -> Literal[0, 1, 2]:
+    return msgspec.convert(exit_status(list(verdicts)), Literal[0, 1, 2])
+
+
+def _row(verdict: Verdict) -> ClauseRow:
+    clause = verdict.clause
+    return ClauseRow(
+        id=clause.id,
+        section=clause.section,
+        kind=clause.kind,
+        architecture=clause.architecture,
+        modality=clause.modality,
+        role=clause.role,
+        statement=clause.statement,
+        source=clause.source,
+        verified=clause.verified,
+        implementation=verdict.implementation,
+        profile=verdict.profile,
+        status=verdict.status,
+        evidence=verdict.evidence,
+        counterexample=verdict.counterexample,
+    )
+
+
+def write(path: str | Path, document: Report) -> None:
+    """Write all of the report or nothing: readers never see half of it. Raises ReportError."""
+    path = Path(path)
+    text = msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+    special = path.exists() and not path.is_file()  # a pipe or /dev/stdout cannot be replaced, only written to
+    target = path if special else path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        target.write_bytes(text)
+        if not special:
+            target.replace(path)
+    except OSError as error:
+        if not special:
+            target.unlink(missing_ok=True)
+        raise _cannot_write(path, (error.strerror or str(error)).lower()) from error
+
+
+def _cannot_write(path: Path, why: str) -> ReportError:
+    return ReportError(
+        f"cannot write the report to {path}: {why}. Name a file in a directory that exists and is writable."
+    )
+
+
+def read(path: str | Path) -> Report:
+    """Raises ReportError for a file that is missing, damaged, or of another version."""
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise ReportError(f"cannot read the report {path}: {(error.strerror or str(error)).lower()}.") from error
+    try:
+        found = msgspec.json.decode(raw, type=_Head).schema
+        if found != SCHEMA:
+            raise ReportError(
+                f"{path} follows the schema {found!r}; this intack {__version__} reads {SCHEMA!r}. Run it again."
+            )
+        return msgspec.json.decode(raw, type=Report)
+    except msgspec.MsgspecError as error:
+        raise ReportError(f"{path} is no whole intack report: {error}. Run again with --report {path}.") from error
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the document."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **msgspec.json.schema(Report)}
+
+
+def schema_text() -> str:
+    """The schema as committed."""
+    return msgspec.json.format(msgspec.json.encode(schema()), indent=1).decode() + "\n"
+
+
+if __name__ == "__main__":
+    print(schema_text(), end="")

@@ -1,0 +1,48 @@
+"""The project's chores. `nox -l` lists them; each makes its own virtual environment."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.sessions = ["lint", "tests", "conformance"]
+nox.options.default_venv_backend = "venv"  # nothing beyond python3 needed
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Judge the default implementation, or another: nox -s conformance -- -a SPEC."""
+    session.install("-e", ".")
+    session.run("intack", "run", *(session.posargs or ["--report", "report.json"]))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The properties on the default implementation, and the suite's own tests."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, layout and types."""
+    session.install("-e", ".[dev]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("pyright", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """One table of states, transitions, time and memory. Asserts nothing about time."""
+    session.install("-e", ".")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branches of the reference that the properties reach, and those they do not."""
+    session.install("-e", ".[dev]")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-n", "auto", "properties", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")

@@ -1,0 +1,211 @@
+"""What a sequential clause is here: cases that Hypothesis draws, and a body that runs routines alone and raises Broken.
+
+    @clause("PIP-7", "processor", st.tuples(states(), choices))
+    def rvi(subject, state, choices): ...       is in its module's CHECKS as a Property, and that is called with an implementation
+
+The same implementation gets the same cases in every process, and a broken clause shrinks to the same smallest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeAlias
+
+from hypothesis import HealthCheck, Phase, given, reject, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+
+from conformance.adapters.registry import Implementation
+from conformance.engine import operations as ops
+from conformance.engine.alone import Alone, Memory, run_alone
+from conformance.engine.assembly import Assembly
+from conformance.engine.scenario import Scenario
+from conformance.engine.unfold import Fault
+from properties.sequential.state import VCPU, State
+
+EXAMPLES = 300
+EDGES_OF_WORDS = (0, 64, 128, 192)
+"""Vectors of a scenario that uses all four words of each register."""
+
+EMPTY: Mapping[str, ops.Value] = {}
+
+QUIET = settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+    print_blob=False,
+)
+
+
+class Broken(AssertionError):
+    """The clause does not hold: the state before, what is due, and what came out."""
+
+
+class Unjudged(Exception):  # noqa: N818
+    """Nothing can be said; `status` is the verdict."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One routine of the hardware, run alone on one state."""
+
+    call: str
+    before: State
+    after: State
+    alone: Alone
+
+    def must(self, due: State, *names: str) -> None:
+        """Raise Broken unless the named fields came out as they are due."""
+        wrong = [n for n in names if getattr(self.after, n) != getattr(due, n)]
+        if wrong:
+            self.broken(f"due is {due.shown(*wrong)}; found {self.after.shown(*wrong)}")
+
+    def broken(self, how: str) -> NoReturn:
+        raise Broken(f"{self.call} on {self.before}: {how}")
+
+
+@dataclass
+class Subject:
+    """An implementation, assembled once for each set of facts."""
+
+    implementation: Implementation
+    notes: set[str] = field(default_factory=set)
+    """What the evidence says beside the count."""
+    assemblies: dict[tuple[tuple[str, ...], int], Assembly] = field(default_factory=dict)
+
+    def assembly(self, facts: tuple[str, ...] = (), cpus: int = 3) -> Assembly:
+        if (facts, cpus) not in self.assemblies:
+            self.assemblies[facts, cpus] = self.implementation.assemble(
+                Scenario(name="alone", about="one routine alone", cpus=cpus, vectors=EDGES_OF_WORDS, facts=facts)
+            )
+        return self.assemblies[facts, cpus]
+
+    def lacks(self, what: str) -> bool:
+        return what in self.implementation.lacks
+
+    def run(
+        self,
+        state: State,
+        routine: str,
+        *args: ops.Result,
+        choices: Iterable[int] = (),
+        facts: tuple[str, ...] = (),
+        between: Callable[[int, Memory], None] | None = None,
+        also: Mapping[str, ops.Value] = EMPTY,
+    ) -> Ran:
+        """A routine of the hardware for this vCPU, to its end or its VM exit. `also` is memory beside the state."""
+        memory = {**state.memory(), **also}
+        alone = run_alone(self.assembly(facts), routine, (VCPU, *args), memory, choices, interrupts=False, between=between)
+        ran = Ran(called(routine, *args) + chosen(alone), state, State.of(alone.memory), alone)
+        if alone.ended not in ("returned", "exited"):
+            ran.broken(f"it does not end, but is {alone.ended}")
+        return ran
+
+    def recheck(self) -> None:
+        """Ask every question again. Raises Fault NONDETERMINISTIC."""
+        for unfolding in {id(u): u for a in self.assemblies.values() for u in a.routines.values()}.values():
+            if unfolding.questions:
+                unfolding.recheck()
+
+
+def called(routine: str, *args: ops.Result) -> str:
+    return f"{routine}({', '.join((VCPU, *(f'{a:#x}' if type(a) is int else str(a) for a in args)))})"
+
+
+def chosen(alone: Alone) -> str:
+    """Choices other than the first option."""
+    taken = [
+        a.operation.options[a.result]
+        for a in alone.asked
+        if isinstance(a.operation, ops.Choose) and isinstance(a.result, int) and a.result
+    ]
+    return f" choosing {', '.join(taken)}" if taken else ""
+
+
+Body: TypeAlias = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Property:
+    """The check of one clause. Called with an implementation it answers the evidence, or raises Broken, Fault or Unjudged."""
+
+    id: str
+    role: str
+    """Who fills it is in the evidence."""
+    cases: st.SearchStrategy[tuple[Any, ...]]
+    body: Body
+    needs: tuple[str, ...] = ()
+    """What an implementation may declare to lack; the clause does not apply then."""
+
+    def __call__(self, implementation: Implementation) -> str:
+        for need in self.needs:
+            if need in implementation.lacks:
+                raise Unjudged("NOT APPLICABLE", f"the implementation declares that it lacks {need}")
+        subject = Subject(implementation)
+        held = self.search(subject)
+        subject.recheck()
+        return self.evidence(subject, held)
+
+    def search(self, subject: Subject) -> int:
+        """How many cases held. A fault ends the search at once: the case that caused it may be slow to meet again."""
+        held, broken, fault = 0, False, None
+
+        @QUIET
+        @given(self.cases)
+        def holds(case: tuple[Any, ...]) -> None:
+            nonlocal held, broken, fault
+            if fault is not None:
+                return
+            try:
+                self.body(subject, *case)
+            except Broken:
+                broken = True
+                raise
+            except Fault as met:
+                if broken:
+                    reject()
+                fault = met
+                raise
+            held += 1
+
+        try:
+            holds()
+        except Unsatisfiable:
+            raise Unjudged("NOT EXERCISED", "no generated case made its premise true") from None
+        except Exception:
+            if fault is not None:
+                raise fault from None
+            raise
+        return held
+
+    def evidence(self, subject: Subject, held: int) -> str:
+        filler = next(iter(subject.assemblies.values())).filled_by.get(self.role, "")
+        own = self.role in subject.implementation.roles
+        by = "" if own else f"; {subject.implementation.name} leaves the role {self.role} to {filler}"
+        notes = "".join(f"; {note}" for note in sorted(subject.notes))
+        return f"one routine alone, {held} generated cases{by}{notes}"
+
+
+def clause(
+    checks: MutableMapping[str, Property],
+    id: str,  # noqa: A002
+    role: str,
+    *cases: st.SearchStrategy[Any],
+    needs: tuple[str, ...] = (),
+) -> Callable[[Body], Property]:
+    """Put the body, as the check of clause `id`, into `checks`. Each case is a tuple: one value of each strategy."""
+
+    def made(body: Body) -> Property:
+        checks[id] = Property(id, role, st.tuples(*cases), body, needs)
+        return checks[id]
+
+    return made

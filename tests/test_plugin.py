@@ -1,0 +1,132 @@
+"""The pytest plugin: inert in the projects of others, one item a clause, the same verdicts with any number of workers."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import tiny_suite
+from tiny_suite import HALT, HELD, UNCHECKED, UNSEEN
+
+from reference.kvm import Kvm
+
+pytest_plugins = "pytester"
+
+
+class Dies(Kvm):
+    """Takes its whole process along."""
+
+    def restore(self, *_: object) -> None:  # type: ignore[override]
+        os._exit(9)
+
+
+@pytest.fixture
+def tiny(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A directory in which the installed suite is the tiny one."""
+    for name, value in tiny_suite.installed(pytester.path / "installed").items():
+        monkeypatch.setenv(name, value)
+    return pytester
+
+
+def statuses(report: Path) -> dict[str, str]:
+    return {row["id"]: row["status"] for row in json.loads(report.read_text())["clauses"]}
+
+
+def test_inert_in_the_projects_of_others(pytester: pytest.Pytester) -> None:
+    """Even where a test looks like one of ours, and in a folder called properties."""
+    folder = pytester.mkdir("properties")
+    (folder / "test_clauses.py").write_text(
+        "import sys, pytest\n"
+        "@pytest.mark.parametrize('clause', ['E2E-1', 'E2E-2'])\n"
+        "def test_clause(clause):\n"
+        "    ours = {m for m in sys.modules if m.split('.')[0] in ('conformance', 'reference', 'msgspec')}\n"
+        "    assert ours == {'conformance', 'conformance.plugin'}\n"
+        "    assert clause == 'E2E-1'\n"
+    )
+    result = pytester.runpytest_subprocess("-q", "-p", "no:hypothesispytest", "-o", "strict=true")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.no_fnmatch_line("*intack*")
+
+
+def test_an_item_is_a_clause(tiny: pytest.Pytester) -> None:
+    result = tiny.runpytest_subprocess("--pyargs", "properties", "--collect-only", "-q")
+    result.stdout.fnmatch_lines_random([f"*test_clause[[]{c}]" for c in (HELD, HALT, UNSEEN, UNCHECKED)])
+    assert result.ret == 0
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_outcomes_and_report(tiny: pytest.Pytester, workers: str) -> None:
+    """A verdict that decides nothing fails, one that cannot be given skips; the controller writes the report."""
+    result = tiny.runpytest_subprocess("--pyargs", "properties", "-n", workers, "--intack-report=report.json")
+    result.assert_outcomes(passed=2, skipped=1, failed=1)
+    result.stdout.fnmatch_lines(["intack: adapter reference, profile kvm, 4 clauses", f"NOT EXERCISED *{UNSEEN}*premise*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    found = statuses(tiny.path / "report.json")
+    assert found == {HELD: "HELD", HALT: "HELD", UNSEEN: "NOT EXERCISED", UNCHECKED: "NOT CHECKED"}
+    assert list(found) == [c.id for c in tiny_suite.SUITE.clauses]
+
+
+def test_without_options_the_reports_of_workers_are_enough(tiny: pytest.Pytester) -> None:
+    result = tiny.runpytest_subprocess("--pyargs", "properties", "-n", "2")
+    result.stdout.fnmatch_lines([f"*HELD *{HELD}*", "UNDECIDED (exit status 2)*"])
+
+
+def test_twins_of_options(tiny: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line goes before the environment, and that before the ini-file."""
+    tiny.makeini("[pytest]\nintack_profile = strict\nintack_adapter = nobody\n")
+    monkeypatch.setenv("INTACK_ADAPTER", "reference")
+    result = tiny.runpytest_subprocess("--pyargs", "properties", "--collect-only")
+    result.stdout.fnmatch_lines(["intack: adapter reference, profile strict, 4 clauses"])
+    result = tiny.runpytest_subprocess("--pyargs", "properties", "--collect-only", "--intack-profile=generic")
+    result.stdout.fnmatch_lines(["intack: adapter reference, profile generic, *"])
+
+
+def test_a_dead_worker_is_a_verdict(tiny: pytest.Pytester) -> None:
+    """Clauses that need the deadly routine CRASH, and are in the report; the others have their verdicts."""
+    options = ["--intack-adapter=test_plugin:Dies", "--intack-report=report.json"]
+    result = tiny.runpytest_subprocess("--pyargs", "properties", "-n", "1", "--intack-profile=kvm", *options)
+    found = statuses(tiny.path / "report.json")
+    assert found[HELD] == "CRASH"
+    assert found[UNCHECKED] == "NOT CHECKED"
+    assert len(found) == 4
+    assert result.ret == 1
+
+
+def test_a_folder_that_shadows_a_package_is_named(tiny: pytest.Pytester) -> None:
+    tiny.mkpydir("reference")
+    result = tiny.runpytest_subprocess("--pyargs", "properties", "--intack-adapter=reference")
+    result.stderr.fnmatch_lines([f"ERROR: {tiny.path / 'reference'} shadows the package reference of intack*Rename it*"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_report_without_clauses(tiny: pytest.Pytester) -> None:
+    """A report that would say nothing is not written, and that is said."""
+    tiny.makepyfile("def test_else(): pass")
+    result = tiny.runpytest_subprocess("--intack-report=report.json")
+    result.stdout.fnmatch_lines(["no clause was judged, so no report is written*"])
+    assert result.ret != 0
+    assert not (tiny.path / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--intack-adapter=knwon-bad", "*no adapter is called 'knwon-bad'. Did you mean known-bad?*"),
+        ("--intack-adapter=no.such:Thing", "*importing no.such failed*"),
+        ("--intack-profile=kmv", "*no profile is called 'kmv'. Did you mean kvm?"),
+        (f"--intack-clause={HALT}0", f"*no clause matches '{HALT}0'. Did you mean {HALT}*intack list clauses"),
+        ("--intack-report=nowhere/report.json", "*cannot write the report to nowhere/report.json: no such file*"),
+        ("--intack-report=report.xml", "*only .json is known"),
+        ("--intack-replay=intack1.AAAA.00000000", "*damaged*"),
+    ],
+)
+def test_bad_options(tiny: pytest.Pytester, option: str, message: str) -> None:
+    """One clear message, before anything runs."""
+    tiny.makepyfile("def test_else(): print('it ran')")
+    result = tiny.runpytest_subprocess("-s", option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+    assert "it ran" not in result.stdout.str()
+    assert len(result.stderr.str().strip().splitlines()) == 1

@@ -1,0 +1,41 @@
+"""Three of the smallest scenarios and a few clauses as a suite of its own, so that tests can run everything end to end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.adapters.registry import Implementation
+from conformance.engine.monitor import Monitor
+from conformance.engine.scenario import Scenario
+from conformance.explore import Checked
+from properties.suite import SUITE as X86
+
+HELD, HALT, UNSEEN, UNCHECKED = "KVM-ENT-13", "KVM-PI-19", "KVM-PI-18", "E2E-7"
+"""With the reference and these scenarios: two guarantees that hold, one that is not exercised, one clause not checked."""
+SCENARIOS = ("save-restore", "reset", "halt-closed")
+
+
+class TinySuite:
+    clauses = tuple(c for c in X86.clauses if c.id in (HELD, HALT, UNSEEN, UNCHECKED))
+    scenarios = tuple(s for s in X86.scenarios if s.name in SCENARIOS)
+
+    def monitors(self, scenario: Scenario) -> Sequence[Monitor]:
+        return X86.monitors(scenario)
+
+    def sequential(self, clause: str, implementation: Implementation) -> Checked:
+        return X86.sequential(clause, implementation)
+
+
+SUITE = TinySuite()
+
+
+def installed(folder: Path) -> dict[str, str]:
+    """Variables of an environment in which this is the installed suite, and modules beside this one can be imported."""
+    metadata = folder / "tiny-1.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[intack.suites]\ntiny = tiny_suite:SUITE\n")
+    inherited = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parent), *([inherited] if inherited else [])])}
