@@ -11,9 +11,8 @@ from conformance.engine.sampling import switches
 from conformance.engine.scenario import Scenario
 from conformance.engine.search import Counterexample as Found
 from conformance.engine.search import Step, prove, shortest, walk
-from conformance.engine.state import LayoutFull
 
-from conformance.explore import Suite, build, document
+from conformance.explore import Suite, document, in_machine
 from conformance.judge import load_suite
 from conformance.report.verdict import Clause, Status, Verdict
 
@@ -48,13 +47,7 @@ def replay(string: str) -> tuple[Word, Verdict]:
 def _again(
     recorded: Replay, suite: Suite, clause: Clause, scenario: Scenario, implementation: Implementation
 ) -> tuple[Word, Verdict]:
-    widths: dict[str, int] = {}
-    while True:
-        try:
-            machine = build(implementation, scenario, suite, widths)
-            return _judge(machine, recorded, clause, implementation)
-        except LayoutFull as full:
-            widths[full.cell] = full.width
+    return in_machine(implementation, scenario, suite, lambda m: _judge(m, recorded, clause, implementation))
 
 
 def _judge(machine: Machine, recorded: Replay, clause: Clause, implementation: Implementation) -> tuple[Word, Verdict]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -19,12 +19,11 @@ from conformance.engine.settle import recovery
 from conformance.engine.state import LayoutFull
 from conformance.engine.trace import rows
 from conformance.engine.unfold import Fault
-try:
-    from conformance.report.reason import why
-except ImportError:
-    why = lambda rows, reason: ()
+
+from conformance.report.reason import why
 from conformance.report.verdict import Clause, Counterexample
 
+T = TypeVar("T")
 MOST_STATES = 1_000_000
 
 
@@ -67,10 +66,16 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
     fault_routine: str = ""
 
 
-def build(
-    implementation: Implementation, scenario: Scenario, suite: Suite, widths: dict[str, int] | None = None
-) -> Machine:
-    return Machine(implementation.assemble(scenario), scenario, suite.monitors(scenario), widths)
+def in_machine(
+    implementation: Implementation, scenario: Scenario, suite: Suite, use: Callable[[Machine], T]
+) -> T:
+    """Build the machine of a scenario and use it; again, with more bits, whenever a cell meets more values than fit."""
+    widths: dict[str, int] = {}
+    while True:
+        try:
+            return use(Machine(implementation.assemble(scenario), scenario, suite.monitors(scenario), widths))
+        except LayoutFull as full:
+            widths[full.cell] = full.width
 
 
 def explore(
@@ -83,45 +88,34 @@ def explore(
     profile: str = "",
 ) -> Explored:
     """Never raises for what the implementation does: a fault is part of the result, with all that was found before it."""
-    widths: dict[str, int] = {}
-    while True:
-        try:
-            return _explore(implementation, scenario, suite, widths, reduce, pulse, profile)
-        except LayoutFull as full:
-            widths[full.cell] = full.width
-        except Fault as fault:
-            return Explored(
-                scenario=scenario.name,
-                bounds=scenario.bounds(),
-                fault=str(fault),
-                fault_status=fault.status,
-                fault_routine=fault.routine,
-                complete=False,
-            )
+    try:
+        if scenario.samples:
+            return in_machine(implementation, scenario, suite, lambda m: _sampled(m, implementation, profile))
+        return in_machine(implementation, scenario, suite, lambda m: _explore(m, implementation, reduce, pulse, profile))
+    except Fault as fault:
+        return Explored(
+            scenario=scenario.name,
+            bounds=scenario.bounds(),
+            fault=str(fault),
+            fault_status=fault.status,
+            fault_routine=fault.routine,
+            complete=False,
+        )
 
 
 def _explore(
-    implementation: Implementation,
-    scenario: Scenario,
-    suite: Suite,
-    widths: dict[str, int],
-    reduce: bool,
-    pulse: Callable[[int], None] | None,
-    profile: str,
+    machine: Machine, implementation: Implementation, reduce: bool, pulse: Callable[[int], None] | None, profile: str
 ) -> Explored:
-    machine = build(implementation, scenario, suite, widths)
-    if scenario.samples:
-        return _sampled(machine, implementation, profile)
+    scenario = machine.scenario
     done = prove(machine, reduce=reduce, most=MOST_STATES, pulse=pulse)
-    for unfolding in {id(u): u for u in machine.assembly.routines.values()}.values():
-        unfolding.recheck()
+    machine.assembly.recheck()
     broken = {*done.breached, *done.at_rest, *(("LIVELOCK",) if done.livelock else ())}
     counterexamples: dict[str, Counterexample] = {}
     if broken:
         for clause, found in shortest(machine, broken).items():
             counterexamples[clause] = document(machine, found, implementation, profile)
         for clause in also_broken(scenario, broken):
-            counterexamples[clause] = msgspec.structs.replace(counterexamples["LIVELOCK"])
+            counterexamples[clause] = counterexamples["LIVELOCK"]
     return Explored(
         scenario=scenario.name,
         bounds=scenario.bounds(),
@@ -138,8 +132,7 @@ def _explore(
 def _sampled(machine: Machine, implementation: Implementation, profile: str) -> Explored:
     scenario = machine.scenario
     steps, broken = sample(machine, scenario.samples)
-    for unfolding in {id(u): u for u in machine.assembly.routines.values()}.values():
-        unfolding.recheck()
+    machine.assembly.recheck()
     return Explored(
         scenario=scenario.name,
         bounds=scenario.bounds(),

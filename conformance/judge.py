@@ -16,9 +16,11 @@ from pathlib import Path
 import msgspec
 
 from conformance.adapters.registry import Implementation
+from conformance.engine.machine import Machine
+from conformance.engine.sampling import shrink
 from conformance.engine.scenario import Scenario
 from conformance.engine.search import shortest
-from conformance.explore import Checked, Explored, Suite, build, document, explore
+from conformance.explore import Checked, Explored, Suite, document, explore, in_machine
 from conformance.report.verdict import Clause, Counterexample, Status, Verdict
 
 PROFILES = ("strict", "kvm", "generic")
@@ -144,10 +146,11 @@ class Judge:
         return status, checked.evidence, found
 
     def _judge_rule(self, clause: Clause, results: list[Explored]) -> tuple[Status, str, Counterexample | None]:
-        broken = [r.counterexamples[clause.id] for r in results if clause.id in r.counterexamples]
-        if broken:
-            least = min(broken, key=lambda c: (c.switches, c.steps))
-            where = f"in {len(broken)} of {len(results)} scenarios; least in {least.scenario}: {self._bounds(least.scenario)}"
+        breaking = [r for r in results if clause.id in r.counterexamples]
+        if breaking:
+            broken = [r.counterexamples[clause.id] for r in breaking if not r.samples]
+            least = min(broken, key=lambda c: (c.switches, c.steps)) if broken else self._shrunk(clause, breaking[0])
+            where = f"in {len(breaking)} of {len(results)} scenarios; least in {least.scenario}: {self._bounds(least.scenario)}"
             if clause.kind == "guarantee":
                 return Status.VIOLATED, where, least
             failing = sorted({c.id for c in self.suite.clauses for r in results if c.kind == "guarantee" and c.id in r.counterexamples})
@@ -167,13 +170,27 @@ class Judge:
                 return undecided
             return Status.NEVER_OBSERVED, f"allowed, and never seen: {self._exhaustively(results)}", None
         smallest = min(seen, key=lambda r: (r.states, r.scenario))
-        witness = self._witness(clause, next(s for s in self.suite.scenarios if s.name == smallest.scenario))
+        witness = self._witness(clause, self._scenario(smallest.scenario))
         return Status.OBSERVED, f"allowed, and seen in {len(seen)} of {len(results)} scenarios, first in {smallest.scenario}", witness
 
+    def _shrunk(self, clause: Clause, sampled: Explored) -> Counterexample:
+        """What no exhausted scenario breaks, but a sampled schedule does."""
+
+        def least(machine: Machine) -> Counterexample:
+            return document(machine, shrink(machine, clause.id), self.implementation, self.profile)
+
+        return in_machine(self.implementation, self._scenario(sampled.scenario), self.suite, least)
+
+    def _scenario(self, name: str) -> Scenario:
+        return next(s for s in self.suite.scenarios if s.name == name)
+
     def _witness(self, clause: Clause, scenario: Scenario) -> Counterexample | None:
-        machine = build(self.implementation, scenario, self.suite)
-        found = shortest(machine, {f"?{clause.id}"}, most=200_000).get(f"?{clause.id}")
-        return found and document(machine, found, self.implementation, self.profile)
+
+        def least(machine: Machine) -> Counterexample | None:
+            found = shortest(machine, {f"?{clause.id}"}, most=200_000).get(f"?{clause.id}")
+            return found and document(machine, found, self.implementation, self.profile)
+
+        return in_machine(self.implementation, scenario, self.suite, least)
 
     def _undecided(self, results: list[Explored]) -> tuple[Status, str, None] | None:
         for result in results:
@@ -185,12 +202,14 @@ class Judge:
         return None
 
     def _bounds(self, scenario: str) -> str:
-        return next(s.bounds() for s in self.suite.scenarios if s.name == scenario)
+        return self._scenario(scenario).bounds()
 
     def _exhaustively(self, results: list[Explored]) -> str:
         """The bounds of a proof over several scenarios, in one sentence."""
-        drawn = "".join(f"; {r.samples} sampled schedules of {r.scenario}" for r in results if r.samples)
+        drawn = "; ".join(f"{r.samples} sampled schedules of {r.scenario}" for r in results if r.samples)
         results = [r for r in results if not r.samples]
+        if not results:
+            return drawn
         scenarios = [s for s in self.suite.scenarios if any(r.scenario == s.name for r in results)]
         posts = max(len(s.threads) + len(s.devices) + len(s.interrupts) for s in scenarios)
         optional = {
@@ -205,5 +224,5 @@ class Judge:
             f"at most {posts} posting agents, {max(len(s.vectors) for s in scenarios)} vectors, "
             f"{max(len(s.vcpus) for s in scenarios)} vCPUs, {max(s.cpus for s in scenarios)} pCPUs, "
             f"one each of {', '.join(sorted(optional)) or 'no optional step'}"
-            f"{'; with store buffers' if any(s.buffer for s in scenarios) else ''}{drawn}"
+            f"{'; with store buffers' if any(s.buffer for s in scenarios) else ''}{'; ' * bool(drawn)}{drawn}"
         )

@@ -21,6 +21,22 @@ def device(vector: int, name: str = "device", vcpu: str = "vcpu0", urgent: bool 
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
+        name="one-sender",
+        about="a software sender posts to a vCPU that stays in its guest but for one exit",
+        cpus=2,
+        threads=(sender(HIGH, 1),),
+        vectors=(HIGH,),
+        budget=Budget(exit=1),
+    ),
+    Scenario(
+        name="one-device",
+        about="a device posts to a vCPU that halts",
+        cpus=1,
+        vcpus=(Vcpu(0, HLT),),
+        devices=(device(HIGH),),
+        vectors=(HIGH,),
+    ),
+    Scenario(
         name="core",
         about="a software sender and a device post against a vCPU that enters, halts and is woken",
         cpus=2,

@@ -55,6 +55,15 @@ class Assembly:
             )
         return shared
 
+    def unfoldings(self) -> list[Unfolding]:
+        """Each unfolding once."""
+        return list({id(u): u for u in self.routines.values()}.values())
+
     def questions(self) -> int:
         """Questions asked of all implementations so far."""
-        return sum(u.questions for u in {id(u): u for u in self.routines.values()}.values())
+        return sum(u.questions for u in self.unfoldings())
+
+    def recheck(self) -> None:
+        """Ask everything again, of fresh sources. Raises Fault NONDETERMINISTIC."""
+        for unfolding in self.unfoldings():
+            unfolding.recheck()

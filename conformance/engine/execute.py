@@ -298,7 +298,7 @@ class Execution:
 
     def _others(self, at: str, routine: str) -> str:
         others: set[str] = set()
-        for unfolding in {id(u): u for u in self.m.assembly.routines.values()}.values():
+        for unfolding in self.m.assembly.unfoldings():
             for node in unfolding.nodes():
                 if isinstance(node.answer, ops.Load | ops.Store | ops.Rmw) and node.answer.at == at and node.routine != routine:
                     others.add(node.routine)

@@ -300,11 +300,12 @@ class Machine:
     # Judging
 
     def emit(self, view: View, event: ev.Event) -> None:
+        """Tell the monitors. One that does not look at its memory for this event does not depend on it."""
         for monitor, cell in self.listeners.get(type(event), ()):
             look = Look(self, view)
             if cell is None:
                 monitor.on(event, None, look)
-            else:
+            elif not _indifferent(monitor, event, look):
                 before = view.get(cell)
                 after = monitor.on(event, before, look)
                 if after != before:
@@ -340,3 +341,36 @@ class Machine:
                 case other:
                     found.append(Finding("DEADLOCK", f"{node.routine} on {who} can never do {other}", who))
         return found
+
+
+class Veil:
+    """Stands for a monitor's memory and cannot be looked at: whatever is done with it raises, except handing it back.
+
+    What Python would answer for any object is refused here, what it refuses for most raises TypeError. Only `is` sees no
+    difference, so a monitor must not use it on its memory.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        raise TypeError("veiled")
+
+    def _refuse(self, *_: Any) -> Any:
+        raise TypeError("veiled")
+
+    __eq__ = __ne__ = __bool__ = __repr__ = __format__ = _refuse
+    __hash__ = _refuse
+
+
+Sequence.register(Veil)  # so that a sequence pattern asks for its length instead of passing it by
+VEIL = Veil()
+
+
+def _indifferent(monitor: Monitor, event: ev.Event, look: Look) -> bool:
+    """Whether the monitor hands its memory back without having looked at it."""
+    told = len(look.view.breaches)
+    try:
+        if monitor.on(event, VEIL, look) is VEIL:
+            return True
+    except Exception:  # of the veil, or the monitor's own: then it comes again
+        pass
+    del look.view.breaches[told:]
+    return False

@@ -119,15 +119,16 @@ def _priority_choices(machine: Machine, plan: tuple[list[int], list[int]]) -> Ch
 
 
 def sample(machine: Machine, runs: int) -> tuple[int, dict[str, Counterexample]]:
-    """Draw `runs` schedules, half each way. Answers the steps taken, and for each broken clause what Hypothesis shrinks it to."""
+    """Draw `runs` schedules, half each way. Answers the steps taken, and for each broken clause the first run that broke it."""
     agents = len(machine.agents)
-    broken: set[str] = set()
+    first: dict[str, Run] = {}
     steps = 0
 
     def note(run: Run) -> None:
         nonlocal steps
         steps += len(run.schedule)
-        broken.update(run.broken)
+        for clause in run.broken:
+            first.setdefault(clause, run)
 
     drawn = settings(
         max_examples=runs // 2, database=None, derandomize=True, deadline=None, phases=[Phase.generate],
@@ -135,12 +136,12 @@ def sample(machine: Machine, runs: int) -> tuple[int, dict[str, Counterexample]]
     )  # fmt: skip
     drawn(given(bursts(agents))(lambda plan: note(run_bursts(machine, plan))))()
     drawn(given(priorities(agents))(lambda plan: note(run_priorities(machine, plan))))()
-    least: dict[str, Counterexample] = {}
-    for clause in sorted(broken):
-        if clause not in least:
-            run = _shrink(machine, clause)
-            least.update({c: _cut(machine, run, c) for c in run.broken if c not in least})
-    return steps, least
+    return steps, {clause: _cut(machine, run, clause) for clause, run in sorted(first.items())}
+
+
+def shrink(machine: Machine, clause: str) -> Counterexample:
+    """The least plan that breaks the clause, as Hypothesis finds it. Slow: only where no exhausted scenario breaks it."""
+    return _cut(machine, _shrink(machine, clause), clause)
 
 
 def _shrink(machine: Machine, clause: str) -> Run:

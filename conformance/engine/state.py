@@ -136,20 +136,43 @@ class Entry:
     reads: int
     outcomes: tuple[Outcome, ...]
     writes: int
+    touches: int
+    """Reads and writes."""
 
     def independent(self, other: Entry) -> bool:
-        """Whether the two agents' steps commute: neither writes what the other reads or writes."""
-        return not (self.writes & (other.reads | other.writes) or other.writes & self.reads)
+        """Whether the two agents' steps commute: neither writes what the other touches."""
+        return not (self.writes & other.touches or other.writes & self.touches)
 
 
 class Table:
-    """The remembered steps of one agent under one value of its pivot."""
+    """The remembered steps of one agent under one value of its pivot.
 
-    __slots__ = ("entries", "mask")
+    `exact` files each entry under precisely what it read; `entries`, under `mask`, everything that any of them read, so that one
+    look-up finds it.
+    """
+
+    __slots__ = ("entries", "exact", "mask")
 
     def __init__(self) -> None:
         self.mask = 0
         self.entries: dict[int, Entry] = {}
+        self.exact: dict[int, dict[int, Entry]] = {}
+
+    def recall(self, state: int) -> Entry | None:
+        """The entry for a state that agrees with an earlier one on all that was read there."""
+        for reads, known in self.exact.items():
+            entry = known.get(state & reads)
+            if entry is not None:
+                self.entries[state & self.mask] = entry
+                return entry
+        return None
+
+    def remember(self, state: int, entry: Entry) -> None:
+        self.exact.setdefault(entry.reads, {})[state & entry.reads] = entry
+        if entry.reads & ~self.mask:
+            self.mask |= entry.reads
+            self.entries.clear()
+        self.entries[state & self.mask] = entry
 
 
 class Agent:
@@ -175,17 +198,26 @@ class Agent:
         return self.compute(state)
 
     def compute(self, state: int) -> Entry:
-        """Run the step for real, once for each branch, and remember it under what it read."""
-        self.computed += 1
+        """What is remembered under other bits, or else run the step for real, once for each branch."""
         table = self.tables.setdefault(state & self.pivot.mask, Table())
+        entry = table.recall(state)
+        if entry is None:
+            entry = self._run(state)
+            table.remember(state, entry)
+        return entry
+
+    def _run(self, state: int) -> Entry:
+        self.computed += 1
         outcomes: list[Outcome] = []
         reads = self.pivot.mask
+        writes = 0
         pending: list[tuple[int, ...]] = [()]
         while pending:
             view = View(state, pending.pop())
             try:
                 self.step(view)
                 outcomes.append(_outcome(view))
+                writes |= outcomes[-1].writes
             except NotEnabled:
                 pass
             reads |= view.reads
@@ -193,20 +225,15 @@ class Agent:
                 fixed = tuple(view.taken[:at])
                 pending.extend((*fixed, other) for other in range(1, view.offered[at]))
         outcomes.sort(key=lambda o: o.choice)
-        writes = 0
-        for outcome in outcomes:
-            writes |= outcome.writes
-        entry = Entry(reads, tuple(outcomes), writes)
-        if reads & ~table.mask:
-            table.mask |= reads
-            table.entries.clear()
-        table.entries[state & table.mask] = entry
-        return entry
+        return Entry(reads, tuple(outcomes), writes, reads | writes)
 
 
 def _outcome(view: View) -> Outcome:
     writes = add = 0
     for cell, value in view.writes.items():
+        bits = cell.pack(value)
+        if view.reads & cell.mask and view.state & cell.mask == bits:
+            continue  # left as it was read
         writes |= cell.mask
-        add |= cell.pack(value)
+        add |= bits
     return Outcome(~writes, add, writes, view.lane, tuple(view.taken), tuple(view.breaches), tuple(view.notes))

@@ -41,6 +41,7 @@ class Bhyve(Sender, RunLoop, Residency):
         "state": Shared(FROZEN, guarded_by="lock"),
         "host_cpu": Shared(0, guarded_by="lock"),
     }
+    vm_state: ClassVar = {"assigned": Shared(0, constant=True)}
 
     # Sender: vmx.c, vmx_set_intr_ready(); vmm.c, vcpu_notify_event_locked()
 

@@ -85,8 +85,8 @@ def implementation(
         return programs[not world.fact("xapic")]
 
     spec = f"{name}:{tree}" if tree else name
-    replaces = dict.fromkeys(("load", "put", "wakeup_handler"), source)
-    return Implementation(name, spec, {"residency": Kvm}, Kvm.profile, replaces=replaces)
+    routines: tuple[str, ...] = ("load", "put", "wakeup_handler")
+    return Implementation(name, spec, {"residency": Kvm}, Kvm.profile, replaces=dict.fromkeys(routines, source))
 
 
 def kernel_files(tree: Path | str | None = None) -> Mapping[str, str]:
