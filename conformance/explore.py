@@ -152,6 +152,7 @@ def also_broken(scenario: Scenario, broken: set[str]) -> tuple[str, ...]:
 def document(machine: Machine, found: Found, implementation: Implementation, profile: str) -> Counterexample:
     """A counterexample as the report shows it."""
     made = rows(machine, found)
+    mends = recovery(machine, found) if found.at_rest and found.clause != "LIVELOCK" else ""
     routines = [r.routine for r in made if r.routine]
     role = machine.assembly.role_of.get(routines[-1], "") if routines and not found.at_rest else ""
     return Counterexample(
@@ -159,9 +160,9 @@ def document(machine: Machine, found: Found, implementation: Implementation, pro
         switches=found.switches,
         steps=found.steps,
         at_rest=found.at_rest,
-        recovery=recovery(machine, found) if found.at_rest and found.clause != "LIVELOCK" else "",
+        recovery=mends,
         reason=found.reason,
-        why=why(made, found.reason),
+        why=why(made, found.reason, mends),
         role=role,
         rows=made,
         replay=encode(machine, found, implementation.spec, profile),

@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import msgspec
+from hypothesis.errors import NoSuchExample
 
 from conformance.adapters.registry import Implementation
 from conformance.engine.machine import Machine
@@ -177,7 +178,10 @@ class Judge:
         """What no exhausted scenario breaks, but a sampled schedule does."""
 
         def least(machine: Machine) -> Counterexample:
-            return document(machine, shrink(machine, clause.id), self.implementation, self.profile)
+            try:
+                return document(machine, shrink(machine, clause.id), self.implementation, self.profile)
+            except NoSuchExample:  # too rare to be drawn again within the limits: what was found stands, unshrunk
+                return sampled.counterexamples[clause.id]
 
         return in_machine(self.implementation, self._scenario(sampled.scenario), self.suite, least)
 

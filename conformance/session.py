@@ -105,8 +105,8 @@ class Session:
                 verdict = msgspec.json.decode(str(value), type=Verdict)
                 self.verdicts[verdict.clause.id] = verdict
                 return
-        if report.failed:
-            clause = next(c for c in self.clauses if report.nodeid.endswith(f"::test_clause[{c.id}]"))
+        clause = next((c for c in self.clauses if report.nodeid.endswith(f"::test_clause[{c.id}]")), None)
+        if clause and report.failed:
             crash: Any = getattr(report.longrepr, "reprcrash", None)
             reason = f"{crash.message} at {crash.path}:{crash.lineno}" if crash else report.longreprtext.strip()
             self.verdicts[clause.id] = self._without_proof(clause, Status.CRASH, f"the suite itself failed: {reason}")

@@ -257,6 +257,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         vectors=(LOW, HIGH),
     ),
     Scenario(
+        name="shared-pcpu",
+        about="two vCPUs share a pCPU: a device posts to the one that halts while the other one runs",
+        cpus=1,
+        vcpus=(Vcpu(0), Vcpu(0, HLT)),
+        devices=(device(HIGH, vcpu="vcpu1"),),
+        vectors=(HIGH,),
+        budget=Budget(preempt=1),
+        facts=("starts-unloaded",),
+    ),
+    Scenario(
         name="tso-running",
         about="as running with one sender, every CPU with a store buffer",
         cpus=2,

@@ -1,4 +1,4 @@
-"""The report: lane tables, reasons, terminal text and JSON document, on hand-made, generated and real counterexamples."""
+"""The report: lane tables, reasons, terminal text, JSON document; on hand-made, generated and real counterexamples."""
 
 from __future__ import annotations
 
@@ -183,17 +183,19 @@ def test_messages_from_sent_to_taken() -> None:
     ]
 
 
-def test_spurious_interrupts_are_no_messages_and_merged_ones_one() -> None:
+def test_spurious_interrupts_are_no_messages_and_merged_ones_share_their_fate() -> None:
     merged = rows(
         ("spurious 0xf2 cpu0", "spurious 0xf2 at cpu0", {}, {"cpu0 latched": ("none", "0xf2")}),
         ("cpu1", "a: sends 0xf2 to cpu0", {}, {"cpu0 in flight": ("none", "0xf2")}),
         ("cpu1", "a: sends 0xf1 to cpu0", {}, {"cpu0 in flight": ("0xf2", "0xf1 0xf2")}),
+        ("device", "b: sends 0xf2 to cpu0", {}, {}),
         ("wire0", "0xf2 arrives at cpu0", {}, {"cpu0 in flight": ("0xf1 0xf2", "0xf1")}),
         ("cpu0!", "takes interrupt 0xf2 in root mode", {}, {"cpu0 latched": ("0xf2", "none")}),
     )
     assert reason.messages(merged) == [
-        reason.Message("0xf2", "cpu0", sent=2, arrived=4, taken=5),
+        reason.Message("0xf2", "cpu0", sent=2, arrived=5, taken=6),
         reason.Message("0xf1", "cpu0", sent=3),
+        reason.Message("0xf2", "cpu0", sent=4, arrived=5, taken=6),
     ]
 
 
@@ -214,7 +216,8 @@ def test_why_a_wakeup_is_lost() -> None:
         "Let P be step 2, where send on cpu1 sets PIR[200], between steps 1 and 5 of enter on cpu0.",
         "Step 4 reads mode = 0, before step 5 makes it 1.",
         "No interrupt is sent from P on.",
-        "However, nobody looks at PIR[200] or ON once it is set; the last look at ON was step 1 (enter on cpu0) and saw 0.",
+        "However, nobody looks at PIR[200] or ON once it is set; "
+        "the last look at ON was step 1 (enter on cpu0) and saw 0.",
         "So at rest PIR[200] = 1, ON = 1, mode = 1, nothing is latched or in flight: no step that must happen is left, "
         "and only an exit or tick, which nothing promises, mends it.",
     )
@@ -234,9 +237,30 @@ def test_why_a_notification_goes_to_the_wrong_vector() -> None:
 def test_why_a_step_breaks_a_clause() -> None:
     assert reason.why(TWICE, TWICE_REASON) == (
         "Let B be step 6, where deliver on cpu0 delivers 200 to vcpu0.",
-        "PIR[200] becomes 1 in step 1, 0 in step 5; bit 8 of virr[3] becomes 1 in step 2, 0 in step 3, 1 in step 5, 0 in B.",
+        "PIR[200] becomes 1 in step 1, 0 in step 5; "
+        "bit 8 of virr[3] becomes 1 in step 2, 0 in step 3, 1 in step 5, 0 in B.",
         f"So B breaks it: {TWICE_REASON}.",
     )
+
+
+def test_why_a_step_comes_without_a_look() -> None:
+    blind = rows(
+        ("cpu0", "enter: reads vcpu0.control = 0xf20000", {"vcpu0.control": "0xf20000"}, {}),
+        ("cpu0", "enter: vcpu0.mode := 1", {}, {"vcpu0.mode": ("0", "1")}),
+        ("cpu0", "enter: enters vcpu0", {}, {}),
+        breaks=3,
+    )
+    assert reason.why(blind, "VM entry of vcpu0 without a look at ON since mode := IN") == (
+        'Let B be step 3, where enter on cpu0 does "enters vcpu0".',
+        "mode becomes 1 in step 2; ON is last read in step 1 (enter on cpu0) as 0.",
+        "So B breaks it: VM entry of vcpu0 without a look at ON since mode := IN.",
+    )
+    assert reason.why(blind, "vcpu0 goes too far")[1] == "cpu0 last reads control = 0xf20000 in step 1."
+
+
+def test_raw_names_in_a_reason_are_printed_as_rows_print_them() -> None:
+    told = reason.why(TWICE, "the processor looks at vcpu0.pid.pir[3] too late")
+    assert told[-1] == "So B breaks it: the processor looks at PIR word 3 too late."
 
 
 def test_a_store_buffer_is_named() -> None:
@@ -391,6 +415,17 @@ def test_narrow_lane_table() -> None:
     table = plain(lane_table(counterexample(crowded, SLEEPER_REASON), "E2E-10", width=72))
     golden("lanes-narrow.txt", table + "\n")
     assert "others" in table
+
+
+def test_a_long_schedule_shows_what_matters() -> None:
+    idle = [("cpu1", "spin: reads vcpu0.mode = 0", {"vcpu0.mode": "0"}, {})] * 70
+    long = tuple(
+        msgspec.structs.replace(row, number=n) for n, row in enumerate((*SLEEPER[:3], *rows(*idle), *SLEEPER[3:]), 1)
+    )
+    found = counterexample(long, SLEEPER_REASON)
+    table = plain(lane_table(found, "E2E-1"))
+    assert [line.split()[1] for line in table.splitlines() if line.startswith(" ... ")] == ["1", "14"]
+    assert [int(n) for n in re.findall(r"^ +(\d+) \|", table, re.M)] == [2, 3, *range(18, 78)]
 
 
 def test_a_terminal_gets_lines_and_colours() -> None:

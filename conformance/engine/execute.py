@@ -52,8 +52,8 @@ class Execution:
         self.m.emit(self.view, event)
 
     def owner(self) -> str:
-        """The vCPU whose private locations this step may touch."""
-        if self.c < 0:
+        """The vCPU whose private locations this step may touch. Not a handler: it comes between the thread's steps."""
+        if self.c < 0 or self.frames[-1].kind == "handler":
             return ""
         run = self.view.get(self.run)
         return run.guest or run.thread
@@ -244,8 +244,10 @@ class Execution:
                 if shared.private_to:
                     return shared.private_to != self.owner()
                 return not (shared.guarded_by and self.holds(shared.guarded_by))
-            case ops.Return() | ops.Choose() | ops.CpuId() | ops.ExitGuest() | ops.Deliver():
+            case ops.Return() | ops.Choose() | ops.ExitGuest() | ops.Deliver():
                 return False
+            case ops.CpuId():
+                return self._may_migrate()
             case ops.Fence():
                 return self.m.depth > 0
             case ops.Preemption():
@@ -254,6 +256,15 @@ class Execution:
                 return on
             case _:
                 return True
+
+    def _may_migrate(self) -> bool:
+        """Whether the thread may be on another CPU before its next operation."""
+        budget = self.m.scenario.budget
+        if not (budget.preempt and budget.migrate) or self.c < 0 or self.frames[-1].kind != "thread":
+            return False
+        thread = self.view.get(self.run).thread
+        on = self.view.get(self.m.cpus[self.c].flag)
+        return thread in self.m.guests and on and not self.view.get(self.m.threads[thread].unpreemptible)
 
     def _perform(self, answer: ops.Answer, node: Node) -> ops.Result:
         if self.c < 0 and not isinstance(answer, HARDWARE):
@@ -269,9 +280,15 @@ class Execution:
             raise NotEnabled
 
     def holds(self, lock: str) -> bool:
-        if self.c < 0 or self.view.get(self.m.memory[lock]) != f"cpu{self.c}":
+        if self.view.get(self.m.memory[lock]) != self._holder():
             return False
         return not self.m.depth or all(at != lock for at, *_ in self.view.get(self.m.cpus[self.c].buffer))
+
+    def _holder(self) -> str:
+        """Who a lock taken now belongs to. What a handler interrupted does not pass its locks on to it."""
+        if self.c < 0:
+            return "a device"
+        return f"cpu{self.c}'s handler" if self.frames[-1].kind == "handler" else f"cpu{self.c}"
 
     def _check_access(self, at: str, node: Node, writes: bool) -> bool:
         """Report a RACE; answers whether the access may bypass the store buffer, nobody else being able to look."""
@@ -286,8 +303,8 @@ class Execution:
             )
         if shared.private_to and shared.private_to != self.owner():
             self.view.breaches.append(
-                ("RACE", f"{node.routine} touched {at} on cpu{self.c}, where {shared.private_to} is not loaded: only its own "
-                 f"thread and the processor running it may")
+                ("RACE", f"{node.routine} touched {at} {self._where(shared.private_to)}: only {shared.private_to}'s own thread and "
+                 f"the processor running it may")
             )  # fmt: skip
         if shared.guarded_by and not self.holds(shared.guarded_by):
             self.view.breaches.append(
@@ -295,6 +312,11 @@ class Execution:
                  f"guards it against {self._others(at, node.routine)}")
             )  # fmt: skip
         return bool(shared.private_to or shared.guarded_by or shared.constant)
+
+    def _where(self, vcpu: str) -> str:
+        if self.c < 0:
+            return "on a device"
+        return f"in a handler on cpu{self.c}" if self.frames[-1].kind == "handler" else f"on cpu{self.c}, where {vcpu} is not loaded"
 
     def _others(self, at: str, routine: str) -> str:
         others: set[str] = set()
@@ -307,13 +329,11 @@ class Execution:
     def _load(self, op: ops.Load, node: Node) -> ops.Result:
         self._check_access(op.at, node, writes=False)
         word = self.view.get(self.m.memory[op.at])
-        if isinstance(word, tuple):
-            return word
         if self.m.depth and self.c >= 0:
             for at, value, mask, _ in self.view.get(self.m.cpus[self.c].buffer):
-                if at == op.at and isinstance(value, int):
-                    word = word & ~mask | value & mask
-        return word & op.mask
+                if at == op.at:
+                    word = _merged(word, value, mask)
+        return word & op.mask if isinstance(word, int) else word
 
     def _store(self, op: ops.Store, node: Node) -> None:
         direct = self._check_access(op.at, node, writes=True)
@@ -332,11 +352,8 @@ class Execution:
         """Make a value visible to all."""
         cell = self.m.memory[at]
         old = self.view.get(cell)
-        if isinstance(value, int) and isinstance(old, int):
-            new: ops.Value = old & ~mask | value & mask
-            bits = value & mask
-        else:
-            new, bits = value, 0
+        new = _merged(old, value, mask)
+        bits = value & mask if isinstance(value, int) else 0
         self.view.set(cell, new)
         self.emit(ev.Changed(self.c, routine, at, old, new, bits))
 
@@ -344,7 +361,8 @@ class Execution:
         self._drained()
         self._check_access(op.at, node, writes=True)
         old = self.view.get(self.m.memory[op.at])
-        assert isinstance(old, int), f"{op.at} holds a list"
+        if not isinstance(old, int):
+            raise Fault("CRASH", f"{node.routine} does arithmetic on {op.at}, which holds a list", node.routine)
         value = op.value & op.mask
         new = {
             "swap": value,
@@ -357,7 +375,7 @@ class Execution:
         old_bits = old & op.mask
         if op.how != "cas" or old_bits == op.expect & op.mask:
             self.view.set(self.m.memory[op.at], old & ~op.mask | new)
-            set_bits = value if op.how in ("or", "xor") else new
+            set_bits = {"or": value, "xor": value, "and": 0}.get(op.how, new)
             self.emit(ev.Changed(self.c, node.routine, op.at, old, old & ~op.mask | new, set_bits))
         return old_bits
 
@@ -402,12 +420,12 @@ class Execution:
         self._drained()
         if self.view.get(self.m.memory[op.at]):
             raise Blocked
-        self.view.set(self.m.memory[op.at], f"cpu{self.c}")
+        self.view.set(self.m.memory[op.at], self._holder())
         self._count_unpreemptible(1, node)
 
     def _unlock(self, op: ops.Unlock, node: Node) -> None:
         if not self.holds(op.at):
-            raise Fault("CRASH", f"{node.routine} unlocks {op.at}, which its CPU does not hold", node.routine)
+            raise Fault("CRASH", f"{node.routine} unlocks {op.at}, which {self._holder()} does not hold", node.routine)
         if self.m.depth:
             buffer = self.view.get(self.m.cpus[self.c].buffer)
             if len(buffer) >= self.m.depth:
@@ -433,6 +451,10 @@ class Execution:
         top = frames[-1]
         self.put_frames((*frames[:-1], top._replace(node=top.node.child(reason))), guest="")
         self.view.notes.append(("exits", run.guest, reason))
+        if reason[0] == "interrupt" and isinstance(reason[1], int):
+            # Acknowledged on exit: the host runs its handler as soon as interrupts are on (KVM: before that, inline).
+            latched = self.m.cpus[self.c].latched
+            self.view.set(latched, self.view.get(latched) | 1 << reason[1])
         self.emit(ev.Exited(self.c, run.guest, reason))
 
     def _exit_guest(self, op: ops.ExitGuest, node: Node) -> None:
@@ -451,14 +473,21 @@ class Execution:
         self.emit(ev.Delivered(self.c, vcpu, op.vector))
 
     def _prepare(self, op: ops.PrepareToBlock, node: Node) -> None:
-        self.view.set(self.m.threads[self.view.get(self.run).thread].status, "about to sleep")
+        self.view.set(self._status(node), "about to sleep")
 
     def _finish(self, op: ops.FinishBlock, node: Node) -> None:
-        self.view.set(self.m.threads[self.view.get(self.run).thread].status, "runnable")
+        self.view.set(self._status(node), "runnable")
+
+    def _status(self, node: Node) -> Cell[str]:
+        """Of the thread that runs here."""
+        thread = self.view.get(self.run).thread
+        if not thread:
+            raise Fault("CRASH", f"{node.routine} wants to sleep on an idle CPU: only a thread can", node.routine)
+        return self.m.threads[thread].status
 
     def _schedule(self, op: ops.Schedule, node: Node) -> None:
         run = self.view.get(self.run)
-        status = self.m.threads[run.thread].status
+        status = self._status(node)
         if self.view.get(status) != "about to sleep":
             return
         self._drained()
@@ -500,6 +529,11 @@ class Execution:
         if self.c >= 0 and self.frames[-1].kind != "hardware":
             raise Fault("CRASH", f"{node.routine} is software: only hardware changes several words in one step", node.routine)
         self.atomic = op.on
+
+
+def _merged(word: ops.Value, value: ops.Value, mask: int) -> ops.Value:
+    """What a location holds after a store; a list is stored whole."""
+    return word & ~mask | value & mask if isinstance(word, int) and isinstance(value, int) else value
 
 
 HARDWARE = ops.Load | ops.Store | ops.Rmw | ops.Atomic | ops.SendIpi | ops.Choose | ops.Fence | ops.Relax

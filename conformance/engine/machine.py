@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from conformance.engine import events as ev
 from conformance.engine import operations as ops
-from conformance.engine.assembly import Assembly
+from conformance.engine.assembly import Assembly, Shared
 from conformance.engine.execute import Execution
 from conformance.engine.monitor import Attached, Finding, Look, Monitor
 from conformance.engine.scenario import Device, Scenario
@@ -78,7 +78,7 @@ class Machine:
         self.layout = layout = Layout(widths)
         initial = dict(scenario.initial)
         self.memory = {
-            name: layout.cell(name, initial.pop(name, shared.initial) if not shared.lock else "")
+            name: layout.cell(name, "" if shared.lock else initial.pop(name, shared.initial), _width(shared))
             for name, shared in assembly.locations.items()
         }
         if initial:
@@ -89,9 +89,9 @@ class Machine:
         self._declare_cpus()
         self._declare_threads()
         self.budgets = {
-            "preempt": layout.cell("budget.preempt", scenario.budget.preempt, 3),
-            "migrate": layout.cell("budget.migrate", scenario.budget.migrate, 3),
-            "exit": layout.cell("budget.exit", scenario.budget.exit, 3),
+            "preempt": layout.cell("budget.preempt", scenario.budget.preempt, scenario.budget.preempt.bit_length()),
+            "migrate": layout.cell("budget.migrate", scenario.budget.migrate, scenario.budget.migrate.bit_length()),
+            "exit": layout.cell("budget.exit", scenario.budget.exit, scenario.budget.exit.bit_length()),
         }
         self.attached = [
             Attached(m, layout.cell(f"monitor.{m.name}", m.memory) if m.memory is not None else None) for m in monitors
@@ -122,11 +122,11 @@ class Machine:
             flight = sum(1 << i.vector for i in self.scenario.interrupts if i.cpu == c)
             self.cpus.append(
                 CpuCells(
-                    cell(f"cpu{c}.run", run, 14),
+                    cell(f"cpu{c}.run", run, 12),
                     cell(f"cpu{c}.interrupts", True, 1),
-                    cell(f"cpu{c}.latched", 0),
-                    cell(f"cpu{c}.in_flight", flight),
-                    cell(f"cpu{c}.store_buffer", (), 10 if self.depth else 1),
+                    cell(f"cpu{c}.latched", 0, 4),
+                    cell(f"cpu{c}.in_flight", flight, 4),
+                    cell(f"cpu{c}.store_buffer", (), 8 if self.depth else 0),
                 )
             )
 
@@ -136,12 +136,12 @@ class Machine:
         for name, vcpu in zip(self.vcpus, self.scenario.vcpus, strict=True):
             start = (Frame("thread", self.assembly.root("vcpu_run", (name,))),)
             self.threads[name] = self._thread(name, vcpu.cpu, start)
-        self.guests = {name: cell(f"{name}.guest", (0, ())) for name in self.vcpus}
+        self.guests = {name: cell(f"{name}.guest", (0, ()), 5) for name in self.vcpus}
         self.programs = {n: v.program for n, v in zip(self.vcpus, self.scenario.vcpus, strict=True)}
         for t in self.scenario.threads:
             self.threads[t.name] = self._thread(t.name, t.cpu, ())
         self.devices = {
-            d.name: cell(f"{d.name}.run", (Frame("thread", self.assembly.root(d.routine, d.args)),), 10)
+            d.name: cell(f"{d.name}.run", (Frame("thread", self.assembly.root(d.routine, d.args)),), 5)
             for d in self.scenario.devices
         }
 
@@ -150,8 +150,8 @@ class Machine:
         return ThreadCells(
             cell(f"{name}.status", RUNNABLE, 2),
             cell(f"{name}.place", cpu, 2),
-            cell(f"{name}.saved", start, 10),
-            cell(f"{name}.unpreemptible", 0, 3),
+            cell(f"{name}.saved", start, 6 if start else 3),
+            cell(f"{name}.unpreemptible", 0, 2),
         )
 
     # Agents
@@ -341,6 +341,13 @@ class Machine:
                 case other:
                     found.append(Finding("DEADLOCK", f"{node.routine} on {who} can never do {other}", who))
         return found
+
+
+def _width(shared: Shared) -> int:
+    """Bits for a location's values: a first guess, for a layout that proves too small is made again."""
+    if shared.constant:
+        return 0
+    return 3 if shared.private_to or shared.lock else 5
 
 
 class Veil:

@@ -6,7 +6,7 @@ every state that is stored and of the footprint of every step that changes it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from conformance.engine import events as ev
@@ -86,7 +86,7 @@ class Monitor:
     """MAY clauses it can observe."""
     events: ClassVar[tuple[type[Any], ...]] = ()
     name: str = ""
-    memory: Hashable = None
+    memory: Any = None
 
     def on(self, event: ev.Event, memory: Any, look: Look) -> Any:
         """The new memory after an event. Reports through `look.breach`."""

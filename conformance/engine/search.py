@@ -12,13 +12,12 @@ fewest steps, then the agents in their fixed order. The same on every run and ma
 from __future__ import annotations
 
 import heapq
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from conformance.engine.machine import Machine
 from conformance.engine.monitor import Finding
-from conformance.engine.state import Outcome
+from conformance.engine.state import Entry, Outcome
 
 Step = tuple[int, tuple[int, ...]]
 """(agent index, choice): one step of a schedule."""
@@ -51,53 +50,70 @@ def prove(
 ) -> Explored:
     """Visit every reachable state, at most `most`. Raises Fault where the implementation misbehaves."""
     done = Explored()
-    agents = machine.agents
+    agents = [(1 << a.index, a.pivot.mask, a.tables, a) for a in machine.agents]
     obligatory = sum(1 << a.index for a in machine.obligatory)
     everyone = (1 << len(agents)) - 1
     numbers: dict[int, int] = {machine.initial: 0}
     asleep: list[int] = [0]
     """By state number: agents that need not step there, because an equivalent order is explored."""
-    graph = Graph()
+    resting = bytearray(1)
     told: dict[int, Outcome] = {}
-    work: list[tuple[int, int]] = [(machine.initial, everyone)]
-    waiting = {0}
+    work: list[tuple[int, int, int]] = [(machine.initial, 0, 0)]
+    """(state, its number, agents that are due though they slept before; 0: none has stepped yet)"""
+    fresh = bytearray(b"\1")
     while work:
-        state, due = work.pop()
-        number = numbers[state]
-        first = number in waiting
-        waiting.discard(number)
+        state, number, due = work.pop()
         sleeping = asleep[number]
-        entries = []
+        entries: list[tuple[int, Entry]] = []
         moving = 0
-        for agent in agents:
-            table = agent.tables.get(state & agent.pivot.mask)
+        for bit, pivot, tables, agent in agents:
+            table = tables.get(state & pivot)
             entry = table.entries.get(state & table.mask) if table is not None else None
             if entry is None:
                 entry = agent.compute(state)
             if entry.outcomes:
-                bit = 1 << agent.index
                 moving |= bit
                 entries.append((bit, entry))
-        if first and not moving & obligatory:
-            done.quiescent += 1
-            graph.rest.append(number)
-            for finding in machine.at_rest(state):
-                if finding.clause[0] == "?":
-                    done.witnessed.setdefault(finding.clause[1:], finding.reason)
-                else:
-                    done.at_rest.setdefault(finding.clause, finding)
-        quiet = [(bit, entry) for bit, entry in entries if bit & sleeping] if reduce else []
+        if not due:
+            due = everyone
+            fresh[number] = 0
+            if not moving & obligatory:
+                done.quiescent += 1
+                resting[number] = 1
+                for finding in machine.at_rest(state):
+                    if finding.clause[0] == "?":
+                        done.witnessed.setdefault(finding.clause[1:], finding.reason)
+                    else:
+                        done.at_rest.setdefault(finding.clause, finding)
+        due &= ~sleeping
+        quiet = [pair for pair in entries if pair[0] & sleeping] if reduce else []
         for bit, entry in entries:
-            if bit & sleeping or not bit & due:
+            if not bit & due:
                 continue
             drowsy = 0
-            for other_bit, other in quiet:
-                if entry.independent(other):
-                    drowsy |= other_bit
             if reduce:
+                writes, touches = entry.writes, entry.touches
+                for other_bit, other in quiet:
+                    if not (writes & other.touches or other.writes & touches):
+                        drowsy |= other_bit
                 quiet.append((bit, entry))
-            for outcome in entry.outcomes:
-                done.transitions += 1
+            outcomes = entry.outcomes
+            done.transitions += len(outcomes)
+            for outcome in outcomes:
+                target = state & outcome.keep | outcome.add
+                known = numbers.get(target)
+                if known is None:
+                    known = numbers[target] = len(asleep)
+                    asleep.append(drowsy)
+                    resting.append(0)
+                    fresh.append(1)
+                    work.append((target, known, 0))
+                    if pulse and not known % PULSE:
+                        pulse(known)
+                elif woken := asleep[known] & ~drowsy:
+                    if not fresh[known]:
+                        work.append((target, known, woken))
+                    asleep[known] &= drowsy
                 if outcome.breaches and id(outcome) not in told:
                     told[id(outcome)] = outcome
                     for clause, reason in outcome.breaches:
@@ -105,77 +121,53 @@ def prove(
                             done.witnessed.setdefault(clause[1:], reason)
                         else:
                             done.breached.setdefault(clause, reason)
-                target = state & outcome.keep | outcome.add
-                known = numbers.get(target)
-                if known is None:
-                    known = numbers[target] = len(asleep)
-                    asleep.append(drowsy)
-                    waiting.add(known)
-                    work.append((target, everyone))
-                    if pulse and not known % PULSE:
-                        pulse(known)
-                elif asleep[known] & ~drowsy:
-                    if known not in waiting:
-                        work.append((target, asleep[known] & ~drowsy))
-                    asleep[known] &= drowsy
-                if bit & obligatory:
-                    graph.edge(number, known)
         if len(asleep) > most:
             done.complete = False
             break
     done.states = len(asleep)
     if done.complete:
-        stuck = graph.cannot_rest(len(asleep))
-        if stuck:
-            states = list(numbers)
-            done.livelock = next(((states[n],) for n in stuck if not can_rest(machine, states[n])), ())
+        done.livelock = _livelock(machine, numbers, resting)
     return done
 
 
-class Graph:
-    """Obligatory edges between state numbers, to ask which states can come to rest."""
-
-    def __init__(self) -> None:
-        self.sources, self.targets = array("I"), array("I")
-        self.rest: list[int] = []
-
-    def edge(self, source: int, target: int) -> None:
-        self.sources.append(source)
-        self.targets.append(target)
-
-    def cannot_rest(self, states: int) -> list[int]:
-        """States with no recorded way to rest: candidates for LIVELOCK, to be confirmed without reduction."""
-        into: list[list[int]] = [[] for _ in range(states)]
-        for source, target in zip(self.sources, self.targets, strict=True):
-            into[target].append(source)
-        reached = bytearray(states)
-        pending = list(self.rest)
-        for number in pending:
-            reached[number] = 1
-        while pending:
-            for source in into[pending.pop()]:
-                if not reached[source]:
-                    reached[source] = 1
-                    pending.append(source)
-        return [n for n in range(states) if not reached[n]]
+def _livelock(machine: Machine, numbers: dict[int, int], resting: bytearray) -> tuple[int, ...]:
+    """A state that cannot come to rest, if there is one. Most are cleared by taking the first obligatory step again and again."""
+    round_and_round = 2
+    for state, number in numbers.items():
+        path: list[int] = []
+        while not resting[number]:
+            resting[number] = round_and_round
+            path.append(number)
+            moved = next(outcomes[0] for a in machine.obligatory if (outcomes := a.entry(state).outcomes))
+            state = state & moved.keep | moved.add
+            number = numbers[state]
+        for passed in path:
+            resting[passed] = resting[number]
+    if round_and_round not in resting:
+        return ()
+    known = {state for state, number in numbers.items() if resting[number] == 1}
+    return next(((s,) for s, number in numbers.items() if resting[number] != 1 and not can_rest(machine, s, known)), ())
 
 
-def can_rest(machine: Machine, state: int) -> bool:
-    """Whether obligatory steps alone can lead from here to a quiescent state."""
-    seen = {state}
+def can_rest(machine: Machine, state: int, known: set[int] | None = None) -> bool:
+    """Whether obligatory steps alone can lead from here to a quiescent state. `known`: states that can; found ones are added."""
+    known = set() if known is None else known
+    origin = {state: state}
     pending = [state]
     while pending:
         here = pending.pop()
-        moved = False
-        for agent in machine.obligatory:
-            for outcome in agent.entry(here).outcomes:
-                moved = True
-                target = here & outcome.keep | outcome.add
-                if target not in seen:
-                    seen.add(target)
-                    pending.append(target)
-        if not moved:
+        moves = [] if here in known else [o for a in machine.obligatory for o in a.entry(here).outcomes]
+        if not moves:
+            known.add(here)
+            while here != state:
+                here = origin[here]
+                known.add(here)
             return True
+        for outcome in moves:
+            target = here & outcome.keep | outcome.add
+            if target not in origin:
+                origin[target] = here
+                pending.append(target)
     return False
 
 
@@ -200,41 +192,45 @@ def shortest(machine: Machine, clauses: frozenset[str] | set[str], most: int = 3
     wanted = set(clauses)
     found: dict[str, Counterexample] = {}
     came_from: dict[Visit, tuple[Visit, Step] | None] = {}
-    queue: list[tuple[int, int, int, int, Visit, tuple[Visit, Step] | None]] = [(0, 0, 0, 0, (machine.initial, -1), None)]
+    queue: dict[Cost, list[tuple[Visit, tuple[Visit, Step] | None]]] = {(0, 0): [((machine.initial, -1), None)]}
+    """By cost, in the order found; emptied in order of cost."""
+    costs: list[Cost] = [(0, 0)]
     rested: set[int] = set()
-    while queue and wanted and len(came_from) < most:
-        switches, steps, _, _, here, origin = heapq.heappop(queue)
-        if here in came_from:
-            continue
-        came_from[here] = origin
-        state, lane = here
-        resting = True
-        order = 0
-        for agent in machine.agents:
-            for outcome in agent.entry(state).outcomes:
-                resting = resting and not agent.obligatory
-                step = (agent.index, outcome.choice)
-                now = 2 * agent.index + outcome.lane
-                cost = switches + (lane not in (now, -1))
-                for clause, reason in outcome.breaches:
-                    if clause in wanted:
-                        order += 1
-                        broken = Counterexample(clause, reason, (*_schedule(came_from, here), step), cost, False)
-                        _keep_least(found, broken)
-                there = (state & outcome.keep | outcome.add, now)
-                if there not in came_from:
-                    order += 1
-                    heapq.heappush(queue, (cost, steps + 1, len(came_from), order, there, (here, step)))
-        if state not in rested:
+    restful: set[int] = set()
+    while costs and wanted and len(came_from) < most:
+        switches, steps = heapq.heappop(costs)
+        for here, origin in queue.pop((switches, steps)):
+            if here in came_from:
+                continue
+            came_from[here] = origin
+            state, lane = here
+            resting = True
+            for agent in machine.agents:
+                for outcome in agent.entry(state).outcomes:
+                    resting = resting and not agent.obligatory
+                    step = (agent.index, outcome.choice)
+                    now = 2 * agent.index + outcome.lane
+                    cost = (switches + (lane not in (now, -1)), steps + 1)
+                    for clause, reason in outcome.breaches:
+                        if clause in wanted and _less(cost, found.get(clause)):
+                            schedule = (*_schedule(came_from, here), step)
+                            found[clause] = Counterexample(clause, reason, schedule, cost[0], False)
+                    there = (state & outcome.keep | outcome.add, now)
+                    if there not in came_from:
+                        if cost not in queue:
+                            queue[cost] = []
+                            heapq.heappush(costs, cost)
+                        queue[cost].append((there, (here, step)))
+            if state in rested:
+                continue
             rested.add(state)
             if resting:
-                for finding in machine.at_rest(state):
-                    if finding.clause in wanted:
-                        schedule = _schedule(came_from, here)
-                        _keep_least(found, Counterexample(finding.clause, finding.reason, schedule, switches, True))
-            elif "LIVELOCK" in wanted and not can_rest(machine, state):
+                for clause, reason, _ in machine.at_rest(state):
+                    if clause in wanted and _less((switches, steps), found.get(clause)):
+                        found[clause] = Counterexample(clause, reason, _schedule(came_from, here), switches, True)
+            elif "LIVELOCK" in wanted - found.keys() and not can_rest(machine, state, restful):
                 found["LIVELOCK"] = Counterexample("LIVELOCK", LIVELOCK_REASON, _schedule(came_from, here), switches, True)
-        wanted -= {c for c, e in found.items() if (e.switches, e.steps) <= (switches, steps + 1)}
+        wanted -= {c for c, e in found.items() if (e.switches, e.steps) <= (switches, steps)}
     return found
 
 
@@ -242,10 +238,12 @@ Visit = tuple[int, int]
 """A state and the lane of the step that led there."""
 
 
-def _keep_least(found: dict[str, Counterexample], new: Counterexample) -> None:
-    old = found.get(new.clause)
-    if old is None or (new.switches, new.steps) < (old.switches, old.steps):
-        found[new.clause] = new
+Cost = tuple[int, int]
+"""Switches and steps."""
+
+
+def _less(cost: Cost, found: Counterexample | None) -> bool:
+    return found is None or cost < (found.switches, found.steps)
 
 
 LIVELOCK_REASON = "from here obligatory steps go round for ever: no order of them ever comes to rest"

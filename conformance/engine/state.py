@@ -44,7 +44,7 @@ class Cell(Generic[T]):
         if number is None:
             number = len(self.values)
             if number >= self.full:
-                raise LayoutFull(self.name, self.width * 2)
+                raise LayoutFull(self.name, max(1, self.width * 2))
             self.numbers[value] = number
             self.values.append(value)
         return number << self.shift

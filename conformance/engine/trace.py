@@ -118,7 +118,10 @@ def place(at: str, mask: int) -> str:
         word = int(rest[4:-1])
         if mask.bit_count() == 1:
             return f"{owner}.PIR[{64 * word + mask.bit_length() - 1}]"
-        return f"{owner}.PIR word {word}"
+        if mask == ops.WORD:
+            return f"{owner}.PIR word {word}"
+        low = (mask & -mask).bit_length() - 1
+        return f"{owner}.PIR[{64 * word + mask.bit_length() - 1}:{64 * word + low}]"
     return at
 
 

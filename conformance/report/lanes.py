@@ -25,14 +25,17 @@ from typing import NamedTuple
 
 from rich.text import Text
 
+from conformance.engine.operations import WORD
 from conformance.engine.search import LIVELOCK_REASON
-from conformance.engine.trace import FIELDS
+from conformance.engine.trace import FIELDS, place
 from conformance.report.verdict import Counterexample, Row
 
 WIDTH = 110
 """Columns of a report, at most."""
 NARROW = 12
 """Columns of the narrowest lane that can still be read."""
+LONG = 60
+"""Steps of a schedule that is shown in full."""
 OTHERS = "others"
 PLACE = re.compile(r"\S+\.\S+(?: word \d+)?")
 """A location in the account of an operation."""
@@ -62,20 +65,25 @@ class Line(NamedTuple):
 def lane_table(found: Counterexample, clause: str, *, width: int = WIDTH, glyphs: Glyphs = ASCII) -> list[Text]:
     """The table as lines of at most `width` columns (at least 60), the clause marked where it breaks.
 
-    `?CLAUSE` says that the step shows the clause, for a witness.
+    `?CLAUSE` says that the step shows the clause, for a witness. Of a schedule longer than `LONG`, which nobody made
+    small, it shows the steps that `why` names and the last ones.
     """
     width = max(width, 60)
-    owner = common_owner(found.rows)
-    label = max(4, 2 + max((len(str(row.number)) for row in found.rows), default=0))
-    agents = _agents(found.rows, (width - 1 - label) // (NARROW + 3) - 1)
-    lines = _lines(found.rows, agents, owner, glyphs)
+    rows, owner = _kept(found), common_owner(found.rows)
+    label = max(4, 2 + max((len(str(row.number)) for row in rows), default=0))
+    agents = _agents(rows, (width - 1 - label) // (NARROW + 3) - 1)
+    lines = _lines(rows, agents, owner, glyphs)
     columns = list(dict.fromkeys(agents.values()))
     widths = [label, *_widths(columns, lines, width - 1 - label - 3 * (len(columns) + 1))]
     names = zip(("step", *columns, "changed"), widths, strict=True)
     table = _grid(glyphs, widths, [textwrap.wrap(name, width) for name, width in names], ["bold"] * len(widths))
     table.append(_rule(glyphs, widths))
     verb, clause = ("shows", clause[1:]) if clause.startswith("?") else ("breaks", clause)
+    at = 0
     for line in lines:
+        skipped = found.rows.index(line.row, at) - at
+        at += skipped + 1
+        table += [Text(f" ... {skipped} step{'s' * (skipped != 1)} not shown", "dim")] if skipped else []
         table += _step(line, columns, widths, glyphs)
         if line.row.breaks:
             table += _verdict(f"{glyphs.mark} step {line.row.number} {verb} {clause}", found.reason, width, owner)
@@ -86,6 +94,18 @@ def lane_table(found: Counterexample, clause: str, *, width: int = WIDTH, glyphs
     if owner:
         table.insert(0, Text(f" locations named without their owner are {owner[:-1]}'s", "dim"))
     return table
+
+
+def _kept(found: Counterexample) -> list[Row]:
+    """The rows to show: all, or of a long schedule those that matter and as many of the last."""
+    spare = LONG
+    named = {int(step) for sentence in found.why for step in re.findall(r"\b[Ss]teps? (\d+)", sentence)}
+    kept: list[Row] = []
+    for row in reversed(found.rows):
+        spare -= 1
+        if len(found.rows) <= LONG or spare >= 0 or row.number in named or row.breaks:
+            kept.append(row)
+    return kept[::-1]
 
 
 def plain(lines: Iterable[Text]) -> str:
@@ -104,7 +124,8 @@ def common_owner(rows: Sequence[Row]) -> str:
 
 
 def shorten(text: str, owner: str) -> str:
-    """Text without the owner of its locations."""
+    """Text with locations as rows name them, less the owner that goes without saying."""
+    text = re.sub(r"\bvcpu[0-9]+\.pid\.(?:pir\[[0-3]\]|control)", lambda found: place(found[0], WORD), text)
     return re.sub(rf"\b{re.escape(owner)}(?=\w)", "", text) if owner else text
 
 

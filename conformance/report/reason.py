@@ -14,7 +14,7 @@ store read back from its CPU's store buffer, a field read under an unknown mask)
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Literal, NamedTuple
 
@@ -24,6 +24,7 @@ from conformance.report.lanes import common_owner, shorten
 from conformance.report.verdict import Row
 
 MASKS = {name: mask for mask, name in FIELDS}
+SENDS = re.compile(r": sends (0x[0-9a-f]+) to (cpu[0-9]+|itself)")
 VERBS = (("sets", ("0", "1")), ("clears", ("1", "0")), ("wakes", ("sleeping", "runnable")))
 RECOVERY = {
     "": "",
@@ -137,9 +138,12 @@ class Message(NamedTuple):
 
 
 def messages(rows: Sequence[Row]) -> list[Message]:
-    """Messages that merged with one already on its way are that one."""
+    """Every message, in the order of sending. One that merges with another on its way shares its fate."""
     found: list[Message] = []
     for row in rows:
+        sent = {
+            (vector, row.agent if to == "itself" else to) for text in row.texts for vector, to in SENDS.findall(text)
+        }
         for name, (old, new) in row.changes.items():
             cpu, _, what = name.partition(" ")
             gone, come = set(old.split()) - set(new.split()), set(new.split()) - set(old.split())
@@ -149,7 +153,8 @@ def messages(rows: Sequence[Row]) -> list[Message]:
                 if m.cpu == cpu and m.vector in gone and what == "latched" and m.arrived and not m.taken:
                     found[n] = m._replace(taken=row.number)
             if what == "in flight":
-                found.extend(Message(vector, cpu, row.number) for vector in sorted(come - {"none"}))
+                sent |= {(vector, cpu) for vector in come - {"none"}}
+        found += [Message(vector, cpu, row.number) for vector, cpu in sorted(sent)]
     return found
 
 
@@ -217,26 +222,35 @@ class Cell(NamedTuple):
         return self.at if self.bit < 0 else f"bit {self.bit} of {self.at}"
 
 
-def subjects(rows: Sequence[Row], reason: str, anywhere: bool = False) -> list[Cell]:
-    """Which of the locations that change the reason names: outright, as PIR[100], or as a vector in an array of words.
+def subjects(rows: Sequence[Row], reason: str, loosely: bool = False) -> list[Cell]:
+    """Which locations that change the reason names: outright, as PIR[100], or as a vector in an array of words.
 
-    `anywhere`: in any array of words, not only in those that the reason names.
+    `loosely`: also by bare names such as `mode`, in arrays that it does not name, and locations that are only read.
     """
     vectors = {int(v) for v in re.findall(r"\b(?:vectors? |PIR\[|vIRR\[|vISR\[)(\d+)\b", reason)}
     owners = set(re.findall(r"\bvcpu\d+\b", reason))
     found: list[Cell] = []
-    for name in locations(rows):
+    for name in dict.fromkeys([*locations(rows), *(_only_read(rows, vectors) if loosely else ())]):
         owner, _, field = name.partition(".")
         array = re.fullmatch(r"(\w+)\[(\d+)\]", field)
         if owners and owner.startswith("vcpu") and owner not in owners:
             continue
         if array and array[1] == "PIR":
             found += [Cell(name)] * (int(array[2]) in vectors)
-        elif array and (anywhere or array[1] in reason.lower()):
+        elif array and (loosely or array[1] in reason.lower()):
             found += [Cell(name, v % 64) for v in sorted(vectors) if v // 64 == int(array[2])]
-        elif _mentions(reason, name) or (field in MASKS and _mentions(reason, field)):
+        elif _mentions(reason, name) or ((loosely or field in MASKS) and _mentions(reason, field)):
             found.append(Cell(name))
     return found
+
+
+def _only_read(rows: Sequence[Row], vectors: set[int]) -> Iterator[str]:
+    """Names of what rows read, the wide ones by their parts."""
+    for name in dict.fromkeys(name for row in rows for name in row.reads):
+        owner = name.rpartition(".")[0]
+        inner = [f"{owner}.{field}" for field in (*MASKS, *(f"PIR[{v}]" for v in sorted(vectors)))]
+        yield from (n for n in inner if part(name, "0", n) is not None)
+        yield name
 
 
 def _mentions(reason: str, name: str) -> bool:
@@ -246,7 +260,7 @@ def _mentions(reason: str, name: str) -> bool:
 def why(rows: Sequence[Row], reason: str, recovery: Literal["DELAYED", "LOST", ""] = "") -> tuple[str, ...]:
     """Three to five sentences, fewer where hardly anything happens, on how the rows lead to the monitor's `reason`.
 
-    The clause is broken by a step if a row says so, else at rest; `recovery` is what one more exit on each CPU does then.
+    The clause is broken by a step if a row says so, else at rest; `recovery` is what one more exit on each CPU does.
     A witness has no reason; of no rows there is nothing to say.
     """
     return _Story(rows, reason, recovery).sentences() if rows else ()
@@ -259,11 +273,11 @@ class _Story:
     """
 
     def __init__(self, rows: Sequence[Row], reason: str, recovery: Literal["DELAYED", "LOST", ""]) -> None:
-        self.rows, self.reason, self.recovery = rows, reason, recovery
+        self.rows, self.reason, self.recovery = rows, shorten(reason, ""), recovery
         self.row = {row.number: row for row in rows}
         self.edges = edges(rows)
         self.broken = next((row for row in rows if row.breaks), None)
-        self.cells = subjects(rows, reason, anywhere=self.broken is not None)
+        self.cells = subjects(rows, self.reason, loosely=self.broken is not None)
         self.point = self.broken or self._last_change() or rows[-1]
         self.name = "B" if self.broken else "P"
         self.call = self._call(self.point)
@@ -278,7 +292,7 @@ class _Story:
         else:
             told = [self._let(), self._learned(), self._messages(), switches, self._however(), self._so()]
             if all(told):
-                told.remove(switches)
+                told.pop(1 if " moves " in switches else 3)
         owner = common_owner(self.rows)
         return tuple(shorten(text, owner) for text in told if text)
 
@@ -314,19 +328,20 @@ class _Story:
     def _facts(self) -> list[tuple[int, str, list[Edge]]]:
         """At most three reads (step, location) of what another agent wrote or will.
 
-        At rest those in the point's call come first; then stale ones, then those of a subject.
+        At rest those in the point's call come first, then stale ones; otherwise only those of a subject count.
         """
         facts: dict[tuple[int, str], list[Edge]] = {}
+        calls = {row.number for row in self.call}
+        subjects = {cell.at for cell in self.cells}
         for edge in self.edges:
             reader = edge.source if edge.kind == "overwritten" else edge.target
-            if edge.kind in ("reads", "overwritten") and reader in self.slice and self._crosses(edge):
+            counts = not self.broken or edge.at in subjects
+            if edge.kind in ("reads", "overwritten") and reader in self.slice and self._crosses(edge) and counts:
                 facts.setdefault((reader, edge.at), []).append(edge)
-        calls = {row.number for row in self.call}
-        subject = {cell.at for cell in self.cells}
 
         def rank(fact: tuple[int, str]) -> tuple[bool, bool, bool, tuple[int, str]]:
             only_read = all(edge.kind == "reads" for edge in facts[fact])
-            return not self.broken and fact[0] not in calls, only_read, fact[1] not in subject, fact
+            return not self.broken and fact[0] not in calls, only_read, fact[1] not in subjects, fact
 
         return [(reader, at, facts[reader, at]) for reader, at in sorted(sorted(facts, key=rank)[:3])]
 
@@ -388,13 +403,19 @@ class _Story:
         return f"{self.step(reader)} reads {at} = {about[0].value}, {' and '.join(told)}"
 
     def _history(self) -> str:
-        """How the subjects came to be what they are."""
+        """How the subjects came to be what they are, and who looked last; if there is none, what the call looked at."""
         told: list[str] = []
-        for cell in self.cells[:2]:
+        for cell in self.cells[:3]:
             turns = [row for row in self.rows if cell.turned(row)]
             path = [f"{cell.of(row.changes[cell.at][1])} in {self.step(row.number)}" for row in turns]
-            told += [f"{cell} becomes {', '.join(path)}"] if path else []
-        return _sentence("; ".join(told))
+            told += [f"{cell} becomes {', '.join(path[-4:])}"] if path else []
+            looks = [row for row in self.rows if saw(row, cell.at) is not None] if cell.bit < 0 else []
+            if looks and looks[-1] not in turns:
+                told.append(f"{cell.at} is last read in {self._look(looks[-1])} as {saw(looks[-1], cell.at)}")
+        if not told:
+            read = [f"{n} = {v} in {self.step(row.number)}" for row in self.call for n, v in row.reads.items()][:3]
+            told += [f"{self.point.agent} last reads {', '.join(reversed(read))}"] if read else []
+        return _sentence("; ".join(told[:4]))
 
     def _messages(self) -> str:
         """What became of the interrupts that the slice, or anybody after the point, sent."""
@@ -420,13 +441,16 @@ class _Story:
             handled = takewhile(lambda r: r.in_handler and not any(t.startswith("takes ") for t in r.texts), lane)
             did = self.did(row, *handled) or "changes nothing"
             return f"{told}; {self.step(row.number)} takes it in root mode and {did}"
-        did = self.did(row, *takewhile(lambda r: r.routine == "acknowledge", lane))
+        left = next((text for text in row.texts if " exits: " in text), "")
+        did = left or self.did(row, *takewhile(lambda r: r.routine == "acknowledge", lane))
         return f"{told}; {self.step(row.number)} takes it in the guest{' and ' * bool(did)}{did}"
 
     def _switches(self) -> str:
         """Where threads left and entered CPUs."""
         told: dict[str, list[str]] = {}
         for row in self.rows:
+            if row is self.point:
+                continue
             for text in row.texts:
                 move = re.fullmatch(r"(\S+) (is preempted|moves from cpu\d+ to cpu\d+|is back on the CPU)", text)
                 if move:

@@ -1,6 +1,6 @@
 """The clauses that are functions: one routine alone on generated states, against the manual written down a second time.
 
-    state.py ── drawn states ──> property.py ── run_alone ──> what came out <── compared ──> manual.py, and each clause's body
+    state.py ── drawn states ──> a clause's body ── run_alone ──> what came out ── compared ──> manual.py
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from conformance.adapters.registry import Implementation
 from conformance.engine.unfold import Fault
 from conformance.explore import Checked
 from properties.sequential import delivery, descriptor, devices, kvm, processing
-from properties.sequential.property import Broken, Property, Unjudged
+from properties.sequential.property import BrokenError, Property, UnjudgedError
 
 CHECKS: dict[str, Property] = {}
-"""Clause to its check: called with an implementation it answers the evidence, or raises Broken (an AssertionError)."""
+"""Clause to check: called with an implementation it answers the evidence, or raises BrokenError, an AssertionError."""
 
 for _module in (descriptor, processing, delivery, devices, kvm):
     CHECKS |= _module.CHECKS
@@ -22,9 +22,9 @@ def check(clause: str, implementation: Implementation) -> Checked:
     """Check one clause. Raises nothing for what the implementation does."""
     try:
         return Checked(evidence=CHECKS[clause](implementation))
-    except Broken as broken:
+    except BrokenError as broken:
         return Checked(evidence="the smallest case that Hypothesis found", counterexample=str(broken))
     except Fault as fault:
         return Checked(evidence="", fault=str(fault), fault_status=fault.status)
-    except Unjudged as unjudged:
+    except UnjudgedError as unjudged:
         return Checked(evidence="", fault=str(unjudged), fault_status=unjudged.status)

@@ -1,38 +1,36 @@
-"""Virtual-interrupt delivery (SDM 29.1, 29.2): evaluation, delivery, and the virtualization of PPR, EOI, TPR and self-IPI."""
+"""Virtual-interrupt delivery (SDM 29.1, 29.2): evaluation, delivery, virtualization of PPR, EOI, TPR and self-IPI."""
 
 from __future__ import annotations
 
+from hypothesis import assume
+from hypothesis import strategies as st
+
 from conformance.roles.x86 import DEVICE, PINV
 from properties.sequential import manual
-from properties.sequential.processing import HALTS
+from properties.sequential.processing import HALTS, in_guest
 from properties.sequential.property import Property, Subject, clause
-from properties.sequential.state import NONE, State, one_of, register, states, vector
+from properties.sequential.state import NONE, Operand, State, one_of, operands, shown, states
 
 CHECKS: dict[str, Property] = {}
 
 ALL = ("pir", "on", "sn", "nv", "ndst", "virr", "visr", "rvi", "svi", "vtpr", "vppr", "recognized")
 
 
-def reachable(state: State) -> bool:
-    """Interrupt-window exiting changes outside the guest only, and the entry after that recognizes nothing."""
-    return not (state.recognized and state.interrupt_window)
+def in_guest_with(how: Operand) -> st.SearchStrategy[tuple[State, int]]:
+    """A state that a running guest can be in, and an operand."""
+    return operands(how, {"vppr": 0, "recognized": 0}).map(lambda case: (manual.settled(case[0]), case[1]))
 
 
-def due(state: State) -> bool:
-    """A delivery may follow: RVI is a vector whose class is above vPPR's."""
-    return manual.priority(state.rvi) > manual.priority(state.vppr)
+open_to_interrupts = {"rflags_if": 1, "blocking_by_sti": 0, "interrupt_window": 0}
 
 
-delivering = states(due, recognized=1, rflags_if=1, blocking_by_sti=0, interrupt_window=0)
-
-
-@clause(CHECKS, "VID-1", "processor", states(pir=NONE))
+@clause(CHECKS, "VID-1", "processor", in_guest(pir=NONE))
 def recognizes_higher_class(subject: Subject, state: State) -> None:
     """The evaluation that ends a processing of an empty PIR: nothing else there touches RVI, vPPR or recognition."""
     subject.run(state, "acknowledge", PINV).must(manual.evaluate(state), "recognized")
 
 
-@clause(CHECKS, "VID-3", "processor", states(reachable), one_of(((), (PINV,), (DEVICE,), (DEVICE, PINV))))
+@clause(CHECKS, "VID-3", "processor", in_guest(), one_of(((), (PINV,), (DEVICE,), (DEVICE, PINV))))
 def delivers_at_a_boundary(subject: Subject, state: State, pending: tuple[int, ...]) -> None:
     """Blocking by MOV SS is not modelled: blocking by STI stands for both."""
     ran = subject.run(state, "boundary", pending)
@@ -41,12 +39,13 @@ def delivers_at_a_boundary(subject: Subject, state: State, pending: tuple[int, .
         ran.broken(f"due is that {due}; the answer is {ran.alone.answer.value}")
 
 
-@clause(CHECKS, "VID-4", "processor", delivering)
+@clause(CHECKS, "VID-4", "processor", in_guest(**open_to_interrupts))
 def delivery(subject: Subject, state: State) -> None:
+    assume(state.recognized)
     ran = subject.run(state, "deliver")
     ran.must(manual.deliver(state), *ALL)
     if ran.alone.delivered != (state.rvi,):
-        ran.broken(f"due is that the guest's handler of {state.rvi:#x} starts; started were {ran.alone.delivered}")
+        ran.broken(f"due is that the handlers of {shown((state.rvi,))} start; started are {shown(ran.alone.delivered)}")
 
 
 @clause(CHECKS, "VID-5", "processor", states())
@@ -54,22 +53,24 @@ def ppr(subject: Subject, state: State) -> None:
     subject.run(state, "vm_entry").must(manual.virtualize_ppr(state), "vppr")
 
 
-@clause(CHECKS, "VID-6", "processor", states())
+@clause(CHECKS, "VID-6", "processor", in_guest())
 def end_of_interrupt(subject: Subject, state: State) -> None:
     ran = subject.run(state, "instruction", "end_of_interrupt")
     ran.must(manual.end_of_interrupt(state), *ALL)
     exits = ("eoi", state.svi) if state.svi in state.eoi_exit else ()
     if ran.alone.exit_reason != exits:
-        ran.broken(f"due is {f'the VM exit {exits}' if exits else 'no VM exit'}; found {ran.alone.exit_reason or 'none'}")
+        ran.broken(f"due is {exits or 'none'} as the reason of a VM exit; found {ran.alone.exit_reason or 'none'}")
 
 
-@clause(CHECKS, "VID-7", "processor", states(), vector)
-def self_ipi(subject: Subject, state: State, vector: int) -> None:
+@clause(CHECKS, "VID-7", "processor", in_guest_with("vector"))
+def self_ipi(subject: Subject, case: tuple[State, int]) -> None:
+    state, vector = case
     subject.run(state, "instruction", "self_ipi", vector).must(manual.self_ipi(state, vector), *ALL)
 
 
-@clause(CHECKS, "VID-8", "processor", states(), register)
-def write_tpr(subject: Subject, state: State, value: int) -> None:
+@clause(CHECKS, "VID-8", "processor", in_guest_with("register"))
+def write_tpr(subject: Subject, case: tuple[State, int]) -> None:
+    state, value = case
     ran = subject.run(state, "instruction", "write_tpr", value)
     ran.must(manual.write_tpr(state, value), *ALL)
     if ran.alone.exit_reason:
@@ -82,18 +83,13 @@ def entry(subject: Subject, state: State) -> None:
     ran.must(manual.enter(state), *ALL, "injected")
     first = (state.injected,) if state.injected else ()
     if ran.alone.delivered != first:
-        ran.broken(f"due is that the handlers of {first or 'nothing'} start in the entry; started were {ran.alone.delivered}")
+        ran.broken(f"due is that the handlers of {shown(first)} start; started are {shown(ran.alone.delivered)}")
 
 
-@clause(
-    CHECKS,
-    "VID-11",
-    "processor",
-    states(due, recognized=1, rflags_if=1, blocking_by_sti=0, interrupt_window=0, halted=1),
-    needs=(HALTS,),
-)
+@clause(CHECKS, "VID-11", "processor", in_guest(**open_to_interrupts, halted=1), needs=(HALTS,))
 def wakes_from_hlt(subject: Subject, state: State) -> None:
     """Shutdown and wait-for-SIPI are not modelled."""
+    assume(state.recognized)
     boundary = subject.run(state, "boundary", (), facts=(HALTS,))
     if boundary.alone.answer.value != ("deliver",):
         boundary.broken(f"due is a delivery, in HLT too; the answer is {boundary.alone.answer.value}")

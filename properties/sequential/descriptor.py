@@ -1,7 +1,7 @@
 """The Posted-Interrupt Descriptor: what the routines do to its raw bits, and what VM entry checks.
 
-The raw bits are those of the locations: pid.pir[w] is the 64-bit word at byte 8*w, pid.control the one at byte 32. Bytes 40
-to 63 have no location of the suite's, so nobody can write them without declaring one.
+The raw bits are those of the locations: pid.pir[w] is the 64-bit word at byte 8*w, pid.control the one at byte 32.
+Bytes 40 to 63 have no location of the suite's, so nobody can write them without declaring one.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from conformance.engine.alone import run_alone
 from conformance.engine.operations import Value
 from conformance.roles.x86 import CONTROLS, PINV
 from properties.sequential.life import FOLLOWED, HARDWARE, POSTERS, Life, Story, arguments, post, stories
-from properties.sequential.property import Broken, Property, Subject, called, clause
+from properties.sequential.property import BrokenError, Property, Subject, called, clause
 from properties.sequential.state import (
     CONTROL,
     DESCRIPTOR,
     LEGAL,
     PIR,
     VCPU,
+    Below,
     State,
-    below,
     choices,
     descriptors,
     number,
@@ -41,6 +41,7 @@ BESIDE_SN, BESIDE_NV = 0xFFFC, 0xFF << 24
 
 MANY_CPUS, FEW_CPUS = 260, 3
 """More than an 8-bit APIC id can name, and as many as code compiled for a fixed number has."""
+MODES = ("x2apic", "xapic")
 cpu_number = one_of((0, 1, 2, 3, *range(MANY_CPUS)))
 
 
@@ -61,25 +62,25 @@ def must_accept(subject: Subject, due: bool, address: int, notification_vector: 
     args = (VCPU, address, notification_vector, *controls)
     found = bool(run_alone(subject.assembly(), "check_controls", args, {}).answer.value)
     if found != due:
-        raise Broken(
+        raise BrokenError(
             f"VM entry with the descriptor at {address:#x}, notification vector {notification_vector:#x} and "
             f"{', '.join(controls) or 'none of the controls'}: due is that it {'goes on' if due else 'fails'}; "
             f"it {'goes on' if found else 'fails'}"
         )
 
 
-@clause(CHECKS, "PID-1", "vm_entry_checks", below(1 << 30), one_of((0, 0, 0, *range(64))))
+@clause(CHECKS, "PID-1", "vm_entry_checks", Below(1 << 30), one_of((0, 0, 0, *range(64))))
 def aligned_to_64_bytes(subject: Subject, line: int, offset: int) -> None:
     """Addresses of 36 bits: no processor with these controls has fewer."""
     must_accept(subject, offset == 0, 64 * line + offset, PINV, CONTROLS)
 
 
-@clause(CHECKS, "PID-9", "vm_entry_checks", one_of((0, 0, *(1 << n for n in range(8)), *range(256))), below(256))
+@clause(CHECKS, "PID-9", "vm_entry_checks", one_of((0, 0, *(1 << n for n in range(8)), *range(256))), Below(256))
 def eight_bits_of_vector(subject: Subject, high: int, low: int) -> None:
     must_accept(subject, high == 0, 0x8000, high << 8 | low, CONTROLS)
 
 
-@clause(CHECKS, "PID-10", "vm_entry_checks", below(1 << len(CONTROLS)))
+@clause(CHECKS, "PID-10", "vm_entry_checks", Below(1 << len(CONTROLS)))
 def controls_that_go_together(subject: Subject, mask: int) -> None:
     on = tuple(name for n, name in enumerate(CONTROLS) if mask >> n & 1)
     posting, delivery, acknowledges, exiting, shadow = (name in on for name in CONTROLS)
@@ -100,7 +101,7 @@ def vector_is_bit(subject: Subject, vector: int) -> None:
         found = raw(alone.memory) & ALL_OF_PIR
         if found != 1 << vector and (found or poster in HARDWARE):
             call = called(poster, *arguments(poster, vector))
-            raise Broken(f"{call} into an empty descriptor: due is {bits(1 << vector)}; set are {bits(found)}")
+            raise BrokenError(f"{call} into an empty descriptor: due is {bits(1 << vector)}; set are {bits(found)}")
     ran = subject.run(State(), "acknowledge", PINV, also={PIR[vector // 64]: 1 << vector % 64})
     if ran.after.virr != {vector}:
         ran.broken(f"with {bits(1 << vector)} of PIR set due is {shown(frozenset({vector}))} in vIRR; "
@@ -117,7 +118,7 @@ def on_is_bit_256(subject: Subject, state: State, vector: int, routine: str, tak
     before, after = number(memory[CONTROL]), number(alone.memory[CONTROL])
     if after not in (before, before & ~1 if processing else before | 1):
         due = f"only byte 32 bit 0 of the bytes from 32 on is its to {'clear' if processing else 'set'}"
-        raise Broken(f"{called(routine, *args)} on {state}: {due}; changed are {bits((before ^ after) << 256)}")
+        raise BrokenError(f"{called(routine, *args)} on {state}: {due}; changed are {bits((before ^ after) << 256)}")
 
 
 @clause(CHECKS, "PID-4", "residency", stories())
@@ -140,10 +141,10 @@ def nv_is_byte_34(subject: Subject, story: Story, state: State, vector: int) -> 
         if any(message.vector != state.nv for message in sent):
             call = called(poster, *arguments(poster, vector))
             due = f"due is the notification vector {state.nv:#x}, byte 34"
-            raise Broken(f"{call} on {state}: {due}; sent is {sent[0].vector:#x}")
+            raise BrokenError(f"{call} on {state}: {due}; sent is {sent[0].vector:#x}")
 
 
-@clause(CHECKS, "PID-6", "residency", stories(cpu_number), one_of(("x2apic", "xapic")), vector, needs=("device-posting",))
+@clause(CHECKS, "PID-6", "residency", stories(cpu_number), one_of(MODES), vector, needs=("device-posting",))
 def ndst_is_bytes_36_to_39(subject: Subject, story: Story, mode: str, vector: int) -> None:
     """After each load NDST is the pCPU's id in the form of the APIC mode, and a device's notification goes there."""
     xapic = mode == "xapic"
@@ -174,4 +175,4 @@ def processing_uses_pir_and_on(subject: Subject, state: State, taken: tuple[int,
     for alone in (ran.alone, *Life(subject).lived(story)):
         for change in alone.changes_of(f"{VCPU}.pid."):
             if change.at not in DESCRIPTOR:
-                raise Broken(f"{change.by.routine} writes {change.at}, which is beyond bit 319 of the descriptor")
+                raise BrokenError(f"{change.by.routine} writes {change.at}, which is beyond bit 319 of the descriptor")

@@ -10,7 +10,19 @@ from conformance.engine.alone import Memory
 from conformance.engine.operations import Rmw, Store
 from properties.sequential import manual
 from properties.sequential.property import Property, Ran, Subject, clause
-from properties.sequential.state import CONTROL, DESCRIPTOR, NONE, PIR, State, below, descriptors, flag, one_of, vector
+from properties.sequential.state import (
+    CONTROL,
+    DESCRIPTOR,
+    NONE,
+    OTHERS,
+    PIR,
+    VCPU,
+    Below,
+    State,
+    flag,
+    one_of,
+    operands,
+)
 
 CHECKS: dict[str, Property] = {}
 
@@ -18,7 +30,10 @@ POSTING = ("device-posting",)
 SENDING = ("ipi-virtualization",)
 BITS = ("pir", "on", "sn")
 
-OTHERS: dict[str, Callable[[State], State]] = {
+posts = operands("vector", OTHERS)
+"""A descriptor, and the vector that is posted into it."""
+
+AGENTS: dict[str, Callable[[State], State]] = {
     "another agent sets SN": lambda s: replace(s, sn=1),
     "another agent clears SN": lambda s: replace(s, sn=0),
     "another agent clears ON": lambda s: replace(s, on=0),
@@ -51,57 +66,54 @@ class Intruder:
     def __call__(self, step: int, memory: Memory) -> None:
         if step == self.at:
             self.came = True
-            changed = OTHERS[self.what](State.of(memory)).memory()
+            changed = AGENTS[self.what](State.of(memory)).memory()
             memory.update((at, changed[at]) for at in DESCRIPTOR)
 
 
-def atomically(ran: Ran, intruder: Intruder, *parts: Callable[[State], tuple[State, int]]) -> None:
-    """The outcome must be that of the parts, each of them whole, with the intruder before, between or after them."""
-    outcomes: list[tuple[State, int]] = []
-    for place in range(len(parts) + 1):
-        state, messages = ran.before, 0
-        for n, part in enumerate(parts):
-            if n == place:
-                state = OTHERS[intruder.what](state)
-            state, more = part(state)
-            messages += more
-        outcomes.append((OTHERS[intruder.what](state) if place == len(parts) else state, messages))
-    found = (ran.after.shown(*BITS), len(ran.alone.sent))
-    if found not in [(state.shown(*BITS), messages) for state, messages in outcomes]:
-        ways = " or ".join(dict.fromkeys(f"{s.shown(*BITS)} with {n} notifications" for s, n in outcomes))
-        ran.broken(f"{intruder.what} before its step {intruder.at}: due is {ways}; found {found[0]} with {found[1]}")
+def atomically(ran: Ran, intruder: Intruder, *outcomes: tuple[State, int]) -> None:
+    """The run that the intruder disturbed must have come out as one of these."""
+    due = dict.fromkeys(f"{state.shown(*BITS)} with {sent} notifications" for state, sent in outcomes)
+    found = f"{ran.after.shown(*BITS)} with {len(ran.alone.sent)} notifications"
+    if intruder.came and found not in due:
+        ran.broken(f"{intruder.what} before its step {intruder.at}: due is {' or '.join(due)}; found {found}")
 
 
-@clause(CHECKS, "VTD-1", "iommu", descriptors(), vector, flag, below(8), one_of(tuple(OTHERS)), needs=POSTING)
-def one_atomic_post(subject: Subject, state: State, vector: int, urgent: int, at: int, other: str) -> None:
+@clause(CHECKS, "VTD-1", "iommu", posts, flag, Below(8), one_of(AGENTS), needs=POSTING)
+def one_atomic_post(subject: Subject, case: tuple[State, int], urgent: int, at: int, other: str) -> None:
     """One step changes the descriptor, and it decides on what is there in that step."""
+    state, vector = case
     ran = post(subject, state, vector, urgent)
-    if len(ran.alone.steps_changing("vcpu0.pid.")) > 1:
-        ran.broken(f"due is one step that changes the descriptor; found {len(ran.alone.steps_changing('vcpu0.pid.'))}")
-    intruder = Intruder(at, other)
-    ran = post(subject, state, vector, urgent, between=intruder)
-    if intruder.came:
-        atomically(ran, intruder, lambda s: manual.post(s, vector, bool(urgent)))
+    steps = ran.alone.steps_changing(f"{VCPU}.pid.")
+    if len(steps) > 1:
+        ran.broken(f"due is one step that changes the descriptor; found {len(steps)}")
+    intruder, intrudes = Intruder(at, other), AGENTS[other]
+    disturbed = post(subject, state, vector, urgent, between=intruder)
+    after = post(subject, intrudes(state), vector, urgent)
+    atomically(disturbed, intruder, (intrudes(ran.after), len(ran.alone.sent)), (after.after, len(after.alone.sent)))
 
 
-@clause(CHECKS, "VTD-2", "iommu", descriptors(), vector, flag, needs=POSTING)
-def notifies_if_due(subject: Subject, state: State, vector: int, urgent: int) -> None:
+@clause(CHECKS, "VTD-2", "iommu", posts, flag, needs=POSTING)
+def notifies_if_due(subject: Subject, case: tuple[State, int], urgent: int) -> None:
+    state, vector = case
     judge(post(subject, state, vector, urgent), *manual.post(state, vector, bool(urgent)), "on")
 
 
-@clause(CHECKS, "VTD-3", "iommu", descriptors(sn=1), vector, needs=POSTING)
-def silent_under_sn(subject: Subject, state: State, vector: int) -> None:
+@clause(CHECKS, "VTD-3", "iommu", operands("vector", OTHERS | {"sn": 1}), needs=POSTING)
+def silent_under_sn(subject: Subject, case: tuple[State, int]) -> None:
+    state, vector = case
     judge(post(subject, state, vector, 0), *manual.post(state, vector, False), "pir", "on", "sn", "nv", "ndst")
 
 
-@clause(CHECKS, "VTD-4", "iommu", descriptors(), vector, needs=POSTING)
-def urgent_overrides_sn(subject: Subject, state: State, vector: int) -> None:
+@clause(CHECKS, "VTD-4", "iommu", posts, needs=POSTING)
+def urgent_overrides_sn(subject: Subject, case: tuple[State, int]) -> None:
+    state, vector = case
     judge(post(subject, state, vector, 1), *manual.post(state, vector, True), "pir", "on", "sn")
 
 
-@clause(CHECKS, "IPIV-1", "ipi_virtualization", descriptors(), vector, below(8), one_of(tuple(OTHERS)), needs=SENDING)
-def two_locked_operations(subject: Subject, state: State, vector: int, at: int, other: str) -> None:
+@clause(CHECKS, "IPIV-1", "ipi_virtualization", posts, Below(8), one_of(AGENTS), needs=SENDING)
+def two_locked_operations(subject: Subject, case: tuple[State, int], at: int, other: str) -> None:
     """PIR in one, ON in a later one; the second decides on what is there then."""
+    state, vector = case
     ran = send(subject, state, vector)
     judge(ran, *manual.post(state, vector, False), "pir", "on", "sn")
     written = [a for a in ran.alone.asked if isinstance(a.operation, Store | Rmw) and a.operation.at in DESCRIPTOR]
@@ -110,12 +122,15 @@ def two_locked_operations(subject: Subject, state: State, vector: int, at: int, 
     for change in ran.alone.changes_of(CONTROL):
         if not any(a.operation.at in PIR and a.step < change.by.step for a in written):  # type: ignore[union-attr]
             ran.broken("ON is set with the PIR bit or before it; due is a locked operation of its own, after it")
-    intruder = Intruder(at, other)
-    ran = send(subject, state, vector, between=intruder)
-    if intruder.came:
-        atomically(ran, intruder, lambda s: (manual.posts_bit(s, vector), 0), manual.decides)
+    intruder, intrudes = Intruder(at, other), AGENTS[other]
+    before = manual.post(intrudes(state), vector, False)
+    between = manual.decides(intrudes(manual.posts_bit(state, vector)))
+    after, sent = manual.post(state, vector, False)
+    disturbed = send(subject, state, vector, between=intruder)
+    atomically(disturbed, intruder, before, between, (intrudes(after), sent))
 
 
-@clause(CHECKS, "IPIV-2", "ipi_virtualization", descriptors(), vector, needs=SENDING)
-def honours_sn(subject: Subject, state: State, vector: int) -> None:
+@clause(CHECKS, "IPIV-2", "ipi_virtualization", posts, needs=SENDING)
+def honours_sn(subject: Subject, case: tuple[State, int]) -> None:
+    state, vector = case
     judge(send(subject, state, vector), *manual.post(state, vector, False), "on", "sn")

@@ -1,4 +1,4 @@
-"""KVM's own habits that a single routine shows: the path without APICv, and load, put and the question of what is pending."""
+"""KVM's own habits that one routine shows: the path without APICv, load, put, and the question of what is pending."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from conformance.engine import operations as ops
 from conformance.engine.alone import Alone, may_change, run_alone
 from conformance.roles.x86 import PINV
 from properties.sequential.life import Life, Posts, posts
-from properties.sequential.property import Broken, Property, Subject, Unjudged, clause
-from properties.sequential.state import CONTROL, VCPU, State, below, descriptors, number, one_of, vector
+from properties.sequential.property import BrokenError, Property, Subject, UnjudgedError, clause
+from properties.sequential.state import CONTROL, VCPU, Below, State, descriptors, number, one_of, vector
 
 CHECKS: dict[str, Property] = {}
 
@@ -19,12 +19,12 @@ REQUESTS = f"{VCPU}.requests"
 ON, SN = 1, 2
 
 
-@clause(CHECKS, "KVM-SND-10", "sender", one_of(("out", "in guest", "asleep")), vector, below(3), needs=(INHIBITED,))
+@clause(CHECKS, "KVM-SND-10", "sender", one_of(("out", "in guest", "asleep")), vector, Below(3), needs=(INHIBITED,))
 def falls_back_to_virr(subject: Subject, where: str, vector: int, cpu: int) -> None:
     """vIRR, then the request, then the kick: an interrupt message to the pCPU it runs on, or a wake."""
     life = Life(subject, (INHIBITED,))
     if REQUESTS not in life.assembly.locations:
-        raise Unjudged("NOT CHECKED", f"which location holds an event request is not known: there is no {REQUESTS}")
+        raise UnjudgedError("NOT CHECKED", f"what holds an event request is not known: there is no {REQUESTS}")
     life.load(cpu)
     if where == "in guest":
         assume(life.enter())
@@ -63,7 +63,7 @@ def kicked(alone: Alone, cpu: int | None) -> int | None:
     return None
 
 
-@clause(CHECKS, "KVM-PI-3", "residency", st.lists(below(3), max_size=2), below(3), posts)
+@clause(CHECKS, "KVM-PI-3", "residency", st.lists(Below(3), max_size=2), Below(3), posts)
 def load_where_it_was(subject: Subject, before: list[int], cpu: int, posts: Posts) -> None:
     """It may set ON too, which is KVM-PI-4's business."""
     life = Life(subject)
@@ -86,10 +86,10 @@ def load_where_it_was(subject: Subject, before: list[int], cpu: int, posts: Post
 
 
 PUT_RULES = {(1, 0, 0): "SN only if preempted", (1, 1, 1): "SN unless the wakeup vector is set"}
-"""SN after a put that was preempted, that left for userspace, and that blocks with guest interrupts closed: two rules."""
+"""SN after a put that was preempted, left for userspace, or blocks with guest interrupts closed: two rules."""
 
 
-@clause(CHECKS, "KVM-PI-10", "residency", st.lists(below(3), max_size=1), below(3), needs=("device-posting",))
+@clause(CHECKS, "KVM-PI-10", "residency", st.lists(Below(3), max_size=1), Below(3), needs=("device-posting",))
 def put_sets_sn(subject: Subject, before: list[int], cpu: int) -> None:
     """No declaration says which rule an implementation follows: it must follow one of the two throughout."""
     found: list[int] = []
@@ -104,12 +104,12 @@ def put_sets_sn(subject: Subject, before: list[int], cpu: int) -> None:
             assume(life.sleep())
         life.put(preempted=reason == "preempted")
         found.append(number(life.memory[CONTROL]) >> 1 & 1)
-    rule = PUT_RULES.get(tuple(found))
+    preempted, userspace, closed = found
+    rule = PUT_RULES.get((preempted, userspace, closed))
     if rule is None:
-        preempted, userspace, closed = found
-        raise Broken(
-            f"on pCPU {cpu}, put leaves SN={preempted} if preempted, SN={userspace} if leaving for userspace, SN={closed} if "
-            "blocking with guest interrupts closed; due is 1, 0, 0 (until Linux 6.15) or 1, 1, 1 (since)"
+        raise BrokenError(
+            f"on pCPU {cpu} put leaves SN={preempted} if preempted, {userspace} if leaving for userspace, "
+            f"{closed} if blocking with guest interrupts closed; due is 1, 0, 0 (until Linux 6.15) or 1, 1, 1 (since)"
         )
     subject.notes.add(f"put rule: {rule}")
 
@@ -122,20 +122,19 @@ def something_is_pending(subject: Subject, state: State) -> None:
     assembly = subject.assembly()
     routine = next((name for name in PENDING if name in assembly.routines), None)
     if routine is None:
-        raise Unjudged("NOT CHECKED", f"the implementation offers no routine {' or '.join(PENDING)} to ask")
+        raise UnjudgedError("NOT CHECKED", f"the implementation offers no routine {' or '.join(PENDING)} to ask")
     due = bool(state.on or (state.sn and state.pir))
     found = bool(run_alone(assembly, routine, (VCPU,), state.memory()).answer.value)
     if found != due:
-        raise Broken(f"{routine}({VCPU}) on {state}: due is {due}; the answer is {found}")
+        raise BrokenError(f"{routine}({VCPU}) on {state}: due is {due}; the answer is {found}")
 
 
 @clause(CHECKS, "KVM-PI-22", "residency", st.just(0))
 def fresh_descriptor(subject: Subject, _: int) -> None:
-    """What an implementation declares for the descriptor's control word; the suite's own initial value is not its doing."""
+    """What an implementation declares for the control word; the suite's own initial value is not its doing."""
     declared = [cls for cls in subject.implementation.roles.values() if "pid.control" in cls.vcpu_state]
     state = State.of({**State().memory(), CONTROL: subject.assembly().locations[CONTROL].initial})
     if not declared:
-        raise Unjudged("NOT CHECKED", "the implementation declares no descriptor of its own: it begins with the suite's")
+        raise UnjudgedError("NOT CHECKED", "the implementation declares no descriptor of its own: it has the suite's")
     if (state.nv, state.sn) != (PINV, 1):
-        raise Broken(f"a fresh descriptor has {state.shown('nv', 'sn')}; due is NV={PINV:#x}, SN=1")
-
+        raise BrokenError(f"a fresh descriptor has {state.shown('nv', 'sn')}; due is NV={PINV:#x}, SN=1")

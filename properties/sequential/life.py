@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from conformance.engine.alone import Alone, run_alone
 from conformance.engine.assembly import Assembly
 from conformance.engine.operations import Result, Value
-from properties.sequential.property import Broken, Subject, called
-from properties.sequential.state import VCPU, below, flag, one_of, vector
+from properties.sequential.property import BrokenError, Subject, called
+from properties.sequential.state import VCPU, Below, flag, one_of, vector
 
 HARDWARE = ("post", "virtual_ipi")
 POSTERS = (*HARDWARE, "deliver_interrupt")
@@ -47,13 +47,13 @@ posts: st.SearchStrategy[Posts] = st.lists(st.tuples(one_of(POSTERS), vector), m
 
 
 def stories(cpu: st.SearchStrategy[int] | None = None) -> st.SearchStrategy[Story]:
-    cpu = below(3) if cpu is None else cpu
+    cpu = Below(3) if cpu is None else cpu
     rounds = st.lists(st.builds(Round, cpu, posts), min_size=1, max_size=3).map(tuple)
     return st.builds(Story, rounds, flag, posts, cpu)
 
 
 class Life:
-    """The calls made so far, and the memory they left. `routine` is the last of them, `cpu` where the vCPU was loaded."""
+    """The calls made so far, and the memory they left. `routine` is the last one, `cpu` where the vCPU was loaded."""
 
     def __init__(self, subject: Subject, facts: tuple[str, ...] = (), cpus: int = 3) -> None:
         self.assembly, self.cpus = subject.assembly(facts, cpus), cpus
@@ -82,8 +82,9 @@ class Life:
         return self.call("put", preempted, interrupts=False)
 
     def posted(self, posts: Posts) -> Iterator[Alone]:
-        for routine, vector in posts:
-            yield self.call(routine, *arguments(routine, vector), cpu=(self.cpu + 1) % self.cpus, follow=FOLLOWED)
+        elsewhere = (self.cpu + 1) % self.cpus
+        for poster, posted in posts:
+            yield self.call(poster, *arguments(poster, posted), cpu=elsewhere, follow=FOLLOWED)
 
     def sleep(self) -> Alone | None:
         """Enter the guest, halt, and sleep; None, and nothing has happened, if it stays awake."""
@@ -107,7 +108,7 @@ class Life:
         return alone
 
     def broken(self, how: str) -> NoReturn:
-        raise Broken(f"{', '.join(self.calls)}: {how}")
+        raise BrokenError(f"{', '.join(self.calls)}: {how}")
 
 
 def arguments(poster: str, vector: int) -> tuple[Result, ...]:

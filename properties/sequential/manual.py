@@ -1,7 +1,7 @@
 """The manual once more: what each routine of processor and IOMMU makes of a state.
 
-Written from Intel SDM vol. 3C, 29.1 to 29.6 in the edition whose chapter 29 it is, and from the sources that the VTD and
-IPIV clauses name; independent of the executable specification, which is judged by it like any other implementation.
+Written from Intel SDM vol. 3C, 29.1 to 29.6 in the edition whose chapter 29 it is, and from the sources that the VTD
+and IPIV clauses name; independent of the executable specification, which is judged by it like anything else.
 """
 
 from __future__ import annotations
@@ -28,8 +28,13 @@ def virtualize_ppr(s: State) -> State:
     return replace(s, vppr=s.vtpr if priority(s.vtpr) >= priority(s.svi) else s.svi & 0xF0)
 
 
+def settled(s: State) -> State:
+    """As the guest runs: vPPR and recognition follow from the rest, for whatever changes the rest sees to that."""
+    return evaluate(virtualize_ppr(s))
+
+
 def enter(s: State) -> State:
-    return replace(evaluate(virtualize_ppr(s)), injected=0)
+    return replace(settled(s), injected=0)
 
 
 def process(s: State) -> State:

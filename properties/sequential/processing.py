@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from hypothesis import strategies as st
+
 from conformance.engine.alone import may_change
 from conformance.engine.operations import Rmw
 from conformance.roles.x86 import PINV
@@ -11,6 +15,12 @@ from properties.sequential.state import CONTROL, NONE, State, choices, flag, sta
 
 CHECKS: dict[str, Property] = {}
 
+
+def in_guest(**given: Any) -> st.SearchStrategy[State]:
+    """States that a running guest can be in."""
+    return states(vppr=0, recognized=0, **given).map(manual.settled)
+
+
 HALTS = "hlt-not-intercepted"
 """The fact under which HLT stops the processor in the guest."""
 
@@ -19,7 +29,7 @@ def processed(subject: Subject, state: State, taken: tuple[int, ...], facts: tup
     return subject.run(state, "acknowledge", PINV, choices=taken, facts=facts)
 
 
-@clause(CHECKS, "PIP-2", "processor", states(), choices)
+@clause(CHECKS, "PIP-2", "processor", in_guest(), choices)
 def on_is_cleared(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
     ran = processed(subject, state, taken)
     ran.must(manual.process(state), "on", "sn", "nv", "ndst")
@@ -28,21 +38,21 @@ def on_is_cleared(subject: Subject, state: State, taken: tuple[int, ...]) -> Non
         if not change.by.locked:
             ran.broken("ON is cleared by a plain store; due is a locked operation")
         if isinstance(op, Rmw) and op.how != "cas" and may_change(op) != 1:
-            ran.broken(f"the operation that clears ON writes the bits {may_change(op):#x} of the control word; due is bit 0 alone")
+            ran.broken(f"due is an operation on bit 0 alone; the one that clears ON writes {may_change(op):#x}")
 
 
-@clause(CHECKS, "PIP-7", "processor", states(), choices)
+@clause(CHECKS, "PIP-7", "processor", in_guest(), choices)
 def rvi_is_the_larger(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
     processed(subject, state, taken).must(manual.process(state), "rvi")
 
 
-@clause(CHECKS, "PIP-8", "processor", states(), choices)
+@clause(CHECKS, "PIP-8", "processor", in_guest(), choices)
 def ends_with_an_evaluation(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
     ran = processed(subject, state, taken)
     ran.must(manual.evaluate(ran.after), "recognized")
 
 
-@clause(CHECKS, "PIP-11", "processor", states(halted=flag), choices, needs=(HALTS,))
+@clause(CHECKS, "PIP-11", "processor", in_guest(halted=flag), choices, needs=(HALTS,))
 def returns_to_hlt(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
     """Whether a virtual interrupt is delivered afterwards is the implementation's answer here, and VID-3's business."""
     ran = processed(subject, state, taken, (HALTS,))
@@ -51,6 +61,6 @@ def returns_to_hlt(subject: Subject, state: State, taken: tuple[int, ...]) -> No
         subject.run(ran.after, "deliver", facts=(HALTS,)).must(State(halted=0), "halted")
 
 
-@clause(CHECKS, "E2E-9", "processor", states(pir=NONE), choices)
+@clause(CHECKS, "E2E-9", "processor", in_guest(pir=NONE), choices)
 def spurious_is_harmless(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
     processed(subject, state, taken).must(state, "pir", "virr", "visr", "rvi", "svi", "vtpr", "vppr")

@@ -1,7 +1,7 @@
-"""What a sequential clause is here: cases that Hypothesis draws, and a body that runs routines alone and raises Broken.
+"""What a sequential clause is here: cases that Hypothesis draws, and a body that runs routines alone and judges.
 
-    @clause("PIP-7", "processor", st.tuples(states(), choices))
-    def rvi(subject, state, choices): ...       is in its module's CHECKS as a Property, and that is called with an implementation
+    @clause(CHECKS, "PIP-7", "processor", states(), choices)
+    def rvi(subject, state, choices): ...
 
 The same implementation gets the same cases in every process, and a broken clause shrinks to the same smallest one.
 """
@@ -36,17 +36,17 @@ QUIET = settings(
     database=None,
     deadline=None,
     phases=(Phase.generate, Phase.shrink),
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     report_multiple_bugs=False,
     print_blob=False,
 )
 
 
-class Broken(AssertionError):
+class BrokenError(AssertionError):
     """The clause does not hold: the state before, what is due, and what came out."""
 
 
-class Unjudged(Exception):  # noqa: N818
+class UnjudgedError(Exception):
     """Nothing can be said; `status` is the verdict."""
 
     def __init__(self, status: str, reason: str) -> None:
@@ -64,13 +64,13 @@ class Ran:
     alone: Alone
 
     def must(self, due: State, *names: str) -> None:
-        """Raise Broken unless the named fields came out as they are due."""
+        """Raise BrokenError unless the named fields came out as they are due."""
         wrong = [n for n in names if getattr(self.after, n) != getattr(due, n)]
         if wrong:
             self.broken(f"due is {due.shown(*wrong)}; found {self.after.shown(*wrong)}")
 
     def broken(self, how: str) -> NoReturn:
-        raise Broken(f"{self.call} on {self.before}: {how}")
+        raise BrokenError(f"{self.call} on {self.before}: {how}")
 
 
 @dataclass
@@ -104,7 +104,8 @@ class Subject:
     ) -> Ran:
         """A routine of the hardware for this vCPU, to its end or its VM exit. `also` is memory beside the state."""
         memory = {**state.memory(), **also}
-        alone = run_alone(self.assembly(facts), routine, (VCPU, *args), memory, choices, interrupts=False, between=between)
+        assembly = self.assembly(facts)
+        alone = run_alone(assembly, routine, (VCPU, *args), memory, choices, interrupts=False, between=between)
         ran = Ran(called(routine, *args) + chosen(alone), state, State.of(alone.memory), alone)
         if alone.ended not in ("returned", "exited"):
             ran.broken(f"it does not end, but is {alone.ended}")
@@ -136,7 +137,10 @@ Body: TypeAlias = Callable[..., None]
 
 @dataclass(frozen=True)
 class Property:
-    """The check of one clause. Called with an implementation it answers the evidence, or raises Broken, Fault or Unjudged."""
+    """The check of one clause. Called with an implementation it answers the evidence.
+
+    Raises BrokenError, UnjudgedError, or the implementation's Fault.
+    """
 
     id: str
     role: str
@@ -149,7 +153,7 @@ class Property:
     def __call__(self, implementation: Implementation) -> str:
         for need in self.needs:
             if need in implementation.lacks:
-                raise Unjudged("NOT APPLICABLE", f"the implementation declares that it lacks {need}")
+                raise UnjudgedError("NOT APPLICABLE", f"the implementation declares that it lacks {need}")
         subject = Subject(implementation)
         held = self.search(subject)
         subject.recheck()
@@ -167,7 +171,7 @@ class Property:
                 return
             try:
                 self.body(subject, *case)
-            except Broken:
+            except BrokenError:
                 broken = True
                 raise
             except Fault as met:
@@ -180,7 +184,7 @@ class Property:
         try:
             holds()
         except Unsatisfiable:
-            raise Unjudged("NOT EXERCISED", "no generated case made its premise true") from None
+            raise UnjudgedError("NOT EXERCISED", "no generated case made its premise true") from None
         except Exception:
             if fault is not None:
                 raise fault from None

@@ -1,16 +1,15 @@
 """The architectural state of one vCPU as the manual speaks of it, and how Hypothesis draws one.
 
 A register of 256 bits is the set of vectors whose bits are 1. Everything drawn comes down to small indices into tables
-that put the telling values first: the edges of words and of priority classes, and a few neighbours, so that vectors meet.
+in which the telling values come first and often: the edges of words and of priority classes, and vectors that meet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from hypothesis import assume
 from hypothesis import strategies as st
 
 from conformance.engine.operations import Value
@@ -23,6 +22,7 @@ DESCRIPTOR = (*PIR, CONTROL)
 WORDS = range(4)
 
 Vectors: TypeAlias = frozenset[int]
+Operand: TypeAlias = Literal["vector", "register"]
 NONE: Vectors = frozenset()
 
 
@@ -68,16 +68,10 @@ class State:
     def of(memory: Mapping[str, Value]) -> State:
         """The state that these locations hold."""
         control = number(memory[CONTROL])
-        sets = {name: vectors_in(memory[f"{VCPU}.{place}[{w}]"] for w in WORDS) for name, place in SETS.items()}
-        registers = {name: number(memory[f"{VCPU}.{name}"]) for name in REGISTERS}
-        return State(
-            on=control & 1,
-            sn=control >> 1 & 1,
-            nv=control >> 16 & 0xFF,
-            ndst=control >> 32,
-            **sets,
-            **registers,
-        )
+        parts: dict[str, Any] = {name: number(memory[f"{VCPU}.{name}"]) for name in REGISTERS}
+        for name, place in SETS.items():
+            parts[name] = vectors_in(memory[f"{VCPU}.{place}[{word}]"] for word in WORDS)
+        return State(on=control & 1, sn=control >> 1 & 1, nv=control >> 16 & 0xFF, ndst=control >> 32, **parts)
 
     def __str__(self) -> str:
         """What is not 0."""
@@ -123,106 +117,133 @@ def shown(value: Any) -> str:
     """A register as the manual writes one: vectors and other numbers in hexadecimal, flags as they are."""
     if isinstance(value, frozenset):
         return "{" + ", ".join(f"{v:#x}" for v in sorted(value)) + "}"
+    if isinstance(value, tuple):
+        return ", ".join(map(shown, value)) or "none"
     return str(value) if not isinstance(value, int) or isinstance(value, bool) or value in (0, 1) else f"{value:#x}"
 
 
 # Drawing
 
 FAR = 1 << 200
-"""Hypothesis likes integers that occur in the modules it finds loaded. Here there are none, so what is drawn, and what a
-failure shrinks to, does not depend on who else is imported."""
 
 
-class Table(Generic[T]):
-    """Values to draw from, the simplest first: failures shrink towards it."""
+class Below(st.SearchStrategy[int]):
+    """0 to `limit` - 1, which failures shrink towards 0.
 
-    def __init__(self, *values: T) -> None:
-        self.values = values
-        self.index = st.integers(FAR, FAR + len(values) - 1)
+    Not `integers`, which likes numbers that occur in the modules it finds loaded. As far away as these are drawn there
+    are none: what is drawn, and what a failure shrinks to, does not depend on who else is imported.
+    """
 
-    def __getitem__(self, index: int) -> T:
-        return self.values[index - FAR]
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
 
-    def strategy(self) -> st.SearchStrategy[T]:
-        return self.index.map(self.__getitem__)
-
-
-def below(limit: int) -> st.SearchStrategy[int]:
-    return st.integers(FAR, FAR + limit - 1).map(lambda n: n - FAR)
+    def do_draw(self, data: Any) -> int:
+        return data.draw_integer(FAR, FAR + self.limit - 1, shrink_towards=FAR) - FAR
 
 
 def one_of(options: Iterable[T]) -> st.SearchStrategy[T]:
-    return Table(*options).strategy()
+    """One of the options. Failures shrink towards the first."""
+    values = tuple(options)
+    return Below(len(values)).map(values.__getitem__)
 
 
-EDGES = (0x10, 0x11, 0x20, 0x1F, 0x40, 0x3F, 0x41, 0x7F, 0x80, 0xBF, 0xC0, 0xC8, 0x64, 0xF0, 0xFE, 0xFF)
-LEGAL = (*EDGES * 8, *range(0x10, 0x100))
-"""Vectors that a local APIC accepts: 10H to FFH."""
+LEGAL = range(0x10, 0x100)
+"""Vectors that a local APIC accepts."""
+CLASSES = (1, 2, 3, 4, 7, 8, 0xB, 0xC, 0xF, 5, 6, 9, 0xA, 0xD, 0xE)
+"""Of vectors: the lowest, those at the edges of words, the others."""
+NIBBLES = (0, 1, 2, 8, 0xE, 0xF)
+IDS = (0, 1, 2, 3, 0x100, 0xFF00, 0x12345678, 0xFFFFFFFE)
 
-VECTOR = Table(*LEGAL)
-REGISTER = Table(*(0,) * 40, *LEGAL, *range(0x10))
-"""Eight bits."""
-PENDING = Table(*(0,) * 20, *LEGAL)
-"""RVI or SVI: a vector, or 0 for none."""
-APIC_ID = Table(0, 1, 2, 3, 0x100, 0xFF00, 0x12345678, 0xFFFFFFFE)
+ZEROS, NEAR, MOST = 60, 20, 3
+"""How often 0 and each near vector are among what is drawn from, and how many vectors a register holds."""
+NOTHINGS = (0,) * ZEROS
+NEARBY = 2 * len(NIBBLES) * NEAR
+CLASS, ID, FLAG = Below(len(CLASSES)), Below(len(IDS)), st.booleans()
+VECTOR, PENDING, REGISTER = Below(NEARBY + 240), Below(ZEROS + NEARBY + 240), Below(ZEROS + NEARBY + 256)
 
-vector, register = VECTOR.strategy(), REGISTER.strategy()
-flag = st.booleans().map(int)
-choices = st.tuples(below(4), below(4))
+vector = one_of(LEGAL)
+flag = FLAG.map(int)
+choices = st.tuples(Below(4), Below(4))
 """What is taken where a routine is free, in order; after these always the first option."""
 
-DRAWN: Mapping[str, Table[int] | None] = {
-    "pir": VECTOR,
-    "on": None,
-    "sn": None,
-    "nv": REGISTER,
-    "ndst": APIC_ID,
-    "virr": VECTOR,
-    "visr": VECTOR,
-    "rvi": PENDING,
-    "svi": PENDING,
-    "vtpr": REGISTER,
-    "vppr": REGISTER,
-    "recognized": None,
-    "eoi_exit": VECTOR,
-    "interrupt_window": None,
-    "rflags_if": None,
-    "blocking_by_sti": None,
+
+class Pool:
+    """What one case is drawn from. Two classes of vectors come first, and half of all numbers are of these: so vectors
+    meet, and shrink together. Few strategies and no `map`: most of the time of a check goes into drawing.
+    """
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+        classes = [CLASSES[draw(CLASS)] for _ in range(2)]
+        self.near = [c << 4 | n for c in classes for n in NIBBLES for _ in range(NEAR)]
+
+    def vector(self) -> int:
+        return [*self.near, *LEGAL][self.draw(VECTOR)]
+
+    def pending(self) -> int:
+        """RVI or SVI: a vector, or 0 for none."""
+        return [*NOTHINGS, *self.near, *LEGAL][self.draw(PENDING)]
+
+    def register(self) -> int:
+        """Eight bits."""
+        return [*NOTHINGS, *self.near, *range(0x100)][self.draw(REGISTER)]
+
+    def vectors(self) -> Vectors:
+        found: set[int] = set()
+        while len(found) < MOST and self.draw(FLAG):
+            found.add(self.vector())
+        return frozenset(found)
+
+    def flag(self) -> int:
+        return int(self.draw(FLAG))
+
+    def id(self) -> int:
+        return IDS[self.draw(ID)]
+
+    def state(self, given: Mapping[str, Any]) -> State:
+        drawn = {name: given[name] if name in given else getattr(self, how)() for name, how in DRAWN.items()}
+        drawn |= {n: self.draw(v) if isinstance(v, st.SearchStrategy) else v for n, v in given.items()}
+        return State(**drawn)
+
+
+DRAWN = {
+    "pir": "vectors",
+    "on": "flag",
+    "sn": "flag",
+    "nv": "register",
+    "ndst": "id",
+    "virr": "vectors",
+    "visr": "vectors",
+    "rvi": "pending",
+    "svi": "pending",
+    "vtpr": "register",
+    "vppr": "register",
+    "recognized": "flag",
+    "eoi_exit": "vectors",
+    "interrupt_window": "flag",
+    "rflags_if": "flag",
+    "blocking_by_sti": "flag",
 }
-"""What a field is drawn from; None is a flag."""
+"""What a field is drawn as. Nothing is injected or halted unless a check gives it."""
+OTHERS = {name: getattr(State(), name) for name in DRAWN if name not in ("pir", "on", "sn", "nv", "ndst")}
 
 
 @st.composite
-def states(draw: st.DrawFn, where: Callable[[State], bool] | None = None, **given: Any) -> State:
-    """Any state; what is `given` is a value or a strategy instead. Nothing is injected or halted unless given.
-
-    Written with as few strategies as it takes: most of the time of a check is spent in drawing.
-    """
-    drawn: dict[str, Any] = {}
-    for name, table in DRAWN.items():
-        if name in given:
-            continue
-        if table is None:
-            drawn[name] = int(draw(BOOLEAN))
-        elif name in SETS:
-            drawn[name] = NONE
-            while len(drawn[name]) < MOST and draw(BOOLEAN):
-                drawn[name] |= {table[draw(table.index)]}
-        else:
-            drawn[name] = table[draw(table.index)]
-    for name, value in given.items():
-        drawn[name] = draw(value) if isinstance(value, st.SearchStrategy) else value
-    state = State(**drawn)
-    assume(where is None or where(state))
-    return state
+def states(draw: st.DrawFn, **given: Any) -> State:
+    """Any state, but for what is `given`: values or strategies."""
+    return Pool(draw).state(given)
 
 
-BOOLEAN = st.booleans()
-MOST = 3
-"""Vectors in one register."""
-ZEROS = {name: getattr(State(), name) for name in DRAWN if name not in ("pir", "on", "sn", "nv", "ndst")}
+@st.composite
+def descriptors(draw: st.DrawFn, **given: Any) -> State:
+    """A state of which only the descriptor is not 0."""
+    return Pool(draw).state(OTHERS | given)
 
 
-def descriptors(**given: Any) -> st.SearchStrategy[State]:
-    """States of which only the descriptor is not 0."""
-    return states(**(ZEROS | given))
+@st.composite
+def operands(draw: st.DrawFn, how: Operand, given: Mapping[str, Any]) -> tuple[State, int]:
+    """A state, but for what is `given`, and a number beside it, from one pool."""
+    pool = Pool(draw)
+    state = pool.state(given)
+    return state, getattr(pool, how)()

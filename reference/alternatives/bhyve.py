@@ -1,15 +1,15 @@
-"""bhyve on Intel: a pending word instead of ON, priorities beside it, and the vCPU's state under a lock instead of a mode word.
+"""bhyve on Intel: a pending word for ON, priorities beside it, and the vCPU's state under a lock instead of a mode word.
 
-Mirrors FreeBSD, sys/amd64/vmm/intel/vmx.c (vmx_set_intr_ready, vmx_pending_intr, vmx_inject_pir, vmx_run) and sys/amd64/vmm/vmm.c
-(vm_run, vm_handle_hlt, vcpu_notify_event_locked) at 00134568, after 2c352feb3bf9 (2019: pending_prio).
+Mirrors FreeBSD at 00134568, sys/amd64/vmm/intel/vmx.c (vmx_set_intr_ready, vmx_pending_intr, vmx_inject_pir, vmx_run)
+and sys/amd64/vmm/vmm.c (vm_run, vm_handle_hlt, vcpu_notify_event_locked), after 2c352feb3bf9 (2019: pending_prio).
 
     sender ── PIR[v]:=1, pending 0->1, or v's class above all noted in pending_prio ──┐
-                                                                                      v      lock: RUNNING elsewhere ── PINV
-    thread ── RUNNING ── interrupts off, pending 1->0, harvest, enter ── FROZEN     notify         SLEEPING ────────── wake
-                              └── HLT: lock, nothing above PPR? ── SLEEPING                        else nothing
+                                                                                      v       lock: RUNNING ── PINV
+    thread ── RUNNING ── interrupts off, pending 1->0, harvest, enter ── FROZEN     notify          SLEEPING ─ wake
+                              └── HLT: lock, nothing above PPR? ── SLEEPING                         else nothing
 
-The descriptor is bhyve's own: `pending` is the word that begins with ON, and SN, NV and NDST stay 0, for no device and no other
-guest's processor posts. Left out: the second after which a sleeper looks again by itself, ExtINT, rendezvous, suspension.
+The descriptor is bhyve's own: `pending` is the word that begins with ON. SN, NV and NDST stay 0, for no device and no
+guest's processor posts. Left out: that a sleeper looks again after a second, ExtINT, rendezvous, suspension.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Bhyve(Sender, RunLoop, Residency):
         return Then("exit_process", vcpu, *reason)
 
     def exit_process(self, cpu: Cpu, vcpu: Vcpu, *reason: Any) -> Any:
-        """vmx_exit_process(): an interrupt or an ICR write goes straight round again; a tick is an AST, and leaves as a halt does."""
+        """vmx_exit_process(): an interrupt or an ICR write goes straight round again; a tick is an AST, and leaves."""
         match reason[0]:
             case "self_ipi" | "fastpath_ipi":
                 self.deliver_interrupt(cpu, vcpu, reason[1])
@@ -135,7 +135,7 @@ class Bhyve(Sender, RunLoop, Residency):
     # Halt: vmm.c, vm_handle_hlt(); vmx.c, vmx_pending_intr()
 
     def handle_hlt(self, cpu: Cpu, vcpu: Vcpu) -> Any:
-        """One round: look under the lock, sleep on it. msleep_spin() is on the sleep queue before it lets the lock go."""
+        """One round: look under the lock, sleep on it. msleep_spin() queues the thread before it lets the lock go."""
         flag = self.lock(cpu, vcpu)
         cpu.store(vcpu.state, FROZEN)
         if cpu.load(vcpu.rflags_if) and self.pending_intr(cpu, vcpu):
@@ -158,7 +158,7 @@ class Bhyve(Sender, RunLoop, Residency):
         return ppr == 0 or self.above(cpu, vcpu, ppr)
 
     def above(self, cpu: Cpu, vcpu: Vcpu, ppr: int) -> bool:
-        """If not, priorities noted above what is there are stale: they would keep the vector that is above from notifying."""
+        """If not, priorities noted above what is there are stale: they would silence the vector that is above PPR."""
         highest = self.highest_posted(cpu, vcpu)
         if highest >> 4 > ppr:
             return True

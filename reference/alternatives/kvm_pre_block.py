@@ -1,15 +1,15 @@
 """KVM before its descriptor moved into load and put: pre_block and post_block around the whole of blocking.
 
-Mirrors Linux 5.13, arch/x86/kvm/vmx/posted_intr.c (pi_pre_block, __pi_post_block, pi_post_block, vmx_vcpu_pi_load, vmx_vcpu_pi_put),
-x86.c (vcpu_block) and kvm_main.c (kvm_vcpu_block, kvm_sched_out), that is before commit d76fb40637fc. Earlier fixes are in:
-c112b5f50232 (2019: PIR is looked at after SN is cleared), 1831fa44df74 (2021: a guest that halts with interrupts closed is left alone)
-and, as of 2019, a blocking vCPU that migrates keeps the NDST of the pCPU whose list it is on.
+Mirrors Linux 5.13, arch/x86/kvm/vmx/posted_intr.c (pi_pre_block, __pi_post_block, pi_post_block, vmx_vcpu_pi_load,
+vmx_vcpu_pi_put), x86.c (vcpu_block) and kvm_main.c (kvm_vcpu_block, kvm_sched_out): before commit d76fb40637fc, after
+c112b5f50232 (2019: PIR is looked at after SN is cleared), the fix of 2019 that a blocking vCPU which migrates keeps the
+NDST of the pCPU whose list it is on, and 1831fa44df74 (2021: a guest that halts with interrupts closed is left alone).
 
-    halt ── pre_block: listed here, NV:=WAKEUP ── ON? ── no ──> poll, block, sleep ... woken ──> post_block: off the list,
-              |                                    └─ yes: back to the guest                       NDST:=here, NV:=PINV
+    halt ── pre_block: listed here, NV:=WAKEUP ── ON? ── no ──> poll, block, sleep ... woken ──> post_block: unlisted,
+              |                                    └─ yes: back to the guest                      NDST:=here, NV:=PINV
               └── from here on put and load may come and go: SN only, NDST stale on purpose
 
-The full kick that the wakeup handler of that time gave is a plain wake here: a vCPU on the list is never in its guest.
+The full kick that the wakeup handler of that time gave is a plain wake here: a listed vCPU is never in its guest.
 """
 
 from __future__ import annotations
@@ -22,10 +22,16 @@ from reference.kvm import Kvm
 NOWHERE = (1 << 64) - 1
 """vcpu->pre_pcpu of a vCPU that is on no list: -1."""
 
+IN_PRE_BLOCK = "the wakeup handler is enabled in pre_block, not in put"
+
 
 class KvmPreBlock(Kvm):
     """Linux 5.13: the wakeup handler is enabled before the vCPU blocks, and disabled after."""
 
+    not_applicable: ClassVar = {
+        "KVM-PI-2": "a vCPU that blocks keeps NV and NDST as pre_block left them, on purpose, until post_block",
+        **{f"KVM-PI-{n}": IN_PRE_BLOCK for n in (6, 7, 8)},
+    }
     vcpu_state: ClassVar = {
         **Kvm.vcpu_state,
         "pre_pcpu": Shared(NOWHERE, private_to="*"),
@@ -81,7 +87,7 @@ class KvmPreBlock(Kvm):
 
     def needs_wakeup(self, cpu: Cpu) -> bool:
         """Some assigned device may post."""
-        return not self.world.fact("assignment-changes") or bool(cpu.load(self.world.vm.assigned))
+        return bool(cpu.load(self.world.vm.assigned))
 
     def pi_load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
         same = cpu.load(vcpu.cpu) == where
@@ -100,7 +106,7 @@ class KvmPreBlock(Kvm):
 
 
 class KvmPreBlockOnRq(KvmPreBlock):
-    """Linux 5.14 to 5.16: preempted is who is still on the run queue (3ba9f93b1236), announced or not. Loses wakeups: see docs/."""
+    """Linux 5.14 to 5.16: preempted is who is still on the run queue (3ba9f93b1236), whether it announced its sleep or not."""
 
     def pi_put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
         if preempted:

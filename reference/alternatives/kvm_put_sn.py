@@ -1,12 +1,12 @@
 """KVM's load and put with the newer put rule, in Linux from 2025 on.
 
-Mirrors arch/x86/kvm/vmx/posted_intr.c, vmx_vcpu_pi_put(), after commit 6737557442e5. Everything else is as in `reference.kvm`.
+Mirrors arch/x86/kvm/vmx/posted_intr.c, vmx_vcpu_pi_put(), after commit 6737557442e5. The rest is as in `reference.kvm`.
 
     put ── blocks, not preempted, guest's interrupts open ──> listed on this pCPU, NV:=WAKEUP, SN stays 0
         └─ anything else ───────────────────────────────────> SN:=1: a post sets its PIR bit and stays silent
 
-So a thread that comes back was either listed with SN=0, or finds SN=1 and perhaps vectors for which nobody set ON. `load` need not
-change, but its look at PIR after clearing SN now matters on every return, not only after a preemption.
+So a thread that comes back was either listed with SN=0, or finds SN=1 and perhaps vectors for which nobody set ON.
+`load` need not change, but its look at PIR after clearing SN now matters on every return, not after preemption only.
 """
 
 from __future__ import annotations

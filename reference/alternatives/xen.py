@@ -1,21 +1,22 @@
-"""Xen on Intel with VT-d posting (iommu=intpost): no mode word, a harvest before interrupts go off, and a softirq that closes the gap.
+"""Xen on Intel with VT-d posting (iommu=intpost): no mode word, a harvest with interrupts on, and a softirq for the gap.
 
-Mirrors xen/arch/x86/hvm/vmx/vmx.c, intr.c, entry.S and xen/common/sched/core.c at c447b730, after e78c98f727 (2015: the notification
-handler raises a softirq), 607e8494c4 (2014: save harvests), 17ee5853e2, 7c00de1756 and 9152b5f8d9 (2017: the hooks of assigned devices).
+Mirrors xen/arch/x86/hvm/vmx/vmx.c, intr.c, entry.S and xen/common/sched/core.c at c447b730, after 607e8494c4 (2014: save
+harvests), e78c98f727 (2015: the notification handler raises a softirq), 17ee5853e2, 7c00de1756 and 9152b5f8d9 (2017: the
+hooks that come with the first assigned device).
 
     sender ── PIR[v]:=1 ── SN or ON? ── full kick: unblock, KICK softirq, event-check IPI if it runs elsewhere
                                      └─ ON:=1: unblock, PINV if it runs elsewhere, KICK softirq if it runs here
 
-    vCPU ── intr_assist (harvest, interrupts on) ── cli ── softirq pending? ── do_resume: NV:=PINV, off the list ── enter
+    vCPU ── intr_assist (harvest, interrupts on) ── cli ── softirq pending? ── do_resume: NV:=PINV, unlisted ── enter
               ^                                              └─ sti, schedule ──┐
               └─────────────────────────────────────────────────────────────────┘
 
     block ── BLOCKED, listed, NV:=WAKEUP, harvest: nothing? SCHEDULE softirq ── switch_from: SN:=1 unless BLOCKED
     run   ── switch_to: NDST:=here, then SN:=0
 
-Xen switches vCPUs in its scheduler softirq only, so preemption is off here but just before `vcpu_run`, which is where every softirq
-leads. put and load are the two halves of context_switch(), and sleeping is being switched out while pause_flags is not 0. Left out:
-a changed EOI-exit bitmap (ON:=1 and a full kick), the lazy switch to an idle vCPU, pCPUs that go offline.
+Xen switches vCPUs in its scheduler softirq only, so preemption is off here but just before `vcpu_run`, to which every
+softirq leads. put and load are the two halves of context_switch(), and sleeping is being switched out while pause_flags
+is not 0. Left out: a changed EOI-exit bitmap (ON:=1 and a full kick), the lazy switch to an idle vCPU, pCPUs that go.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ BLOCKED, PAUSED = 1, 2
 VCPU_KICK, SCHEDULE = 1, 2
 """Bits of a pCPU's softirq_pending: VCPU_KICK_SOFTIRQ, SCHEDULE_SOFTIRQ."""
 ON, SN = 1, 2
+UNHOOKED, HOOKED, SWITCH_TO = 0, 1, 2
+"""vm.assigned, as pi_ops: no device yet, a device, the hook that stays when the last has gone."""
 NOWHERE = 0xFFFFFFFF
 """APIC_INVALID_DEST: NDST until the first device comes."""
 
@@ -63,7 +66,7 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
         "wakeup_lock": Shared(lock=True),
         "wakeup_list": Shared((), guarded_by="wakeup_lock"),
     }
-    vm_state: ClassVar = {"assigned": Shared(1), "ever_assigned": Shared(0)}
+    vm_state: ClassVar = {"assigned": Shared(HOOKED)}
     handlers: ClassVar = {PINV: "notification_handler", WAKEUP: "wakeup_handler"}
 
     # Sender: vmx.c, vmx_deliver_posted_intr(), __vmx_deliver_posted_interrupt(); domain.c, vcpu_kick()
@@ -188,7 +191,7 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
         highest = self.sync_pir_to_irr(cpu, vcpu)
         return highest >> 4 > cpu.load(vcpu.vtpr) >> 4 and bool(cpu.load(vcpu.rflags_if))
 
-    # Block: sched/core.c, vcpu_block(), schedule(); vmx.c, vmx_vcpu_block(), vmx_pi_unblock_vcpu(), pi_wakeup_interrupt()
+    # Block: sched/core.c, vcpu_block(), schedule(); vmx.c, vmx_vcpu_block(), vmx_pi_unblock_vcpu()
 
     def block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         cpu.fetch_or(vcpu.pause_flags, BLOCKED)
@@ -243,7 +246,7 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
         return Then("offline", vcpu)
 
     def pi_unblock(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """vmx_pi_unblock_vcpu(): the wakeup handler may have taken it off the list, before or while the lock is waited for."""
+        """The wakeup handler may have taken the vCPU off the list, before or while the lock is waited for."""
         cpu.store(vcpu.pid.nv, PINV)
         listed = cpu.load(vcpu.listed_on)
         if not listed:
@@ -256,7 +259,7 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
         cpu.unlock(there.wakeup_lock)
 
     def wakeup_handler(self, cpu: Cpu, where: int) -> None:
-        """pi_wakeup_interrupt(): every listed vCPU with ON=1 leaves the list and is unblocked. NV it restores itself."""
+        """pi_wakeup_interrupt(): a listed vCPU with ON=1 leaves the list and is unblocked. It restores NV itself."""
         here = self.world.cpus[where]
         cpu.lock(here.wakeup_lock)
         for name in cpu.load(here.wakeup_list):
@@ -283,8 +286,8 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
         cpu.fence()
 
     def become_runnable(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """Xen runs no vCPU that is blocked or paused. Here its thread may come on all the same, between deciding to leave its
-        pCPU and leaving it: one that is paused waits, one that is blocked counts as unblocked by chance."""
+        """Xen runs no vCPU that is blocked or paused. Here its thread may come on all the same, having decided to leave
+        its pCPU and not left it: one that is paused waits, one that is blocked counts as unblocked by chance."""
         while self.comes_on(cpu, vcpu) & PAUSED:
             cpu.store(vcpu.running, 0)
             cpu.relax()
@@ -302,9 +305,10 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
         """NDST of a pCPU: its x2APIC id, or its xAPIC id in bits 15:8."""
         return where << 8 & 0xFF00 if self.world.fact("xapic") else where
 
-    # State transfer: vlapic.c, lapic_save_regs(), lapic_load_regs(); vmx.c, vmx_pi_hooks_assign(), vmx_pi_hooks_deassign()
+    # State transfer: vlapic.c, lapic_save_regs(), lapic_load_regs(); vmx.c, vmx_pi_hooks_assign() and _deassign()
 
     def save_restore(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> Any:
+        """lapic_save_regs(): harvest first, for what is still in PIR belongs to the image."""
         self.deliver_posted(cpu, vcpu, vector, current=True)
         self.sync_pir_to_irr(cpu, vcpu)
         self.restore(cpu, vcpu, tuple(cpu.load(vcpu.virr[word]) for word in self.world.words))
@@ -326,21 +330,20 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
 
     def hooked(self, cpu: Cpu) -> bool:
         """pi_ops.vcpu_block and PI_CSW_FROM: there while a device is assigned."""
-        return not self.world.fact("assignment-changes") or bool(cpu.load(self.world.vm.assigned))
+        return cpu.load(self.world.vm.assigned) == HOOKED
 
     def switch_to_hooked(self, cpu: Cpu) -> bool:
         """PI_CSW_TO: stays after the last device went, or a vCPU that was off its pCPU then would keep SN=1."""
-        return self.hooked(cpu) or bool(cpu.load(self.world.vm.ever_assigned))
+        return cpu.load(self.world.vm.assigned) != UNHOOKED
 
     def assign_device(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """The hooks of the context switch first, then NDST unless they have set it, then the hooks of block and resume."""
-        cpu.store(self.world.vm.ever_assigned, 1)
+        """The hook of the context switch first, then NDST unless that has set it, then the hooks of block and resume."""
+        cpu.store(self.world.vm.assigned, SWITCH_TO)
         cpu.cmpxchg(vcpu.pid.ndst, NOWHERE, self.destination(cpu.load(vcpu.processor)))
-        cpu.store(self.world.vm.assigned, 1)
+        cpu.store(self.world.vm.assigned, HOOKED)
 
     def unassign_device(self, cpu: Cpu, vcpu: Vcpu) -> Any:
-        """The domain is paused meanwhile, so that no vCPU is half way through a hook."""
-        cpu.store(self.world.vm.ever_assigned, 1)
+        """domain_pause(): so that no vCPU is half way through a hook."""
         cpu.fetch_or(vcpu.pause_flags, PAUSED)
         if cpu.load(vcpu.running):
             self.raise_softirq_on(cpu, cpu.load(vcpu.processor), SCHEDULE)
@@ -349,7 +352,7 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
     def unassign_paused(self, cpu: Cpu, vcpu: Vcpu) -> None:
         while cpu.load(vcpu.running):
             cpu.relax()
-        cpu.store(self.world.vm.assigned, 0)
+        cpu.store(self.world.vm.assigned, SWITCH_TO)
         self.pi_unblock(cpu, vcpu)
         if cpu.fetch_and(vcpu.pause_flags, ~PAUSED) == PAUSED:
             cpu.wake(vcpu)
@@ -359,7 +362,7 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
 
 
 class XenMended(Xen):
-    """Xen with the five places closed where it can lose an interrupt: not Xen's code, but what shows that there is no sixth."""
+    """Xen with the five places closed where it can lose an interrupt. Not Xen's code: it shows that there is no sixth."""
 
     def pi_block(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """NV is visible before ON is looked at, or a post takes the old vector and is not seen either."""

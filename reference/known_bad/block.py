@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.roles.x86 import Cpu, Then, Vcpu
+from reference.alternatives.kvm_vtd_only import KvmVtdOnly
 from reference.kvm import Kvm
 
 
-class LookBeforeAnnouncing(Kvm):
+class LookBeforeAnnouncing(KvmVtdOnly):
     """Synthetic: the vCPU looks for interrupts, then announces that it sleeps, and sleeps without another look. A sender posts
     between the two and finds nobody to wake.
     """
@@ -34,7 +35,7 @@ class RefusesToBlock(Kvm):
         return super().vcpu_block(cpu, vcpu)
 
 
-class NoFenceBeforeLook(Kvm):
+class NoFenceBeforeLook(KvmVtdOnly):
     """Synthetic: no barrier between announcing the sleep and looking for interrupts. The announcement waits in the store buffer
     while ON is read as 0; a sender sets ON, still reads that nobody blocks, and wakes nobody. On TSO only.
     """

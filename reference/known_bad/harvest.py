@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from conformance.roles.x86 import PINV, Cpu, Then, Vcpu
+from conformance.roles.x86 import PINV, Cpu, Shared, Then, Vcpu
 from reference.kvm import EVENT, IN, OUT, Kvm
 
 
@@ -97,56 +97,71 @@ class InvalidVector(Kvm):
 
 
 class HarvestsForAnother(Kvm):
-    """KVM before 17e433b54393 (2019): a vCPU that spins asks whether another one could run, and that question harvests the other's
-    PIR on this pCPU. The highest vector goes into RVI of the VMCS loaded here, and the other vCPU finds ON and PIR empty.
+    """KVM before 17e433b54393 (2019): a vCPU that spins asks whether another one could run, and the answer harvests the other's PIR
+    on this pCPU. Its highest vector goes into RVI of the VMCS loaded here; the other is in its guest, finds ON and PIR empty, and
+    never hears of what lies in its vIRR.
     """
 
     def handle_exit(self, cpu: Cpu, vcpu: Vcpu, reason: tuple[Any, ...]) -> Any:
         if reason[0] == "pause":
             for other in self.world.vcpus.values():
                 if other is not vcpu:
-                    self.sync_pir_to_irr(cpu, other)
+                    self.runnable(cpu, vcpu, other)
         return super().handle_exit(cpu, vcpu, reason)
+
+    def runnable(self, cpu: Cpu, loaded: Vcpu, other: Vcpu) -> None:
+        if cpu.test_and_clear(other.pid.on):
+            self.harvest(cpu, other)
+        cpu.store(loaded.rvi, self.highest(cpu, other))
 
 
 class SelfNotifying(Kvm):
-    """ACRN's shape, right: entry does not harvest but, on an event request, sends the notification vector to its own pCPU and
-    leaves the rest to the processor. That message may arrive after the next VM exit, so the root-mode handler raises the event
+    """ACRN's shape, right: entry does not harvest but, where an event is due, sends the notification vector to its own pCPU and
+    leaves the rest to the processor. That message may arrive after the next VM exit, so the root-mode handler makes the event due
     again wherever it finds ON.
     """
+
+    vcpu_state: ClassVar = {**Kvm.vcpu_state, "event": Shared(0)}
+    lacks: ClassVar[tuple[str, ...]] = ("apicv-inhibited",)
 
     def post_vector(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> bool:
         owes = super().post_vector(cpu, vcpu, vector)
         if owes:
-            self.request(cpu, vcpu, EVENT)
+            cpu.test_and_set(vcpu.event)
         return owes
 
-    def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
-        cpu.preempt_disable()
-        cpu.irq_disable()
-        cpu.store(vcpu.mode, IN)
-        cpu.fence()
-        cpu.store(vcpu.rvi, self.highest(cpu, vcpu))
-        if cpu.swap(vcpu.requests, 0) & EVENT:
+    def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
+        if cpu.test_and_clear(vcpu.event):
             cpu.send_ipi_self(PINV)
-        return Then("leave_guest", vcpu, *cpu.enter_guest(vcpu))
+        return publish(self, cpu, vcpu, arrived=False)
 
     def has_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> bool:
-        """A pending event counts: what it stands for is still in PIR."""
-        if cpu.load(vcpu.requests) & EVENT and not self.interrupt_blocked(cpu, vcpu):
-            return True
-        return self.highest(cpu, vcpu) >> 4 > cpu.load(vcpu.vppr) >> 4 and not self.interrupt_blocked(cpu, vcpu)
+        """An event that is due counts: what it stands for is still in PIR."""
+        pending = cpu.load(vcpu.event) or self.highest(cpu, vcpu) >> 4 > cpu.load(vcpu.vppr) >> 4
+        return bool(pending) and not self.interrupt_blocked(cpu, vcpu)
 
     def posted_intr_ipi(self, cpu: Cpu, where: int) -> None:
         for vcpu in self.world.vcpus.values():
-            if cpu.load(vcpu.cpu) == where and cpu.load(vcpu.pid.on):
-                self.request(cpu, vcpu, EVENT)
+            if cpu.load(vcpu.pid.on):
+                cpu.test_and_set(vcpu.event)
                 self.wake_up(cpu, vcpu)
+
+    def announce_left_over(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        super().announce_left_over(cpu, vcpu)
+        cpu.test_and_set(vcpu.event)
+
+    def needs_wakeup(self, cpu: Cpu) -> bool:
+        """There is no wakeup vector: the notification's own handler wakes."""
+        return False
+
+    def save(self, cpu: Cpu, vcpu: Vcpu) -> tuple[int, ...]:
+        self.harvest(cpu, vcpu)
+        return tuple(cpu.load(vcpu.virr[word]) for word in self.world.words)
 
 
 class LateSelfNotification(SelfNotifying):
     """ACRN before 0397cb7174 (2020, PR 4978): the root-mode handler does not look at ON. The entry's notification to itself is slow,
-    the guest halts and exits first, and the notification is then spent in root mode: the event is gone, the vector stays in PIR.
+    the guest exits first, and the notification is then spent in root mode: the event is gone, the vector stays in PIR.
     """
 
     def posted_intr_ipi(self, cpu: Cpu, where: int) -> None:

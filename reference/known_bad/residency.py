@@ -44,13 +44,16 @@ class TestsStaleOn(Kvm):
 
 
 class TogglingGuard(Kvm):
-    """KVM before 53b7ca1a3593 (2021): load asks whether APICv is active, which another vCPU may toggle at any time. put found it
-    active, joined the list and set the wakeup vector; load finds it inactive and undoes neither. The vCPU runs on listed, and
-    every device interrupt leaves its guest.
+    """KVM before 53b7ca1a3593 (2021): put and load act only while APICv is active, which another vCPU may change between the two. put
+    joined the list and set the wakeup vector; load undoes neither, and leaves NDST behind: the vCPU runs on listed, and its
+    notifications go to a pCPU it has left.
     """
 
+    def needs_wakeup(self, cpu: Cpu) -> bool:
+        return not cpu.load(self.world.vm.inhibited)
+
     def pi_load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
-        if not self.world.fact("inhibit-toggles") or cpu.choose("active", "inhibited") == "active":
+        if self.needs_wakeup(cpu):
             super().pi_load(cpu, vcpu, where)
 
 
@@ -88,5 +91,5 @@ class PendingMeansOn(Kvm):
     is asked of ON alone. Under SN a device posts without ON, so a spinning vCPU does not yield to the one that has work.
     """
 
-    def has_pending_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+    def has_pending(self, cpu: Cpu, vcpu: Vcpu) -> bool:
         return bool(cpu.load(vcpu.pid.on))

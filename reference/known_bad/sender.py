@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from conformance.roles.x86 import Cpu, Vcpu
+from reference.alternatives.kvm_vtd_only import KvmVtdOnly
 from reference.kvm import Kvm
 
 
-class NoWakeFromHandler(Kvm):
+class NoWakeFromHandler(KvmVtdOnly):
     """KVM before fdba608f15e2 (2021): a sender that finds the vCPU running on its own pCPU does nothing at all. A device's hard
     interrupt lands on the vCPU's thread between its last look and `schedule`, posts to that very vCPU, and wakes nobody.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conformance.roles.x86 import Cpu, Vcpu
+from reference.alternatives.kvm_vtd_only import KvmVtdOnly
 from reference.kvm import Kvm
 
 
@@ -34,7 +35,7 @@ class PurgesAfterLoading(Kvm):
         self.purge(cpu, vcpu)
 
 
-class AssignsQuietly(Kvm):
+class AssignsQuietly(KvmVtdOnly):
     """KVM before a2486020a82e (2021): a device is assigned while a vCPU sleeps, and the vCPU is not made to block anew. Its NV is
     still the vector of a running vCPU, whose handler in root mode does nothing: the device posts, and the vCPU sleeps on.
     """

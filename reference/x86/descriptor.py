@@ -1,6 +1,6 @@
 """The Posted-Interrupt Descriptor to the bit, and what VM entry checks before a processor may use one.
 
-Intel SDM vol. 3C, 29.6 with table 29-1, and 26.2.1.1 (VM-execution control fields); the fields of bits 319:257 as in VT-d and in
+Intel SDM vol. 3C, 29.6 with table 29-1, and 26.2.1.1 (VM-execution control fields); bits 319:257 as in VT-d and in
 Linux 6.1, struct pi_desc.
 
     byte 0                                32        34   35   36          40                         63
