@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 
 import click
 
 from conformance import __version__
+
+BAD_USAGE, FAILED, INTERRUPTED = 3, 4, 130
+"""Exit status beside those of `verdict.exit_status`, where click's own would be taken for a verdict."""
 
 STATUS = """
 Exit status: 0 nothing is violated; 1 something is; 2 nothing is violated, but something is undecided
@@ -21,12 +25,18 @@ def cli() -> None:
     """Does an implementation of virtual-interrupt delivery keep what the manuals promise?"""
 
 
+def _workers(context: click.Context, option: click.Parameter, value: str) -> str:
+    if value != "auto" and not value.isdecimal():
+        raise click.BadParameter(f"{value!r} is neither a number nor auto")
+    return value
+
+
 @cli.command(epilog=STATUS)
 @click.option("-a", "--adapter", metavar="SPEC", help="A registered name or package.module:Class. Default: reference.")
 @click.option("--profile", metavar="NAME", help="strict, kvm or generic. Default: what the implementation declares.")
 @click.option("--clause", "clauses", multiple=True, metavar="GLOB", help="Only clauses whose id matches. Repeatable.")
 @click.option("--report", "reports", multiple=True, metavar="PATH", help="Write the report here (.json). Repeatable.")
-@click.option("-n", "workers", default="auto", show_default=True, metavar="N", help="Worker processes; 0 is none.")
+@click.option("-n", "workers", default="auto", callback=_workers, metavar="N", help="Worker processes. Default: auto.")
 def run(
     adapter: str | None, profile: str | None, clauses: tuple[str, ...], reports: tuple[str, ...], workers: str
 ) -> int:
@@ -35,7 +45,7 @@ def run(
 
     from conformance.report import terminal
     from conformance.report.verdict import exit_status
-    from conformance.run import BAD_USAGE, judge
+    from conformance.run import judge
 
     given = [
         ("adapter", adapter),
@@ -46,8 +56,13 @@ def run(
     trouble, session = judge([f"--intack-{name}={value}" for name, value in given if value is not None], workers)
     if session is None or trouble == BAD_USAGE:
         return trouble
-    terminal.show(session.gathered(), Console(), assumptions=session.assumptions)
-    return trouble or exit_status(session.gathered())
+    verdicts = session.gathered()
+    if verdicts or not trouble:
+        terminal.show(verdicts, Console(), assumptions=session.assumptions)
+    if trouble:
+        why = "interrupted" if trouble == INTERRUPTED else "the suite itself failed"
+        click.echo(f"{why}: {len(verdicts)} of {len(session.clauses)} clauses judged (exit status {trouble})", err=True)
+    return trouble or exit_status(verdicts)
 
 
 @cli.command(epilog=STATUS)
@@ -86,12 +101,15 @@ def list_(what: str) -> None:
 
 
 def main() -> None:
-    """Entry point of the command. Click's own exit status for bad usage is 2, which here says undecided."""
+    """Entry point of the command."""
     try:
         status = cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        status = 3
+        status = BAD_USAGE
     except (click.Abort, KeyboardInterrupt):
-        status = 130
+        status = INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        status = FAILED
     sys.exit(status)

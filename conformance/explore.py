@@ -20,6 +20,7 @@ from conformance.engine.state import LayoutFull
 from conformance.engine.trace import rows
 from conformance.engine.unfold import Fault
 
+from conformance.recheck import in_fresh_process
 from conformance.report.reason import why
 from conformance.report.verdict import Clause, Counterexample
 
@@ -112,6 +113,7 @@ def _explore(
     broken = {*done.breached, *done.at_rest, *(("LIVELOCK",) if done.livelock else ())}
     counterexamples: dict[str, Counterexample] = {}
     if broken:
+        in_fresh_process(implementation, scenario, machine.assembly)
         for clause, found in shortest(machine, broken).items():
             counterexamples[clause] = document(machine, found, implementation, profile)
         for clause in also_broken(scenario, broken):
@@ -133,6 +135,8 @@ def _sampled(machine: Machine, implementation: Implementation, profile: str) -> 
     scenario = machine.scenario
     steps, broken = sample(machine, scenario.samples)
     machine.assembly.recheck()
+    if broken:
+        in_fresh_process(implementation, scenario, machine.assembly)
     return Explored(
         scenario=scenario.name,
         bounds=scenario.bounds(),

@@ -11,17 +11,13 @@ from collections.abc import Sequence
 import pytest
 from rich.console import Console
 
+from conformance.cli import BAD_USAGE, FAILED, INTERRUPTED
 from conformance.plugin import GATE, Gate
 from conformance.session import Session
 
-BAD_USAGE = 3
-FAILED = 4
-"""The suite itself failed: this says nothing about the implementation."""
-INTERRUPTED = 130
-
 
 def judge(options: Sequence[str], workers: str) -> tuple[int, Session | None]:
-    """Judge what the plugin's options ask for. Answers 0, or else which of the above kept clauses from a verdict."""
+    """Judge what the plugin's options ask for. Answers 0, or the exit status that says why clauses have no verdict."""
     os.environ.pop("PYTEST_ADDOPTS", None)  # meant for the user's own tests
     arguments = [
         *("-c", os.devnull, "--rootdir", os.getcwd(), "-p", "no:cacheprovider", "-p", "no:terminal"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from tiny_suite import HALT, HELD, SUITE, UNCHECKED, UNSEEN
+from tiny_suite import ALONE, HALT, HELD, SUITE, UNCHECKED, UNSEEN
 
 from conformance.adapters import python
 from conformance.adapters.registry import AdapterError, resolve
@@ -168,8 +168,9 @@ def test_the_other_clauses_are_still_judged(tmp_path: Path) -> None:
     verdicts = {c.id: judge.verdict(c) for c in SUITE.clauses}
     assert verdicts[HELD].status is Status.CRASH
     assert "purged twice" in verdicts[HELD].evidence
+    assert verdicts[ALONE].status is Status.HELD
     assert verdicts[UNCHECKED].status is Status.NOT_CHECKED
-    assert set(verdicts) == {HELD, HALT, UNSEEN, UNCHECKED}
+    assert set(verdicts) == {HELD, HALT, ALONE, UNSEEN, UNCHECKED}
     assert exit_status(list(verdicts.values())) == 2
 
 

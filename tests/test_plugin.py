@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny_suite
-from tiny_suite import HALT, HELD, UNCHECKED, UNSEEN
+from tiny_suite import ALONE, HALT, HELD, UNCHECKED, UNSEEN
 
 from reference.kvm import Kvm
 
@@ -52,7 +52,7 @@ def test_inert_in_the_projects_of_others(pytester: pytest.Pytester) -> None:
 
 def test_an_item_is_a_clause(tiny: pytest.Pytester) -> None:
     result = tiny.runpytest_subprocess("--pyargs", "properties", "--collect-only", "-q")
-    result.stdout.fnmatch_lines_random([f"*test_clause[[]{c}]" for c in (HELD, HALT, UNSEEN, UNCHECKED)])
+    result.stdout.fnmatch_lines_random([f"*test_clause[[]{c}]" for c in (HELD, HALT, ALONE, UNSEEN, UNCHECKED)])
     assert result.ret == 0
 
 
@@ -60,12 +60,15 @@ def test_an_item_is_a_clause(tiny: pytest.Pytester) -> None:
 def test_outcomes_and_report(tiny: pytest.Pytester, workers: str) -> None:
     """A verdict that decides nothing fails, one that cannot be given skips; the controller writes the report."""
     result = tiny.runpytest_subprocess("--pyargs", "properties", "-n", workers, "--intack-report=report.json")
-    result.assert_outcomes(passed=2, skipped=1, failed=1)
-    header, block = "intack: adapter reference, profile kvm, 4 clauses", [f"NOT EXERCISED *{UNSEEN}*", "evidence*premise*"]
+    result.assert_outcomes(passed=3, skipped=1, failed=1)
+    header, block = (
+        "intack: adapter reference, profile kvm, 5 clauses",
+        [f"NOT EXERCISED *{UNSEEN}*", "evidence*premise*"],
+    )
     result.stdout.fnmatch_lines([header, *block, "UNDECIDED (exit status 2)*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     found = statuses(tiny.path / "report.json")
-    assert found == {HELD: "HELD", HALT: "HELD", UNSEEN: "NOT EXERCISED", UNCHECKED: "NOT CHECKED"}
+    assert found == {HELD: "HELD", HALT: "HELD", ALONE: "HELD", UNSEEN: "NOT EXERCISED", UNCHECKED: "NOT CHECKED"}
     assert list(found) == [c.id for c in tiny_suite.SUITE.clauses]
 
 
@@ -79,7 +82,7 @@ def test_twins_of_options(tiny: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     tiny.makeini("[pytest]\nintack_profile = strict\nintack_adapter = nobody\n")
     monkeypatch.setenv("INTACK_ADAPTER", "reference")
     result = tiny.runpytest_subprocess("--pyargs", "properties", "--collect-only")
-    result.stdout.fnmatch_lines(["intack: adapter reference, profile strict, 4 clauses"])
+    result.stdout.fnmatch_lines(["intack: adapter reference, profile strict, 5 clauses"])
     result = tiny.runpytest_subprocess("--pyargs", "properties", "--collect-only", "--intack-profile=generic")
     result.stdout.fnmatch_lines(["intack: adapter reference, profile generic, *"])
 
@@ -90,15 +93,17 @@ def test_a_dead_worker_is_a_verdict(tiny: pytest.Pytester) -> None:
     result = tiny.runpytest_subprocess("--pyargs", "properties", "-n", "1", "--intack-profile=kvm", *options)
     found = statuses(tiny.path / "report.json")
     assert found[HELD] == "CRASH"
-    assert found[UNCHECKED] == "NOT CHECKED"
-    assert len(found) == 4
+    assert (found[ALONE], found[UNCHECKED]) == ("HELD", "NOT CHECKED")
+    assert len(found) == 5
     assert result.ret == 1
 
 
 def test_a_folder_that_shadows_a_package_is_named(tiny: pytest.Pytester) -> None:
     tiny.mkpydir("reference")
     result = tiny.runpytest_subprocess("--pyargs", "properties", "--intack-adapter=reference")
-    result.stderr.fnmatch_lines([f"ERROR: {tiny.path / 'reference'} shadows the package reference of intack*Rename it*"])
+    result.stderr.fnmatch_lines(
+        [f"ERROR: {tiny.path / 'reference'} shadows the package reference of intack*Rename it*"]
+    )
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 

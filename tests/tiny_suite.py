@@ -12,13 +12,13 @@ from conformance.engine.scenario import Scenario
 from conformance.explore import Checked
 from properties.suite import SUITE as X86
 
-HELD, HALT, UNSEEN, UNCHECKED = "KVM-ENT-13", "KVM-PI-19", "KVM-PI-18", "E2E-7"
-"""With the reference and these scenarios: two guarantees that hold, one that is not exercised, one clause not checked."""
+HELD, HALT, ALONE, UNSEEN, UNCHECKED = "KVM-ENT-13", "KVM-PI-19", "PID-2", "KVM-PI-18", "E2E-7"
+"""With the reference and these scenarios: two guarantees that hold, one of a routine alone, one not exercised, one not checked."""
 SCENARIOS = ("save-restore", "reset", "halt-closed")
 
 
 class TinySuite:
-    clauses = tuple(c for c in X86.clauses if c.id in (HELD, HALT, UNSEEN, UNCHECKED))
+    clauses = tuple(c for c in X86.clauses if c.id in (HELD, HALT, ALONE, UNSEEN, UNCHECKED))
     scenarios = tuple(s for s in X86.scenarios if s.name in SCENARIOS)
 
     def monitors(self, scenario: Scenario) -> Sequence[Monitor]:
@@ -38,4 +38,6 @@ def installed(folder: Path) -> dict[str, str]:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
     (metadata / "entry_points.txt").write_text("[intack.suites]\ntiny = tiny_suite:SUITE\n")
     inherited = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parent), *([inherited] if inherited else [])])}
+    return {
+        "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parent), *([inherited] if inherited else [])])
+    }

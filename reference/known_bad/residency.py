@@ -58,8 +58,7 @@ class TogglingGuard(Kvm):
 
 
 class KeepsDestination(Kvm):
-    """Synthetic: load leaves NDST alone. The vCPU was moved to another pCPU, and devices go on notifying the old one.
-    """
+    """Synthetic: load leaves NDST alone. The vCPU was moved to another pCPU, and devices go on notifying the old one."""
 
     def update_control(self, cpu: Cpu, vcpu: Vcpu, **fields: int) -> int:
         fields.pop("ndst", None)

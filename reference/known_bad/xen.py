@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.roles.x86 import Cpu, Vcpu
-from reference.alternatives.xen import PAUSED, Xen, XenMended
+from reference.alternatives.xen import HOOKED, PAUSED, SWITCH_TO, Xen, XenMended
 from reference.known_bad.pre_block import walk
 
 
@@ -31,8 +31,7 @@ class NoDestination(XenMended):
     """
 
     def assign_device(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        cpu.store(self.world.vm.ever_assigned, 1)
-        cpu.store(self.world.vm.assigned, 1)
+        cpu.store(self.world.vm.assigned, HOOKED)
         self.unblock(cpu, vcpu)
 
 
@@ -45,7 +44,7 @@ class StaysListed(XenMended):
     def unassign_paused(self, cpu: Cpu, vcpu: Vcpu) -> None:
         while cpu.load(vcpu.running):
             cpu.relax()
-        cpu.store(self.world.vm.assigned, 0)
+        cpu.store(self.world.vm.assigned, SWITCH_TO)
         if cpu.fetch_and(vcpu.pause_flags, ~PAUSED) == PAUSED:
             cpu.wake(vcpu)
 
