@@ -25,8 +25,18 @@ def replay(string: str) -> tuple[Word, Verdict]:
     STILL VIOLATED: the same schedule breaks the clause again. DIFFERENT: it no longer fits or no longer breaks it, but another one
     does. FIXED: none does. Raises ReplayError where the string does not belong to this catalogue, Fault where the code misbehaves.
     """
-    recorded = decode(string)
     suite = load_suite()
+    recorded, clause, scenario = fitting(string, suite)
+    try:
+        implementation = resolve(recorded.implementation)
+    except AdapterError as error:
+        raise ReplayError(f"this replay string names an implementation that is not here: {error}") from error
+    return _again(recorded, suite, clause, scenario, implementation)
+
+
+def fitting(string: str, suite: Suite) -> tuple[Replay, Clause, Scenario]:
+    """What a replay string holds, if it belongs to this catalogue. Raises ReplayError."""
+    recorded = decode(string)
     clause = next((c for c in suite.clauses if c.id == recorded.clause.removeprefix("?")), None)
     scenario = next((s for s in suite.scenarios if s.name == recorded.scenario), None)
     if clause is None or scenario is None:
@@ -37,11 +47,7 @@ def replay(string: str) -> tuple[Word, Verdict]:
             f"this replay string is stale: scenario {scenario.name} has changed since. "
             f"Run it again: intack run -a {recorded.implementation} --clause {clause.id}"
         )
-    try:
-        implementation = resolve(recorded.implementation)
-    except AdapterError as error:
-        raise ReplayError(f"this replay string names an implementation that is not here: {error}") from error
-    return _again(recorded, suite, clause, scenario, implementation)
+    return recorded, clause, scenario
 
 
 def _again(

@@ -33,6 +33,7 @@ class Suite(Protocol):
 
     clauses: tuple[Clause, ...]
     scenarios: tuple[Scenario, ...]
+    assumptions: tuple[str, ...]
 
     def monitors(self, scenario: Scenario) -> Sequence[Monitor]: ...
 

@@ -1,8 +1,10 @@
 """The pytest plugin. pytest loads it wherever intack is installed, so it is a light gate, shut in the projects of others.
 
-an --intack- option, its ini or environment twin ──┐
-a clause of `properties` is collected ─────────────┼──> conformance.session: everything heavy
-a verdict comes back from an xdist worker ─────────┘
+    an --intack- option, its ini or environment twin ──┐
+    a clause of `properties` is collected ─────────────┼──> conformance.session: everything heavy
+    a verdict comes back from an xdist worker ─────────┘
+
+Workers judge; the controller gathers their verdicts, writes the reports and prints what it comes to.
 """
 
 from __future__ import annotations
@@ -101,7 +103,7 @@ class Gate:
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if self.session:
+        if self.session and (self.session.verdicts or self.trouble):
             terminalreporter.section("intack")
             terminalreporter.write(self.session.overview(color=terminalreporter.hasmarkup))
             if self.trouble:

@@ -14,12 +14,11 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from rich.text import Text
 
 import conformance
 from conformance import again
 from conformance.adapters.registry import DEFAULT, AdapterError, resolve
-from conformance.engine.replay import Replay, ReplayError, decode, scenario_hash
+from conformance.engine.replay import ReplayError
 from conformance.engine.unfold import Fault
 from conformance.judge import PROFILES, Judge, catalogue_hash, load_suite
 from conformance.report import document, terminal
@@ -55,7 +54,7 @@ class Session:
         if replay:
             if adapter or profile or clause:
                 raise BadInput("a replay string names its own implementation, profile and clause: give none beside it")
-            recorded = self._recorded()
+            recorded = _or_bad_input(lambda: again.fitting(self.replay, self.suite)[0])
             adapter, profile, clause = recorded.implementation, recorded.profile, [recorded.clause.removeprefix("?")]
         self.implementation = _or_bad_input(lambda: resolve(adapter or DEFAULT))
         self.profile = profile or self.implementation.profile
@@ -64,15 +63,6 @@ class Session:
         self.clauses = select(self.suite.clauses, clause)
         self.reports = [writable(path) for path in report]
         self.verdicts: dict[str, Verdict] = {}
-
-    def _recorded(self) -> Replay:
-        recorded = _or_bad_input(lambda: decode(self.replay))
-        if recorded.catalogue not in [scenario_hash(s) for s in self.suite.scenarios if s.name == recorded.scenario]:
-            raise BadInput(
-                f"this replay string is stale: scenario {recorded.scenario} has changed since, or is gone. "
-                f"Run the clause again: intack run -a {recorded.implementation} --clause {recorded.clause}"
-            )
-        return recorded
 
     def about(self) -> str:
         clauses = f"{len(self.clauses)} clause{'s' * (len(self.clauses) != 1)}"
@@ -139,13 +129,11 @@ class Session:
 
     def overview(self, color: bool) -> str:
         """Verdicts by section and the summary, without the schedules that pytest has shown with its failures."""
-        verdicts = self.gathered()
-        shown = [*terminal._clauses(verdicts, terminal.WIDTH), Text(), Text(terminal.summary(verdicts), "bold")]
-        return terminal._rendered(shown, color)
+        return terminal.overview(self.gathered(), color=color)
 
     @property
     def assumptions(self) -> Sequence[str]:
-        return getattr(self.suite, "assumptions", ())
+        return self.suite.assumptions
 
 
 def check_packages() -> None:

@@ -1,6 +1,8 @@
 """The conformance suite itself: one test is one clause of the catalogue, judged on the implementation plugged in.
 
-pytest -n auto properties --intack-adapter package.module:Class --intack-clause 'E2E-*'
+    pytest -n auto properties --intack-adapter package.module:Class --intack-clause 'E2E-*'
+
+What a clause says stands in properties/catalogue, how it is watched in properties/monitors and properties/sequential.
 """
 
 from __future__ import annotations

@@ -37,7 +37,5 @@ def installed(folder: Path) -> dict[str, str]:
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
     (metadata / "entry_points.txt").write_text("[intack.suites]\ntiny = tiny_suite:SUITE\n")
-    inherited = os.environ.get("PYTHONPATH")
-    return {
-        "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parent), *([inherited] if inherited else [])])
-    }
+    paths = [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

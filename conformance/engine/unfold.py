@@ -107,7 +107,25 @@ class Unfolding:
                 node.routine,
             )
         self.questions += 1
-        return self.source.next(node.routine, node.args, results)
+        try:
+            return self.source.next(node.routine, node.args, results)
+        except Fault as fault:
+            if fault.status == "CRASH":
+                self._same_history(node)
+            raise
+
+    def _same_history(self, node: Node) -> None:
+        """A routine that asks differently when run again meets results of other operations, and may crash on them."""
+        results = node.results
+        earlier = node.parent
+        while earlier is not None:
+            try:
+                again: object = self.source.next(node.routine, node.args, results[: len(earlier.results)])
+            except Fault as fault:
+                again = f"nothing: {fault}"
+            if again != earlier.answer:
+                raise _differs(earlier, again)
+            earlier = earlier.parent
 
     def nodes(self) -> Iterator[Node]:
         pending = list(self.roots.values())
@@ -124,14 +142,18 @@ class Unfolding:
         for node in nodes:
             answer = again.next(node.routine, node.args, node.results)
             if answer != node.answer:
-                raise Fault(
-                    "NONDETERMINISTIC",
-                    f"{node.routine}{_shown(node.args)} was asked the same question twice and answered differently. "
-                    f"After {len(node.results)} operations it first asked for {node.answer}, then for {answer}. "
-                    "A routine may depend only on its arguments and on the results of its operations: keep state that outlives "
-                    "a call in declared locations, and leave clocks and randomness out.",
-                    node.routine,
-                )
+                raise _differs(node, answer)
+
+
+def _differs(node: Node, answer: object) -> Fault:
+    return Fault(
+        "NONDETERMINISTIC",
+        f"{node.routine}{_shown(node.args)} was asked the same question twice and answered differently. "
+        f"After {len(node.results)} operations it first asked for {node.answer}, then for {answer}. "
+        "A routine may depend only on its arguments and on the results of its operations: keep state that outlives "
+        "a call in declared locations, and leave clocks and randomness out.",
+        node.routine,
+    )
 
 
 def _shown(args: tuple[ops.Result, ...]) -> str:

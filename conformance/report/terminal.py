@@ -7,16 +7,12 @@ characters only where the output is a terminal.
 from __future__ import annotations
 
 import shlex
-import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
-from types import TracebackType
-from typing import Self, TextIO
 
 from rich.console import Console
-from rich.status import Status as Spinner
 from rich.text import Text
 
 from conformance.report.lanes import ASCII, UNICODE, WIDTH, Glyphs, lane_table, plain
@@ -52,6 +48,11 @@ def show(verdicts: Sequence[Verdict], console: Console, *, assumptions: Sequence
 def text(verdicts: Sequence[Verdict], *, assumptions: Sequence[str] = (), color: bool = False) -> str:
     """The whole report: plain, or with a terminal's colours and lines."""
     return _rendered(lines(verdicts, assumptions=assumptions, glyphs=UNICODE if color else ASCII), color)
+
+
+def overview(verdicts: Sequence[Verdict], *, color: bool = False) -> str:
+    """Verdicts by section and the summary, without the schedules."""
+    return _rendered([*_clauses(verdicts, WIDTH), Text(), Text(summary(verdicts), "bold")], color)
 
 
 def block_text(verdict: Verdict, *, color: bool = False) -> str:
@@ -196,38 +197,3 @@ def _hang(
         if not n and lead_style:
             made.stylize(lead_style, 0, len(lead))
         yield made
-
-
-class Progress:
-    """Says on a terminal what is being explored; silent anywhere else. A context manager.
-
-    `pulse` takes the number of states so far and fits `prove`.
-    """
-
-    def __init__(self, file: TextIO | None = None) -> None:
-        console = Console(file=file or sys.stderr)
-        self.spinner = Spinner("", console=console) if console.is_terminal else None
-        self.what = ""
-
-    def __enter__(self) -> Self:
-        if self.spinner:
-            self.spinner.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.spinner:
-            self.spinner.stop()
-
-    def scenario(self, name: str, number: int = 0, of: int = 0) -> None:
-        """The next scenario, the `number`-th of `of`."""
-        self.what = name + (f" ({number} of {of})" if of else "")
-        self._say(self.what)
-
-    def pulse(self, states: int) -> None:
-        self._say(f"{self.what}: {states:,} states")
-
-    def _say(self, message: str) -> None:
-        if self.spinner:
-            self.spinner.update(Text(message))

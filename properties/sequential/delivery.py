@@ -32,7 +32,7 @@ def recognizes_higher_class(subject: Subject, state: State) -> None:
 
 @clause(CHECKS, "VID-3", "processor", in_guest(), one_of(((), (PINV,), (DEVICE,), (DEVICE, PINV))))
 def delivers_at_a_boundary(subject: Subject, state: State, pending: tuple[int, ...]) -> None:
-    """Blocking by MOV SS is not modelled: blocking by STI stands for both."""
+    subject.notes.add("blocking by MOV SS is not modelled")
     ran = subject.run(state, "boundary", pending)
     if (ran.alone.answer.value == ("deliver",)) != manual.deliverable(state):
         due = "the virtual interrupt is delivered" if manual.deliverable(state) else "no virtual interrupt is delivered"
@@ -88,7 +88,7 @@ def entry(subject: Subject, state: State) -> None:
 
 @clause(CHECKS, "VID-11", "processor", in_guest(**open_to_interrupts, halted=1), needs=(HALTS,))
 def wakes_from_hlt(subject: Subject, state: State) -> None:
-    """Shutdown and wait-for-SIPI are not modelled."""
+    subject.notes.add("shutdown and wait-for-SIPI are not modelled")
     assume(state.recognized)
     boundary = subject.run(state, "boundary", (), facts=(HALTS,))
     if boundary.alone.answer.value != ("deliver",):

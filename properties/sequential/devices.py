@@ -58,24 +58,29 @@ def judge(ran: Ran, due: State, messages: int, *names: str) -> None:
 
 
 class Intruder:
-    """Another agent's step, taken before step `at` of the routine under test."""
+    """Another agent's step, taken before step `at` of the routine under test. `saw` is what it found, if it came."""
 
     def __init__(self, at: int, what: str) -> None:
-        self.at, self.what, self.came = at, what, False
+        self.at, self.what = at, what
+        self.saw: State | None = None
 
     def __call__(self, step: int, memory: Memory) -> None:
         if step == self.at:
-            self.came = True
-            changed = AGENTS[self.what](State.of(memory)).memory()
+            self.saw = State.of(memory)
+            changed = AGENTS[self.what](self.saw).memory()
             memory.update((at, changed[at]) for at in DESCRIPTOR)
 
-
-def atomically(ran: Ran, intruder: Intruder, *outcomes: tuple[State, int]) -> None:
-    """The run that the intruder disturbed must have come out as one of these."""
-    due = dict.fromkeys(f"{state.shown(*BITS)} with {sent} notifications" for state, sent in outcomes)
-    found = f"{ran.after.shown(*BITS)} with {len(ran.alone.sent)} notifications"
-    if intruder.came and found not in due:
-        ran.broken(f"{intruder.what} before its step {intruder.at}: due is {' or '.join(due)}; found {found}")
+    def must_fit(self, ran: Ran, outcomes: list[tuple[State, State, int]]) -> None:
+        """Each outcome is what the intruder sees if it comes there, and then the state and the notifications in the end."""
+        due = dict.fromkeys(
+            f"{state.shown(*BITS)} with {sent} notifications"
+            for saw, state, sent in outcomes
+            if self.saw and self.saw.memory() == saw.memory()
+        )
+        found = f"{ran.after.shown(*BITS)} with {len(ran.alone.sent)} notifications"
+        if self.saw and found not in due:
+            ways = " or ".join(due) or "that it sees no state in between"
+            ran.broken(f"{self.what} before its step {self.at}: due is {ways}; found {found}")
 
 
 @clause(CHECKS, "VTD-1", "iommu", posts, flag, Below(8), one_of(AGENTS), needs=POSTING)
@@ -88,8 +93,11 @@ def one_atomic_post(subject: Subject, case: tuple[State, int], urgent: int, at: 
         ran.broken(f"due is one step that changes the descriptor; found {len(steps)}")
     intruder, intrudes = Intruder(at, other), AGENTS[other]
     disturbed = post(subject, state, vector, urgent, between=intruder)
-    after = post(subject, intrudes(state), vector, urgent)
-    atomically(disturbed, intruder, (intrudes(ran.after), len(ran.alone.sent)), (after.after, len(after.alone.sent)))
+    later = post(subject, intrudes(state), vector, urgent)
+    intruder.must_fit(
+        disturbed,
+        [(state, later.after, len(later.alone.sent)), (ran.after, intrudes(ran.after), len(ran.alone.sent))],
+    )
 
 
 @clause(CHECKS, "VTD-2", "iommu", posts, flag, needs=POSTING)
@@ -123,11 +131,16 @@ def two_locked_operations(subject: Subject, case: tuple[State, int], at: int, ot
         if not any(a.operation.at in PIR and a.step < change.by.step for a in written):  # type: ignore[union-attr]
             ran.broken("ON is set with the PIR bit or before it; due is a locked operation of its own, after it")
     intruder, intrudes = Intruder(at, other), AGENTS[other]
-    before = manual.post(intrudes(state), vector, False)
-    between = manual.decides(intrudes(manual.posts_bit(state, vector)))
-    after, sent = manual.post(state, vector, False)
     disturbed = send(subject, state, vector, between=intruder)
-    atomically(disturbed, intruder, before, between, (intrudes(after), sent))
+    posted, (after, sent) = manual.posts_bit(state, vector), manual.post(state, vector, False)
+    intruder.must_fit(
+        disturbed,
+        [
+            (state, *manual.post(intrudes(state), vector, False)),
+            (posted, *manual.decides(intrudes(posted))),
+            (after, intrudes(after), sent),
+        ],
+    )
 
 
 @clause(CHECKS, "IPIV-2", "ipi_virtualization", posts, needs=SENDING)

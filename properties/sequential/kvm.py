@@ -9,7 +9,7 @@ from conformance.engine import operations as ops
 from conformance.engine.alone import Alone, may_change, run_alone
 from conformance.roles.x86 import PINV
 from properties.sequential.life import Life, Posts, posts
-from properties.sequential.property import BrokenError, Property, Subject, UnjudgedError, clause
+from properties.sequential.property import BrokenError, Property, Subject, UnjudgedError, called, clause
 from properties.sequential.state import CONTROL, VCPU, Below, State, descriptors, number, one_of, vector
 
 CHECKS: dict[str, Property] = {}
@@ -78,7 +78,8 @@ def load_where_it_was(subject: Subject, before: list[int], cpu: int, posts: Post
     for asked in alone.asked:
         op = asked.operation
         if isinstance(op, ops.Store | ops.Rmw) and op.at == CONTROL and may_change(op) & ~(ON | SN):
-            life.broken(f"due is that only SN is cleared, and ON set; {op} can change other bits too")
+            how = op.how if isinstance(op, ops.Rmw) else "store"
+            life.broken(f"due is that only SN is cleared, and ON set; a {how} may change the bits {may_change(op):#x}")
     control = number(alone.memory[CONTROL])
     due = state.control() & ~SN
     if control | ON != due | ON:
@@ -114,19 +115,15 @@ def put_sets_sn(subject: Subject, before: list[int], cpu: int) -> None:
     subject.notes.add(f"put rule: {rule}")
 
 
-PENDING = ("has_pending_interrupt", "has_pending")
-
-
 @clause(CHECKS, "KVM-PI-20", "residency", descriptors())
 def something_is_pending(subject: Subject, state: State) -> None:
     assembly = subject.assembly()
-    routine = next((name for name in PENDING if name in assembly.routines), None)
-    if routine is None:
-        raise UnjudgedError("NOT CHECKED", f"the implementation offers no routine {' or '.join(PENDING)} to ask")
+    if "has_pending" not in assembly.routines:
+        raise UnjudgedError("NOT CHECKED", "the implementation offers no routine has_pending(vcpu) to ask")
     due = bool(state.on or (state.sn and state.pir))
-    found = bool(run_alone(assembly, routine, (VCPU,), state.memory()).answer.value)
+    found = bool(run_alone(assembly, "has_pending", (VCPU,), state.memory()).answer.value)
     if found != due:
-        raise BrokenError(f"{routine}({VCPU}) on {state}: due is {due}; the answer is {found}")
+        raise BrokenError(f"{called('has_pending')} on {state}: due is {due}; the answer is {found}")
 
 
 @clause(CHECKS, "KVM-PI-22", "residency", st.just(0))

@@ -16,7 +16,7 @@ from conformance.engine.alone import Alone, run_alone
 from conformance.engine.assembly import Assembly
 from conformance.engine.operations import Result, Value
 from properties.sequential.property import BrokenError, Subject, called
-from properties.sequential.state import VCPU, Below, flag, one_of, vector
+from properties.sequential.state import VCPU, flag, one_of, vector
 
 HARDWARE = ("post", "virtual_ipi")
 POSTERS = (*HARDWARE, "deliver_interrupt")
@@ -46,10 +46,9 @@ class Story(NamedTuple):
 posts: st.SearchStrategy[Posts] = st.lists(st.tuples(one_of(POSTERS), vector), max_size=2).map(tuple)
 
 
-def stories(cpu: st.SearchStrategy[int] | None = None) -> st.SearchStrategy[Story]:
-    cpu = Below(3) if cpu is None else cpu
+def stories(cpu: st.SearchStrategy[int], sleeps: st.SearchStrategy[int] = flag) -> st.SearchStrategy[Story]:
     rounds = st.lists(st.builds(Round, cpu, posts), min_size=1, max_size=3).map(tuple)
-    return st.builds(Story, rounds, flag, posts, cpu)
+    return st.builds(Story, rounds, sleeps, posts, cpu)
 
 
 class Life:

@@ -55,6 +55,7 @@ def ends_with_an_evaluation(subject: Subject, state: State, taken: tuple[int, ..
 @clause(CHECKS, "PIP-11", "processor", in_guest(halted=flag), choices, needs=(HALTS,))
 def returns_to_hlt(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
     """Whether a virtual interrupt is delivered afterwards is the implementation's answer here, and VID-3's business."""
+    subject.notes.add("MWAIT is not modelled")
     ran = processed(subject, state, taken, (HALTS,))
     ran.must(state, "halted")
     if subject.run(ran.after, "boundary", (), facts=(HALTS,)).alone.answer.value == ("deliver",):

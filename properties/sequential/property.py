@@ -159,25 +159,26 @@ class Property:
         subject.recheck()
         return self.evidence(subject, held)
 
-    def search(self, subject: Subject) -> int:
-        """How many cases held. A fault ends the search at once: the case that caused it may be slow to meet again."""
-        held, broken, fault = 0, False, None
+    def search(self, subject: Subject) -> str:
+        """What held, in words. A fault ends the search at once: the case that caused it may be slow to meet again."""
+        met, held, broken, fault = 0, 0, False, None
 
         @QUIET
         @given(self.cases)
         def holds(case: tuple[Any, ...]) -> None:
-            nonlocal held, broken, fault
+            nonlocal met, held, broken, fault
             if fault is not None:
                 return
+            met += 1
             try:
                 self.body(subject, *case)
             except BrokenError:
                 broken = True
                 raise
-            except Fault as met:
+            except Fault as error:
                 if broken:
                     reject()
-                fault = met
+                fault = error
                 raise
             held += 1
 
@@ -189,14 +190,14 @@ class Property:
             if fault is not None:
                 raise fault from None
             raise
-        return held
+        return f"all {held} cases" if held == met < EXAMPLES else f"{held} generated cases"
 
-    def evidence(self, subject: Subject, held: int) -> str:
+    def evidence(self, subject: Subject, held: str) -> str:
         filler = next(iter(subject.assemblies.values())).filled_by.get(self.role, "")
         own = self.role in subject.implementation.roles
         by = "" if own else f"; {subject.implementation.name} leaves the role {self.role} to {filler}"
         notes = "".join(f"; {note}" for note in sorted(subject.notes))
-        return f"one routine alone, {held} generated cases{by}{notes}"
+        return f"one routine alone, {held}{by}{notes}"
 
 
 def clause(

@@ -152,15 +152,13 @@ LEGAL = range(0x10, 0x100)
 """Vectors that a local APIC accepts."""
 CLASSES = (1, 2, 3, 4, 7, 8, 0xB, 0xC, 0xF, 5, 6, 9, 0xA, 0xD, 0xE)
 """Of vectors: the lowest, those at the edges of words, the others."""
-NIBBLES = (0, 1, 2, 8, 0xE, 0xF)
 IDS = (0, 1, 2, 3, 0x100, 0xFF00, 0x12345678, 0xFFFFFFFE)
+SLOTS, NIBBLES, MOST = 3, 4, 3
+"""Classes and low nibbles in one case, and vectors in one set."""
+ZEROS = (0, 0, 0, 0)
 
-ZEROS, NEAR, MOST = 60, 20, 3
-"""How often 0 and each near vector are among what is drawn from, and how many vectors a register holds."""
-NOTHINGS = (0,) * ZEROS
-NEARBY = 2 * len(NIBBLES) * NEAR
-CLASS, ID, FLAG = Below(len(CLASSES)), Below(len(IDS)), st.booleans()
-VECTOR, PENDING, REGISTER = Below(NEARBY + 240), Below(ZEROS + NEARBY + 240), Below(ZEROS + NEARBY + 256)
+CLASS, NIBBLE, ID, FLAG = Below(len(CLASSES)), Below(0x10), Below(len(IDS)), st.booleans()
+VECTOR, PENDING, REGISTER = (Below(SLOTS * NIBBLES + more) for more in (0, len(ZEROS), len(ZEROS) + NIBBLES))
 
 vector = one_of(LEGAL)
 flag = FLAG.map(int)
@@ -169,25 +167,29 @@ choices = st.tuples(Below(4), Below(4))
 
 
 class Pool:
-    """What one case is drawn from. Two classes of vectors come first, and half of all numbers are of these: so vectors
-    meet, and shrink together. Few strategies and no `map`: most of the time of a check goes into drawing.
+    """What one case is drawn from: a few classes and low nibbles, drawn first, so that vectors meet, and shrink together.
+
+    Few strategies and no `map`: most of the time of a check goes into drawing.
     """
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
-        classes = [CLASSES[draw(CLASS)] for _ in range(2)]
-        self.near = [c << 4 | n for c in classes for n in NIBBLES for _ in range(NEAR)]
+        classes = [CLASSES[draw(CLASS)] for _ in range(SLOTS)]
+        nibbles = (0, 1, 0xF, draw(NIBBLE))
+        self.near = tuple(c << 4 | n for c in classes for n in nibbles)
+        self.none_or_near = (*ZEROS, *self.near)
+        self.any_or_near = (*self.none_or_near, *nibbles)
 
     def vector(self) -> int:
-        return [*self.near, *LEGAL][self.draw(VECTOR)]
+        return self.near[self.draw(VECTOR)]
 
     def pending(self) -> int:
         """RVI or SVI: a vector, or 0 for none."""
-        return [*NOTHINGS, *self.near, *LEGAL][self.draw(PENDING)]
+        return self.none_or_near[self.draw(PENDING)]
 
     def register(self) -> int:
         """Eight bits."""
-        return [*NOTHINGS, *self.near, *range(0x100)][self.draw(REGISTER)]
+        return self.any_or_near[self.draw(REGISTER)]
 
     def vectors(self) -> Vectors:
         found: set[int] = set()
@@ -203,10 +205,15 @@ class Pool:
 
     def state(self, given: Mapping[str, Any]) -> State:
         drawn = {name: given[name] if name in given else getattr(self, how)() for name, how in DRAWN.items()}
+        for name, register in FOLLOWS.items():
+            if name not in given and drawn[register] and self.draw(FLAG):
+                drawn[name] |= {drawn[register]}
         drawn |= {n: self.draw(v) if isinstance(v, st.SearchStrategy) else v for n, v in given.items()}
         return State(**drawn)
 
 
+FOLLOWS = {"virr": "rvi", "visr": "svi", "eoi_exit": "svi"}
+"""Sets that often hold the vector in this register: always those two would, if nobody wrote RVI and SVI by hand."""
 DRAWN = {
     "pir": "vectors",
     "on": "flag",

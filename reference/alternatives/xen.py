@@ -277,29 +277,29 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
             cpu.test_and_set(vcpu.pid.sn)
         cpu.store(vcpu.running, 0)
 
-    def load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
-        cpu.store(vcpu.processor, where)
-        self.become_runnable(cpu, vcpu)
-        if self.switch_to_hooked(cpu):
-            cpu.store(vcpu.pid.ndst, self.destination(where))
-            cpu.test_and_clear(vcpu.pid.sn)
-        cpu.fence()
+    def load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> Any:
+        """The scheduler's locks let nothing of this linger in a store buffer, nor does the locked operation on SN let NDST.
 
-    def become_runnable(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """Xen runs no vCPU that is blocked or paused. Here its thread may come on all the same, having decided to leave
-        its pCPU and not left it: one that is paused waits, one that is blocked counts as unblocked by chance."""
-        while self.comes_on(cpu, vcpu) & PAUSED:
-            cpu.store(vcpu.running, 0)
-            cpu.relax()
-
-    def comes_on(self, cpu: Cpu, vcpu: Vcpu) -> int:
-        cpu.store(vcpu.running, 1)
-        cpu.fence()
+        Xen runs no vCPU that is blocked or paused. Here its thread may come on all the same, having decided to leave its
+        pCPU and not left it: one that is blocked counts as unblocked by chance, one that is paused waits."""
+        cpu.swap(vcpu.processor, where)
+        cpu.swap(vcpu.running, 1)
         flags = cpu.load(vcpu.pause_flags)
         if flags & BLOCKED:
             cpu.fetch_and(vcpu.pause_flags, ~BLOCKED)
             cpu.finish_block()
-        return flags
+        if flags & PAUSED:
+            cpu.store(vcpu.running, 0)
+            return Then("wait_for_unpause", vcpu, where)
+        if self.switch_to_hooked(cpu):
+            cpu.swap(vcpu.pid.ndst, self.destination(where))
+            cpu.test_and_clear(vcpu.pid.sn)
+        return None
+
+    def wait_for_unpause(self, cpu: Cpu, vcpu: Vcpu, where: int) -> Any:
+        while cpu.load(vcpu.pause_flags) & PAUSED:
+            cpu.relax()
+        return Then("load", vcpu, where)
 
     def destination(self, where: int) -> int:
         """NDST of a pCPU: its x2APIC id, or its xAPIC id in bits 15:8."""
@@ -347,11 +347,14 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
         cpu.fetch_or(vcpu.pause_flags, PAUSED)
         if cpu.load(vcpu.running):
             self.raise_softirq_on(cpu, cpu.load(vcpu.processor), SCHEDULE)
+        return Then("wait_for_pause", vcpu)
+
+    def wait_for_pause(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        while cpu.load(vcpu.running):
+            cpu.relax()
         return Then("unassign_paused", vcpu)
 
     def unassign_paused(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        while cpu.load(vcpu.running):
-            cpu.relax()
         cpu.store(self.world.vm.assigned, SWITCH_TO)
         self.pi_unblock(cpu, vcpu)
         if cpu.fetch_and(vcpu.pause_flags, ~PAUSED) == PAUSED:
@@ -380,11 +383,12 @@ class XenMended(Xen):
         self.raise_softirq(cpu, VCPU_KICK)
         super().wakeup_handler(cpu, where)
 
-    def load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
+    def load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> Any:
         """What was posted under SN set no ON."""
-        super().load(cpu, vcpu, where)
-        if any(cpu.load(vcpu.pid.pir[word]) for word in self.world.words):
+        after = super().load(cpu, vcpu, where)
+        if after is None and any(cpu.load(vcpu.pid.pir[word]) for word in self.world.words):
             cpu.test_and_set(vcpu.pid.on)
+        return after
 
     def assign_device(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """A vCPU that blocks already is on no list."""

@@ -47,7 +47,7 @@ class KnownBad:
     """Guarantees that are VIOLATED, the one it is about first: those checked by interleaving in `scenario`, those checked as functions
     by a routine alone. Empty only for B20, which deviates from a discipline and harms no guarantee."""
     deviates: tuple[str, ...]
-    """Disciplines that DEVIATE, and do not where `base` is run unchanged."""
+    """Disciplines it is about: they DEVIATE in `scenario`, and do not where `base` is run unchanged. Others may too."""
     scenario: str
     """Where exploration finds it; empty if only a routine alone does."""
     source: str
@@ -124,11 +124,11 @@ _KNOWN_BAD = (
     ),
     KnownBad(
         "B17", "interrupts are on after mode:=IN", harvest.InterruptsOnAfterMode,
-        ("E2E-11", "E2E-1"), ("KVM-ENT-1", "KVM-ENT-3"), "running", "KVM b95234c84004 (2016)",
+        ("E2E-11", "E2E-1"), ("KVM-ENT-1", "KVM-ENT-3"), "one-sender", "KVM b95234c84004 (2016)",
     ),
     KnownBad(
         "B18", "the harvest comes before mode:=IN", harvest.HarvestBeforeMode,
-        ("E2E-11", "E2E-1", "E2E-14"), ("KVM-ENT-2",), "running", "KVM b95234c84004 (2016)",
+        ("E2E-11", "E2E-1", "E2E-14"), ("KVM-ENT-2",), "one-sender", "KVM b95234c84004 (2016)",
     ),
     KnownBad(
         "B19", "load does not look at PIR after it clears SN", residency.IgnoresLeftOver,
@@ -145,11 +145,11 @@ _KNOWN_BAD = (
     ),
     KnownBad(
         "B22a", "put sends itself no wakeup", residency.NoSelfIpi,
-        ("E2E-10", "E2E-1"), ("KVM-PI-7", "KVM-PI-8"), "halt-polling", "KVM d76fb40637fc (2021), without its self-IPI",
+        ("E2E-10", "E2E-1"), ("KVM-PI-7", "KVM-PI-8"), "one-device", "KVM d76fb40637fc (2021), without its self-IPI",
     ),
     KnownBad(
         "B22b", "put sends itself a wakeup by a stale ON", residency.TestsStaleOn,
-        ("E2E-10", "E2E-1"), ("KVM-PI-8",), "halt-polling", "KVM d76fb40637fc (2021), testing another value",
+        ("E2E-10", "E2E-1"), ("KVM-PI-8",), "one-device", "KVM d76fb40637fc (2021), testing another value",
     ),
     KnownBad(
         "B24", "a sender on the vCPU's own pCPU wakes nobody", sender.NoWakeFromHandler,
@@ -157,7 +157,7 @@ _KNOWN_BAD = (
     ),
     KnownBad(
         "B25", "the notification's root-mode handler does nothing", xen.HandlerDoesNothing,
-        ("E2E-11", "E2E-1"), (), "running", "Xen e78c98f727 (2015)", base="xen",
+        ("E2E-11", "E2E-1"), (), "one-sender", "Xen e78c98f727 (2015)", base="xen",
     ),
     KnownBad(
         "B26", "a late notification to oneself is spent in root mode", harvest.LateSelfNotification,
@@ -174,7 +174,7 @@ _KNOWN_BAD = (
     ),
     KnownBad(
         "M2", "PIR is taken before ON is cleared", harvest.HarvestBeforeOn,
-        ("E2E-11", "E2E-1"), ("KVM-ENT-4",), "self-ipi", SYNTHETIC,
+        ("E2E-11", "E2E-1"), ("KVM-ENT-4",), "running", SYNTHETIC,
     ),
     KnownBad(
         "M4", "RVI forgets what was pending", processor.ForgetsRvi,
@@ -194,7 +194,7 @@ _KNOWN_BAD = (
     ),
     KnownBad(
         "M7", "delivery leaves the vector in vIRR", processor.LeavesIrr,
-        ("E2E-3", "LIVELOCK", "VID-4"), (), "halt-polling", SYNTHETIC,
+        ("E2E-3", "LIVELOCK", "VID-4"), (), "one-device", SYNTHETIC,
     ),
     KnownBad(
         "M8a", "EOI takes the next SVI from vIRR", processor.WrongSvi,
@@ -222,7 +222,7 @@ _KNOWN_BAD = (
     ),
     KnownBad(
         "M13", "a device reads NV and NDST late", iommu.LatchesLate,
-        ("VTD-5",), (), "halt-polling", SYNTHETIC,
+        ("VTD-5",), (), "one-device", SYNTHETIC,
     ),
     KnownBad(
         "M15", "no harvest on the fast path", harvest.NoHarvestOnFastPath,
@@ -270,7 +270,6 @@ _MUST_PASS = (
     MustPass("E7a", "put sets SN only if preempted", Kvm, "Linux 6.1"),
     MustPass("E7b", "put sets SN unless it sets the wakeup vector", variants.SuppressesAlways, "KVM 6737557442e5 (2025)"),
     MustPass("E8", "no notification is suppressed", variants.AlwaysNotifies, SYNTHETIC),
-    MustPass("E9", "entry notifies itself instead of harvesting", harvest.SelfNotifying, "the shape of ACRN, with 0397cb7174"),
     MustPass(
         "B47", "SN=1 after a sender read mode=IN, once warned about", Kvm, "KVM 5753743fa510 (2017)", "preempt-running"
     ),

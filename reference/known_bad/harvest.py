@@ -118,7 +118,7 @@ class HarvestsForAnother(Kvm):
 class SelfNotifying(Kvm):
     """ACRN's shape, right: entry does not harvest but, where an event is due, sends the notification vector to its own pCPU and
     leaves the rest to the processor. That message may arrive after the next VM exit, so the root-mode handler makes the event due
-    again wherever it finds ON.
+    again wherever it finds ON. One vCPU a pCPU, as there is no wakeup vector.
     """
 
     vcpu_state: ClassVar = {**Kvm.vcpu_state, "event": Shared(0)}
@@ -146,17 +146,9 @@ class SelfNotifying(Kvm):
                 cpu.test_and_set(vcpu.event)
                 self.wake_up(cpu, vcpu)
 
-    def announce_left_over(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        super().announce_left_over(cpu, vcpu)
-        cpu.test_and_set(vcpu.event)
-
     def needs_wakeup(self, cpu: Cpu) -> bool:
         """There is no wakeup vector: the notification's own handler wakes."""
         return False
-
-    def save(self, cpu: Cpu, vcpu: Vcpu) -> tuple[int, ...]:
-        self.harvest(cpu, vcpu)
-        return tuple(cpu.load(vcpu.virr[word]) for word in self.world.words)
 
 
 class LateSelfNotification(SelfNotifying):

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.roles.x86 import Cpu, Then, Vcpu
-from reference.alternatives.kvm_pre_block import NOWHERE, KvmPreBlock
+from conformance.roles.x86 import Cpu, Places, Then, Vcpu
+from reference.alternatives.kvm_pre_block import KvmPreBlock
 
 
 class StaysListed(KvmPreBlock):
-    """KVM before 8b306e2f3c41 and 31afb2ea2b10 (2017): post_block does nothing once the last device is gone. The vCPU blocked, the device
-    was unplugged, another is plugged in: the next pre_block lists it a second time. Then the kernel's list names itself as its own
-    successor, and the wakeup handler walks it for ever, lock held.
+    """KVM before 8b306e2f3c41 and 31afb2ea2b10 (2017): post_block does nothing once the last device is gone. The vCPU blocked, the
+    device was unplugged, another is plugged in: the next pre_block lists it a second time. A kernel that checks its lists stops
+    there; one that does not walks a list whose entry follows itself.
     """
 
     def post_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
-        if self.needs_wakeup(cpu) and cpu.load(vcpu.pre_pcpu) != NOWHERE:
-            return super().post_block(cpu, vcpu)
-        return Then("vcpu_run", vcpu)
+        return super().post_block(cpu, vcpu) if self.needs_wakeup(cpu) else Then("vcpu_run", vcpu)
 
-    def wakeup_handler(self, cpu: Cpu, where: int) -> None:
-        walk(cpu, self.world.cpus[where])
-        super().wakeup_handler(cpu, where)
+    def join_wakeup_list(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        stop_if_listed(cpu, self.world.cpus[cpu.id()], vcpu)
+        super().join_wakeup_list(cpu, vcpu)
 
 
 class MovesDestination(KvmPreBlock):
@@ -37,11 +35,9 @@ class MovesDestination(KvmPreBlock):
         self.announce_left_over(cpu, vcpu)
 
 
-def walk(cpu: Cpu, here: Any) -> None:
-    """A walk along a list of the kernel's kind: it does not end if an entry was added twice."""
+def stop_if_listed(cpu: Cpu, here: Places, vcpu: Vcpu) -> None:
+    """list_add() of an entry that is on the list: this pCPU goes no further."""
     cpu.lock(here.wakeup_lock)
-    names = cpu.load(here.wakeup_list)
-    while len(set(names)) < len(names):
+    while vcpu.name in cpu.load(here.wakeup_list):
         cpu.relax()
-        names = cpu.load(here.wakeup_list)
     cpu.unlock(here.wakeup_lock)

@@ -71,7 +71,7 @@ class KeepsVector(Kvm):
     """
 
     def update_control(self, cpu: Cpu, vcpu: Vcpu, **fields: int) -> int:
-        if fields["nv"] == PINV:
+        if fields.get("nv") == PINV:
             del fields["nv"]
         return super().update_control(cpu, vcpu, **fields)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conformance.roles.x86 import Cpu, Vcpu
 from reference.alternatives.xen import HOOKED, PAUSED, SWITCH_TO, Xen, XenMended
-from reference.known_bad.pre_block import walk
+from reference.known_bad.pre_block import stop_if_listed
 
 
 class HandlerDoesNothing(Xen):
@@ -36,9 +36,9 @@ class NoDestination(XenMended):
 
 
 class StaysListed(XenMended):
-    """Xen before 9152b5f8d9 (2017): the last device goes and leaves a blocked vCPU on its list, with no hook left to take it off. Another
-    device comes, the vCPU blocks again and is listed twice: the list names itself as its own successor, and the wakeup handler walks
-    it for ever, lock held.
+    """Xen before 9152b5f8d9 (2017): the last device goes and leaves a blocked vCPU on its list, with no hook left to take it off.
+    Another device comes, the vCPU blocks again and is listed a second time, which is where an assertion stops the pCPU; without
+    it, the wakeup handler walks a list whose entry follows itself.
     """
 
     def unassign_paused(self, cpu: Cpu, vcpu: Vcpu) -> None:
@@ -48,6 +48,6 @@ class StaysListed(XenMended):
         if cpu.fetch_and(vcpu.pause_flags, ~PAUSED) == PAUSED:
             cpu.wake(vcpu)
 
-    def wakeup_handler(self, cpu: Cpu, where: int) -> None:
-        walk(cpu, self.world.cpus[where])
-        super().wakeup_handler(cpu, where)
+    def pi_block(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        stop_if_listed(cpu, self.here(cpu), vcpu)
+        super().pi_block(cpu, vcpu)

@@ -1,0 +1,233 @@
+"""Unfolding: what an implementation is asked, how often, and what becomes of code that does not keep to the rules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_machine import Code, X, Y, machine
+
+from conformance.adapters.python import Cpu, PythonSource
+from conformance.engine import operations as ops
+from conformance.engine.search import prove
+from conformance.engine.unfold import LONGEST_CALL, Fault, Node, Unfolding
+
+READS_X, READS_Y = ops.Load("x"), ops.Load("y")
+
+
+class Counted(PythonSource):
+    """Remembers its questions."""
+
+    def __init__(self, make: Any) -> None:
+        super().__init__(make)
+        self.asked: Counter[Any] = Counter()
+
+    def next(self, routine: str, args: Any, results: Any) -> ops.Answer:
+        self.asked[routine, args, results] += 1
+        return super().next(routine, args, results)
+
+
+class Branching:
+    def start(self, cpu: Cpu, more: int) -> int:
+        if cpu.load(X) == more:
+            return cpu.load(Y)
+        cpu.store(Y, more)
+        return 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 2), max_size=3))))
+def test_each_node_is_asked_once_and_is_one_object(walks: list[tuple[int, list[int]]]) -> None:
+    source = Counted(Branching)
+    unfolding = Unfolding(source)
+    met: dict[Any, Node] = {}
+    for more, results in walks:
+        node = unfolding.root("start", (more,))
+        for result in results:
+            if isinstance(node.answer, ops.Return):
+                break
+            node = node.child(result)
+        assert met.setdefault((more, node.results), node) is node
+    assert set(source.asked.values()) <= {1}
+    assert unfolding.questions == sum(source.asked.values()) == len(list(unfolding.nodes()))
+    unfolding.recheck()
+
+
+def test_exploring_everything_asks_each_question_once() -> None:
+    class Racing(Code):
+        def one(self, cpu: Cpu) -> None:
+            cpu.store(X, cpu.load(X) + 1)
+
+        other = one
+
+    made = machine(Racing, "one", "other")
+    source = Counted(Racing)
+    (unfolding,) = made.assembly.unfoldings()
+    before = unfolding.questions
+    unfolding.source = source
+    prove(made)
+    assert set(source.asked.values()) == {1}
+    assert unfolding.questions == before + len(source.asked)
+
+
+def test_a_node_knows_what_relax_waits_for() -> None:
+    class Waits:
+        def start(self, cpu: Cpu) -> None:
+            cpu.load(Y)
+            cpu.relax()
+            cpu.load(X)
+            cpu.fetch_or(Y, 1)
+            cpu.relax()
+
+    node = Unfolding(PythonSource(Waits)).root("start", ())
+    for result in (1, None, 2, 3):
+        node = node.child(result)
+    assert node.reads == (("x", ops.WORD, 2), ("y", ops.WORD, 3))
+
+
+class Unwinds:
+    """Each asks for X first, then unwinds through more operations, none of which may be seen before X is answered."""
+
+    def with_block(self, cpu: Cpu) -> int:
+        with self.bracket(cpu):
+            return cpu.load(X)
+
+    @contextmanager
+    def bracket(self, cpu: Cpu) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            cpu.store(Y, 1)
+
+    def finally_block(self, cpu: Cpu) -> int:
+        try:
+            return cpu.load(X)
+        finally:
+            cpu.store(Y, 1)
+
+    def cleans_up(self, cpu: Cpu) -> int:
+        try:
+            return cpu.load(X)
+        except BaseException:
+            cpu.store(Y, 1)
+            raise
+
+    def asks_on(self, cpu: Cpu) -> int:
+        try:
+            return cpu.load(X)
+        except:  # noqa: E722
+            return cpu.load(Y)
+
+    def gives_up(self, cpu: Cpu) -> int:
+        try:
+            return cpu.load(X)
+        except:  # noqa: E722
+            return 0
+
+    def turns_into_another(self, cpu: Cpu) -> int:
+        try:
+            return cpu.load(X)
+        except BaseException as suspended:
+            raise ValueError from suspended
+
+
+@pytest.mark.parametrize("routine", ["with_block", "finally_block"])
+def test_suspension_is_latched_while_it_unwinds(routine: str) -> None:
+    node = Unfolding(PythonSource(Unwinds)).root(routine, ())
+    assert node.answer == READS_X
+    node = node.child(7)
+    assert node.answer == ops.Store("y", 1)
+    assert node.child(None).answer == ops.Return(value=7)
+
+
+@pytest.mark.parametrize("routine", ["cleans_up", "asks_on"])
+def test_an_operation_asked_for_while_suspended_is_not_seen(routine: str) -> None:
+    node = Unfolding(PythonSource(Unwinds)).root(routine, ())
+    assert node.answer == READS_X
+    assert node.child(7).answer == ops.Return(value=7)
+
+
+@pytest.mark.parametrize("routine", ["gives_up", "turns_into_another"])
+def test_swallowing_the_suspension_is_a_fault(routine: str) -> None:
+    with pytest.raises(Fault, match="something caught the suspension") as fault:
+        Unfolding(PythonSource(Unwinds)).root(routine, ())
+    assert fault.value.status == "CRASH" and fault.value.routine == routine
+
+
+class Remembers:
+    """Answers depend on how often it was asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def start(self, cpu: Cpu) -> int:
+        self.calls += 1
+        return cpu.load(X) + self.calls
+
+
+class Unlike:
+    """Answers depend on which instance it is."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        Unlike.made += 1
+        self.place = X if Unlike.made % 2 else Y
+
+    def start(self, cpu: Cpu) -> int:
+        return cpu.load(self.place)
+
+
+@pytest.mark.parametrize("make", [Remembers, Unlike])
+def test_hidden_state_is_found_when_asked_again(make: type) -> None:
+    unfolding = Unfolding(PythonSource(make))
+    node = unfolding.root("start", ())
+    for result in range(5):
+        node.child(result)
+    with pytest.raises(Fault, match="asked the same question twice and answered differently") as fault:
+        unfolding.recheck()
+    assert fault.value.status == "NONDETERMINISTIC" and fault.value.routine == "start"
+
+
+def test_a_shorter_run_than_before_is_nondeterministic() -> None:
+    class Shrinks:
+        calls = 0
+
+        def start(self, cpu: Cpu) -> None:
+            self.calls += 1
+            if self.calls == 1:
+                cpu.load(X)
+
+    node = Unfolding(PythonSource(Shrinks)).root("start", ())
+    with pytest.raises(Fault) as fault:
+        node.child(0)
+    assert fault.value.status == "NONDETERMINISTIC"
+
+
+def test_a_call_that_never_ends_is_unknown() -> None:
+    class Endless:
+        def start(self, cpu: Cpu) -> None:
+            while True:
+                cpu.load(X)
+
+    node = Unfolding(PythonSource(Endless)).root("start", ())
+    with pytest.raises(Fault, match="must call relax") as fault:
+        for _ in range(LONGEST_CALL + 1):
+            node = node.child(0)
+    assert fault.value.status == "UNKNOWN" and len(node.results) == LONGEST_CALL
+
+
+def test_a_routine_that_raises_is_told_where() -> None:
+    class Raises:
+        def start(self, cpu: Cpu) -> None:
+            if cpu.load(X):
+                raise ValueError("odd")
+
+    node = Unfolding(PythonSource(Raises)).root("start", ())
+    assert node.child(0).answer == ops.Return()
+    with pytest.raises(Fault, match=r"raised ValueError\('odd'\) at .*test_unfold.py:\d+ after 1 operations"):
+        node.child(1)
