@@ -71,6 +71,8 @@ class Judge:
         transfers |= {"assign_device", "unassign_device"} & {t.routine for t in scenario.threads}
         if transfers and "run_loop" in own and "state_transfer" not in own:
             return False
+        if "ipi-virtualization" in self.implementation.lacks and any(d.routine == "virtual_ipi" for d in scenario.devices):
+            return False
         return not set(scenario.facts) & set(self.implementation.lacks)
 
     # Explorations
@@ -154,7 +156,7 @@ class Judge:
             where = f"in {len(breaking)} of {len(results)} scenarios; least in {least.scenario}: {self._bounds(least.scenario)}"
             if clause.kind == "guarantee":
                 return Status.VIOLATED, where, least
-            failing = sorted({c.id for c in self.suite.clauses for r in results if c.kind == "guarantee" and c.id in r.counterexamples})
+            failing = sorted({c.id for c in self.suite.clauses if self._guaranteed(c) and any(c.id in r.counterexamples for r in results)})
             means = f"guarantees that fail too: {', '.join(failing)}" if failing else "no guarantee fails within these bounds"
             return Status.DEVIATES, f"{where}; {means}", least
         if undecided := self._undecided(results):
@@ -163,6 +165,10 @@ class Judge:
             return Status.HELD, self._exhaustively([r for r in results if clause.id in r.witnessed or r.samples] or results), None
         premise = f": its premise ({clause.premise}) never became true" if clause.premise else ": its premise never became true"
         return Status.NOT_EXERCISED, f"in {len(results)} scenarios{premise}", None
+
+    def _guaranteed(self, clause: Clause) -> bool:
+        applies = clause.id not in self.implementation.not_applicable and self.profile in clause.profiles
+        return applies and clause.kind == "guarantee" and not clause.waived.get(self.profile)
 
     def _judge_witness(self, clause: Clause, results: list[Explored]) -> tuple[Status, str, Counterexample | None]:
         seen = [r for r in results if clause.id in r.witnessed]

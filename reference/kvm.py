@@ -263,15 +263,19 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
         if self.check_block(cpu, vcpu):
             cpu.finish_block()
             cpu.store(vcpu.blocking, 0)
-            return Then("vcpu_run", vcpu)
+            return Then("unblocked", vcpu)
         cpu.schedule()
         return Then("block_once", vcpu)
 
     def check_block(self, cpu: Cpu, vcpu: Vcpu) -> bool:
         """kvm_vcpu_check_block(): a request, or an interrupt the guest would take."""
-        if cpu.load(vcpu.requests) & UNBLOCK:
-            return True
-        return self.has_interrupt(cpu, vcpu)
+        return bool(cpu.load(vcpu.requests) & UNBLOCK) or self.has_interrupt(cpu, vcpu)
+
+    def unblocked(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        """vcpu_block(): still halted if a request was all there was; then it blocks again."""
+        if cpu.load(vcpu.requests) & UNBLOCK and cpu.fetch_and(vcpu.requests, ~UNBLOCK) and not self.has_interrupt(cpu, vcpu):
+            return Then("vcpu_halt", vcpu)
+        return Then("vcpu_run", vcpu)
 
     def has_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> bool:
         highest = self.sync_pir_to_irr(cpu, vcpu)

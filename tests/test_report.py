@@ -650,14 +650,6 @@ def test_the_summary_never_contradicts_the_exit_status(statuses: list[Status]) -
     )
 
 
-def test_progress_is_silent_where_nobody_watches() -> None:
-    file = io.StringIO()
-    with terminal.Progress(file) as progress:
-        progress.scenario("core", 1, 3)
-        progress.pulse(4096)
-    assert file.getvalue() == ""
-
-
 # JSON
 
 

@@ -20,6 +20,7 @@ SCENARIOS = ("save-restore", "reset", "halt-closed")
 class TinySuite:
     clauses = tuple(c for c in X86.clauses if c.id in (HELD, HALT, ALONE, UNSEEN, UNCHECKED))
     scenarios = tuple(s for s in X86.scenarios if s.name in SCENARIOS)
+    assumptions = X86.assumptions
 
     def monitors(self, scenario: Scenario) -> Sequence[Monitor]:
         return X86.monitors(scenario)

@@ -128,7 +128,8 @@ def registered() -> dict[str, str]:
 
 def _assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
     roles = {**resolve(DEFAULT).roles, **implementation.roles}
-    classes = list(dict.fromkeys(roles[role] for role in x86.ROLES))
+    own = set(implementation.roles.values())
+    classes = sorted(dict.fromkeys(roles[role] for role in x86.ROLES), key=lambda cls: cls in own)  # its own word is last
     declared: dict[str, dict[str, Any]] = {"vcpu_state": {}, "cpu_state": {}, "vm_state": {}}
     for cls in classes:
         for kind, state in declared.items():
@@ -137,7 +138,7 @@ def _assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
     routines: dict[str, Unfolding] = {}
     role_of: dict[str, str] = {}
     handlers: dict[int, str] = {}
-    for cls in classes:
+    for cls in reversed(classes):
         unfolding = Unfolding(PythonSource(lambda cls=cls: cls(world), world.name))
         filled = [role for role in x86.ROLES if roles[role] is cls]
         for role in filled:
@@ -147,7 +148,8 @@ def _assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
             if not routine.startswith("_") and callable(getattr(cls, routine)) and routine not in _OF_ROLES:
                 routines.setdefault(routine, unfolding)
                 role_of.setdefault(routine, _role_of_extra(routine, filled))
-        handlers.update(cls.handlers)
+        for vector, handler in cls.handlers.items():
+            handlers.setdefault(vector, handler)
     for routine, make in implementation.replaces.items():
         routines[routine] = Unfolding(make(world))
         role_of.setdefault(routine, "residency")

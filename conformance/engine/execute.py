@@ -363,19 +363,11 @@ class Execution:
         old = self.view.get(self.m.memory[op.at])
         if not isinstance(old, int):
             raise Fault("CRASH", f"{node.routine} does arithmetic on {op.at}, which holds a list", node.routine)
-        value = op.value & op.mask
-        new = {
-            "swap": value,
-            "or": old | value,
-            "and": old & op.value,
-            "xor": old ^ value,
-            "add": old + value,
-            "cas": value if old & op.mask == op.expect & op.mask else old,
-        }[op.how] & op.mask
         old_bits = old & op.mask
+        new = op.new(old_bits)
         if op.how != "cas" or old_bits == op.expect & op.mask:
             self.view.set(self.m.memory[op.at], old & ~op.mask | new)
-            set_bits = {"or": value, "xor": value, "and": 0}.get(op.how, new)
+            set_bits = op.value & op.mask if op.how in ("or", "xor") else new
             self.emit(ev.Changed(self.c, node.routine, op.at, old, old & ~op.mask | new, set_bits))
         return old_bits
 

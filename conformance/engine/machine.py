@@ -191,16 +191,19 @@ class Machine:
         state = 0
         if "starts-unloaded" in self.scenario.facts:
             return state
+        buffers = [a for a in self.agents if a.name.startswith("buffer")]
         for name in self.vcpus:
             home = self.threads[name].place.unpack(state)
             for _ in range(200):
                 run = self.cpus[home].run.unpack(state)
-                if run.thread == name and len(run.frames) == 1 and not run.guest:
-                    break
-                outcomes = self.agents[home].entry(state).outcomes
-                if not outcomes:
+                loaded = run.thread == name and len(run.frames) == 1 and not run.guest
+                movers = buffers if loaded else [self.agents[home], *buffers]
+                moved = next((o for a in movers for o in a.entry(state).outcomes[:1]), None)
+                if moved is None:
+                    if loaded:
+                        break
                     raise ValueError(f"scenario {self.scenario.name}: {name} cannot be loaded on cpu{home}")
-                state = state & outcomes[0].keep | outcomes[0].add
+                state = state & moved.keep | moved.add
         return state
 
     # Steps of CPUs and wires

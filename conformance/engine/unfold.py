@@ -75,8 +75,10 @@ class Node:
         if self.parent is None or isinstance(self.parent.answer, ops.Relax):
             return ()
         asked = self.parent.answer
-        if isinstance(asked, ops.Load | ops.Rmw):
+        if isinstance(asked, ops.Load):
             return (*self.parent.reads, (asked.at, asked.mask, self.result))  # type: ignore[arg-type]
+        if isinstance(asked, ops.Rmw) and isinstance(self.result, int):
+            return (*self.parent.reads, (asked.at, asked.mask, asked.new(self.result)))
         return self.parent.reads
 
     def __repr__(self) -> str:
@@ -117,15 +119,17 @@ class Unfolding:
     def _same_history(self, node: Node) -> None:
         """A routine that asks differently when run again meets results of other operations, and may crash on them."""
         results = node.results
-        earlier = node.parent
-        while earlier is not None:
+        history: list[Node] = []
+        while node.parent is not None:
+            node = node.parent
+            history.append(node)
+        for earlier in history * 2:  # twice, lest a flip-flop happens to be in step
             try:
                 again: object = self.source.next(node.routine, node.args, results[: len(earlier.results)])
             except Fault as fault:
                 again = f"nothing: {fault}"
             if again != earlier.answer:
                 raise _differs(earlier, again)
-            earlier = earlier.parent
 
     def nodes(self) -> Iterator[Node]:
         pending = list(self.roots.values())
