@@ -99,7 +99,7 @@ def test_the_broken_implementations_break_every_kind_of_clause() -> None:
         chosen = next(s for s in SCENARIOS if s.name == scenario)
         return in_machine(IMPLEMENTATIONS[implementation], chosen, SUITE, lambda m: clauses(prove(m)))
 
-    assert broken("harvest-before-mode", "preempt-running") >= {"E2E-1", "KVM-ENT-2"}
+    assert broken("harvest-before-mode", "running") >= {"E2E-1", "KVM-ENT-2"}
     assert broken("no-self-ipi", "block-preempt") >= {"E2E-10", "KVM-PI-7"}
     assert broken("refuses-to-block", "halt-closed") == {"LIVELOCK"}
     assert broken("unlocked", "block-preempt") >= {"RACE"}

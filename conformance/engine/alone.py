@@ -55,6 +55,7 @@ class Alone:
     """
 
     memory: Mapping[str, ops.Value]
+    steps: int
     ended: Ended
     answer: ops.Return
     """What the last call returned, if it did."""
@@ -103,6 +104,7 @@ def run_alone(
         answer = run.call(assembly.root(str(answer.then[0]), answer.then[1:]))
     return Alone(
         memory=run.memory,
+        steps=run.step + 1,
         ended=run.ended or "returned",
         answer=answer,
         exit_reason=run.exit_reason,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +17,8 @@ from properties.sequential.state import (
     OTHERS,
     PIR,
     VCPU,
-    Below,
     State,
     flag,
-    one_of,
     operands,
 )
 
@@ -70,34 +68,41 @@ class Intruder:
             changed = AGENTS[self.what](self.saw).memory()
             memory.update((at, changed[at]) for at in DESCRIPTOR)
 
-    def must_fit(self, ran: Ran, outcomes: list[tuple[State, State, int]]) -> None:
-        """Each outcome is what the intruder sees if it comes there, and then the state and the notifications in the end."""
-        due = dict.fromkeys(
-            f"{state.shown(*BITS)} with {sent} notifications"
-            for saw, state, sent in outcomes
-            if self.saw and self.saw.memory() == saw.memory()
-        )
-        found = f"{ran.after.shown(*BITS)} with {len(ran.alone.sent)} notifications"
+    def must_fit(self, ran: Ran, ways: list[tuple[State, State, int]]) -> None:
+        """Each way is what the intruder sees if it comes there, and then the state and the notifications in the end."""
+        due = dict.fromkeys(told(state, sent) for saw, state, sent in ways if saw == self.saw)
+        found = told(ran.after, len(ran.alone.sent))
         if self.saw and found not in due:
-            ways = " or ".join(due) or "that it sees no state in between"
-            ran.broken(f"{self.what} before its step {self.at}: due is {ways}; found {found}")
+            in_short = " or ".join(due) or "that it sees nothing half done"
+            ran.broken(f"{self.what} before its step {self.at}: due is {in_short}; found {found}")
 
 
-@clause(CHECKS, "VTD-1", "iommu", posts, flag, Below(8), one_of(AGENTS), needs=POSTING)
-def one_atomic_post(subject: Subject, case: tuple[State, int], urgent: int, at: int, other: str) -> None:
-    """One step changes the descriptor, and it decides on what is there in that step."""
+def told(state: State, notifications: int) -> str:
+    return f"{state.shown(*BITS)} with {notifications} notifications"
+
+
+def intruders(ran: Ran) -> Iterator[Intruder]:
+    """Every other agent, before every step of a run that nobody disturbed."""
+    return (Intruder(at, what) for at in range(ran.alone.steps) for what in AGENTS)
+
+
+@clause(CHECKS, "VTD-1", "iommu", posts, flag, needs=POSTING)
+def one_atomic_post(subject: Subject, case: tuple[State, int], urgent: int) -> None:
+    """One step changes the descriptor, and what it decides on is there in that step: with another agent's step at any
+    point, all is as if that had come before the post or after it, whichever the other agent could see.
+    """
     state, vector = case
     ran = post(subject, state, vector, urgent)
     steps = ran.alone.steps_changing(f"{VCPU}.pid.")
     if len(steps) > 1:
         ran.broken(f"due is one step that changes the descriptor; found {len(steps)}")
-    intruder, intrudes = Intruder(at, other), AGENTS[other]
-    disturbed = post(subject, state, vector, urgent, between=intruder)
-    later = post(subject, intrudes(state), vector, urgent)
-    intruder.must_fit(
-        disturbed,
-        [(state, later.after, len(later.alone.sent)), (ran.after, intrudes(ran.after), len(ran.alone.sent))],
-    )
+    for intruder in intruders(ran):
+        intrudes = AGENTS[intruder.what]
+        later = post(subject, intrudes(state), vector, urgent)
+        intruder.must_fit(
+            post(subject, state, vector, urgent, between=intruder),
+            [(state, later.after, len(later.alone.sent)), (ran.after, intrudes(ran.after), len(ran.alone.sent))],
+        )
 
 
 @clause(CHECKS, "VTD-2", "iommu", posts, flag, needs=POSTING)
@@ -118,29 +123,28 @@ def urgent_overrides_sn(subject: Subject, case: tuple[State, int]) -> None:
     judge(post(subject, state, vector, 1), *manual.post(state, vector, True), "pir", "on", "sn")
 
 
-@clause(CHECKS, "IPIV-1", "ipi_virtualization", posts, Below(8), one_of(AGENTS), needs=SENDING)
-def two_locked_operations(subject: Subject, case: tuple[State, int], at: int, other: str) -> None:
+@clause(CHECKS, "IPIV-1", "ipi_virtualization", posts, needs=SENDING)
+def two_locked_operations(subject: Subject, case: tuple[State, int]) -> None:
     """PIR in one, ON in a later one; the second decides on what is there then."""
     state, vector = case
     ran = send(subject, state, vector)
-    judge(ran, *manual.post(state, vector, False), "pir", "on", "sn")
     written = [a for a in ran.alone.asked if isinstance(a.operation, Store | Rmw) and a.operation.at in DESCRIPTOR]
     if any(not a.locked for a in written):
         ran.broken("the descriptor is changed by a plain store; due is a locked operation")
     for change in ran.alone.changes_of(CONTROL):
         if not any(a.operation.at in PIR and a.step < change.by.step for a in written):  # type: ignore[union-attr]
             ran.broken("ON is set with the PIR bit or before it; due is a locked operation of its own, after it")
-    intruder, intrudes = Intruder(at, other), AGENTS[other]
-    disturbed = send(subject, state, vector, between=intruder)
     posted, (after, sent) = manual.posts_bit(state, vector), manual.post(state, vector, False)
-    intruder.must_fit(
-        disturbed,
-        [
-            (state, *manual.post(intrudes(state), vector, False)),
-            (posted, *manual.decides(intrudes(posted))),
-            (after, intrudes(after), sent),
-        ],
-    )
+    for intruder in intruders(ran):
+        intrudes = AGENTS[intruder.what]
+        intruder.must_fit(
+            send(subject, state, vector, between=intruder),
+            [
+                (state, *manual.post(intrudes(state), vector, False)),
+                (posted, *manual.decides(intrudes(posted))),
+                (after, intrudes(after), sent),
+            ],
+        )
 
 
 @clause(CHECKS, "IPIV-2", "ipi_virtualization", posts, needs=SENDING)

@@ -157,7 +157,7 @@ SLOTS, NIBBLES, MOST = 3, 4, 3
 """Classes and low nibbles in one case, and vectors in one set."""
 ZEROS = (0, 0, 0, 0)
 
-CLASS, NIBBLE, ID, FLAG = Below(len(CLASSES)), Below(0x10), Below(len(IDS)), st.booleans()
+CLASS, NIBBLE, ID, FLAG, QUARTER = Below(len(CLASSES)), Below(0x10), Below(len(IDS)), st.booleans(), Below(4)
 VECTOR, PENDING, REGISTER = (Below(SLOTS * NIBBLES + more) for more in (0, len(ZEROS), len(ZEROS) + NIBBLES))
 
 vector = one_of(LEGAL)
@@ -200,6 +200,9 @@ class Pool:
     def flag(self) -> int:
         return int(self.draw(FLAG))
 
+    def rare_flag(self) -> int:
+        return int(self.draw(QUARTER) == 3)
+
     def id(self) -> int:
         return IDS[self.draw(ID)]
 
@@ -228,7 +231,7 @@ DRAWN = {
     "vppr": "register",
     "recognized": "flag",
     "eoi_exit": "vectors",
-    "interrupt_window": "flag",
+    "interrupt_window": "rare_flag",
     "rflags_if": "flag",
     "blocking_by_sti": "flag",
 }

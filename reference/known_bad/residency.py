@@ -28,7 +28,7 @@ class NoSelfIpi(Kvm):
         cpu.irq_restore(flag)
 
 
-class TestsStaleOn(Kvm):
+class TrustsStaleOn(Kvm):
     """d76fb40637fc (2021), testing the wrong value: put sends its self-IPI by the ON of its first snapshot. A device posts
     between that and the compare-exchange, whose retry publishes ON=1 unnoticed: the vCPU sleeps on.
     """

@@ -85,16 +85,6 @@ class ScansAtOnce(ReferenceProcessor):
         self.evaluate(cpu, vcpu)
 
 
-class SuppressesAlways(Kvm):
-    """The put rule since 6737557442e5: any put that does not set the wakeup vector sets SN, preempted or not."""
-
-    def pi_put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
-        if not preempted and cpu.load(vcpu.blocking) and not self.interrupt_blocked(cpu, vcpu):
-            self.enable_wakeup_handler(cpu, vcpu)
-        else:
-            cpu.test_and_set(vcpu.pid.sn)
-
-
 class AlwaysNotifies(Kvm):
     """The sender suppresses nothing: whether PIR or ON was set before, or the target is in its guest or running right here, it sends the
     notification, and wakes.

@@ -1,0 +1,136 @@
+"""Every known-bad implementation is found, for the clauses it is about, with its least counterexample pinned; and what must pass passes.
+
+    INTACK_GOLDEN=write pytest tests/test_known_bad.py      rewrites tests/golden/known_bad.json and docs/known-bad.md
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from conformance.adapters.registry import resolve
+from conformance.engine.scenario import Scenario
+from conformance.explore import Explored, explore
+from conformance.judge import load_suite
+from reference.known_bad import KNOWN_BAD, MUST_PASS, NOT_MODELLED, KnownBad
+
+SUITE = load_suite()
+CLAUSES = {c.id: c for c in SUITE.clauses}
+SCENARIOS = {s.name: s for s in SUITE.scenarios}
+PINS = Path(__file__).parent / "golden" / "known_bad.json"
+PAGE = Path(__file__).parent.parent / "docs" / "known-bad.md"
+WRITING = os.environ.get("INTACK_GOLDEN") == "write"
+
+
+@cache
+def explored(spec: str, scenario: Scenario) -> Explored:
+    return explore(resolve(spec), scenario, SUITE)
+
+
+def guarantees(found: Explored) -> set[str]:
+    """The guarantees an exploration found broken."""
+    return {c for c in found.counterexamples if CLAUSES[c].kind == "guarantee"}
+
+
+def pinned() -> dict[str, list[str | int]]:
+    return json.loads(PINS.read_text()) if PINS.exists() else {}
+
+
+def pin(bad: KnownBad) -> list[str | int]:
+    """[scenario, clause, switches, steps] of the least counterexample to the clause the bug is about."""
+    about = about_of(bad)
+    if not bad.scenario or CLAUSES[about].check == "sequential":
+        return ["", about, 0, 1]
+    found = explored(f"known-bad:{bad.id}", SCENARIOS[bad.scenario]).counterexamples[about]
+    return [bad.scenario, about, found.switches, found.steps]
+
+
+def about_of(bad: KnownBad) -> str:
+    """The first guarantee it is expected to break that its scenario can show."""
+    shown = [c for c in bad.breaks if CLAUSES[c].check != "sequential"]
+    return shown[0] if bad.scenario and shown else bad.breaks[0]
+
+
+@pytest.mark.parametrize("bad", KNOWN_BAD.values(), ids=lambda b: b.id)
+def test_a_known_bad_implementation_is_found(bad: KnownBad) -> None:
+    implementation = resolve(f"known-bad:{bad.id}")
+    for clause in (*bad.breaks, *bad.deviates):
+        if CLAUSES[clause].check == "sequential":
+            assert SUITE.sequential(clause, implementation).counterexample, f"{clause} holds of {bad.id}"
+        else:
+            found = explored(f"known-bad:{bad.id}", SCENARIOS[bad.scenario])
+            assert not found.fault, found.fault
+            assert clause in found.counterexamples, f"{clause} holds of {bad.id} in {bad.scenario}: {guarantees(found)}"
+    if not WRITING:
+        assert pin(bad) == pinned()[bad.id]
+
+
+@pytest.mark.parametrize("bad", [b for b in KNOWN_BAD.values() if b.scenario], ids=lambda b: b.id)
+def test_the_unchanged_code_passes_the_same_scenario(bad: KnownBad) -> None:
+    """What the change alone breaks holds of its base there."""
+    found = explored(bad.base, SCENARIOS[bad.scenario])
+    assert not found.fault
+    assert not guarantees(found) & set(bad.breaks)
+
+
+@pytest.mark.parametrize("bad", [b for b in KNOWN_BAD.values() if b.memory == "tso"], ids=lambda b: b.id)
+def test_a_missing_fence_passes_under_sequential_consistency(bad: KnownBad) -> None:
+    strong = msgspec.structs.replace(SCENARIOS[bad.scenario], buffer=0)
+    end_to_end = {c for c in guarantees(explored(f"known-bad:{bad.id}", strong)) if c.startswith("E2E")}
+    assert not end_to_end
+
+
+@pytest.mark.parametrize("right", MUST_PASS)
+def test_an_equivalent_variant_passes(right: str) -> None:
+    """Against checkers that are too strict: no guarantee is violated in any scenario."""
+    for scenario in SUITE.scenarios:
+        if not scenario.samples and scenario.name not in ("two-senders", "ipi-virtualization"):
+            found = explored(f"known-bad:{right}", scenario)
+            assert not found.fault, found.fault
+            assert not guarantees(found), f"{scenario.name}: {found.counterexamples}"
+
+
+def test_every_number_is_told_apart() -> None:
+    assert not set(KNOWN_BAD) & set(MUST_PASS)
+    assert not set(NOT_MODELLED) & {*KNOWN_BAD, *MUST_PASS}
+    assert all(NOT_MODELLED.values())
+
+
+def test_the_table_is_current() -> None:
+    if WRITING:
+        PINS.write_text(json.dumps({b.id: pin(b) for b in KNOWN_BAD.values()}, indent=1) + "\n")
+        PAGE.write_text(page())
+    assert PAGE.read_text() == page()
+
+
+def page() -> str:
+    """docs/known-bad.md: bug by clause, from the register and the pinned counterexamples."""
+    pins = pinned()
+    lines = [
+        "# Known-bad implementations",
+        "",
+        "Each is one small change to the implementation it belongs to. The suite must find every one of them; a survivor is a defect",
+        "of the suite. `intack run -a known-bad:B17` shows one. Generated by tests/test_known_bad.py, which pins the least",
+        "counterexample (switches, steps) to the first clause named.",
+        "",
+        "| bug | what is wrong | change to | VIOLATED | DEVIATES | scenario | switches | steps |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for bad in KNOWN_BAD.values():
+        scenario, about, switches, steps = pins[bad.id]
+        broken = ", ".join([str(about), *(c for c in bad.breaks if c != about)])
+        where = f"{scenario}{' (TSO)' * (bad.memory == 'tso')}" if scenario else "one routine alone"
+        lines.append(
+            f"| {bad.id} | {bad.title} ({bad.source}) | {bad.base} | {broken} | {', '.join(bad.deviates)} | {where} "
+            f"| {switches if scenario else ''} | {steps if scenario else ''} |"
+        )
+    lines += ["", "## What must pass", "", "| variant | what is different |", "| --- | --- |"]
+    lines += [f"| {right.id} | {right.title} ({right.source}) |" for right in MUST_PASS.values()]
+    lines += ["", "## Not modelled", "", "| bug | why |", "| --- | --- |"]
+    lines += [f"| {number} | {reason} |" for number, reason in NOT_MODELLED.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,55 @@
+"""The README shows what the suite prints today.
+
+    INTACK_GOLDEN=write pytest tests/test_readme.py      rewrites the shown counterexamples
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from textwrap import fill
+
+from conformance.adapters.registry import registered, resolve
+from conformance.explore import explore
+from conformance.judge import load_suite
+from conformance.report.lanes import lane_table, plain
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DEMO = re.compile(r"<!-- demo: (\S+) (\S+) (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+SUITE = load_suite()
+WIDTH = 104
+
+
+def demo(shown: re.Match[str]) -> str:
+    """One counterexample as the report lays it out, without its replay line."""
+    spec, clause, name = shown.groups()
+    scenario = next(s for s in SUITE.scenarios if s.name == name)
+    found = explore(resolve(spec), scenario, SUITE).counterexamples[clause]
+    statement = next(c.statement for c in SUITE.clauses if c.id == clause)
+    first = f"VIOLATED ({found.recovery})  {clause}  {statement}"
+    table = plain(lane_table(found, clause, width=WIDTH)).rstrip()
+    text = "\n".join([fill(first, WIDTH), "", table, "", *(fill(sentence, WIDTH) for sentence in found.why)])
+    return f"<!-- demo: {spec} {clause} {name} -->\n\n```\n{text}\n```\n\n<!-- end -->"
+
+
+def test_the_counterexamples_are_what_the_suite_finds() -> None:
+    text = README.read_text()
+    assert len(DEMO.findall(text)) == 3
+    current = DEMO.sub(demo, text)
+    if os.environ.get("INTACK_GOLDEN") == "write":
+        README.write_text(current)
+    assert README.read_text() == current
+
+
+def test_every_adapter_is_in_the_table() -> None:
+    text = README.read_text()
+    assert all(f"`{name}" in text for name in registered())
+
+
+def test_the_commands_it_tells_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "dev" in project["optional-dependencies"]
+    assert project["scripts"] == {"intack": "conformance.cli:main"}
