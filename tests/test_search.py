@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_agents import Plan, RandomMachine, machines
-from tiny_machine import clauses
+from tiny_machine import clauses, fitted, reach
 from tiny_programs import Program, made, programs
 
 from conformance.adapters.registry import of_class, resolve
@@ -114,10 +114,19 @@ def test_reduction_changes_nothing_on_random_agents(plan: Plan) -> None:
 @settings(max_examples=200, deadline=None)
 @given(programs())
 def test_reduction_changes_nothing_on_random_programs(program: Program) -> None:
-    assert summary(made(program), True) == summary(made(program), False)
+    reduced, plain = (fitted(lambda w, r=reduce: summary(made(program, w), r)) for reduce in (True, False))
+    assert reduced == plain
 
 
-ACTIONS = [("hlt",), ("cli",), ("sti",), ("write_tpr", 0x80), ("write_tpr", 0x10), ("self_ipi", LOW), ("fastpath_ipi", HIGH)]
+ACTIONS = [
+    ("hlt",),
+    ("cli",),
+    ("sti",),
+    ("write_tpr", 0x80),
+    ("write_tpr", 0x10),
+    ("self_ipi", LOW),
+    ("fastpath_ipi", HIGH),
+]
 FACTS = ["halt-polling", "xapic", "apicv-inhibited", "post-order", "inhibit-toggles"]
 
 
@@ -172,7 +181,11 @@ Cost = tuple[int, int]
 def least(machine: Machine, states: list[int]) -> dict[str, Cost]:
     """(switches, steps) of the least counterexample to each clause, by relaxing every edge until nothing improves."""
     edges = {
-        state: [(2 * a.index + o.lane, o, state & o.keep | o.add, a.obligatory) for a in machine.agents for o in a.entry(state).outcomes]
+        state: [
+            (2 * a.index + o.lane, o, state & o.keep | o.add, a.obligatory)
+            for a in machine.agents
+            for o in a.entry(state).outcomes
+        ]
         for state in states
     }
     can_rest = {s for s in states if not any(must for *_, must in edges[s])}
@@ -210,23 +223,9 @@ def least(machine: Machine, states: list[int]) -> dict[str, Cost]:
     return found
 
 
-def reached(machine: Machine) -> list[int]:
-    seen = {machine.initial: None}
-    pending = [machine.initial]
-    while pending:
-        state = pending.pop()
-        for agent in machine.agents:
-            for outcome in agent.entry(state).outcomes:
-                target = state & outcome.keep | outcome.add
-                if target not in seen:
-                    seen[target] = None
-                    pending.append(target)
-    return list(seen)
-
-
 def check_least(machine: Machine, cold: Machine) -> None:
     """`shortest` finds what there is, at its least, as a schedule that does what is said of it; in a warm machine as in a cold one."""
-    states = reached(machine)
+    states = reach(machine)
     if len(states) > 600:
         return
     truth = least(machine, states)
@@ -259,9 +258,9 @@ def test_the_least_counterexample_is_least_on_random_agents(plan: Plan) -> None:
 @given(programs())
 def test_the_least_counterexample_is_least_on_random_programs(program: Program) -> None:
     try:
-        check_least(made(program), made(program))
+        fitted(lambda widths: check_least(made(program, widths), made(program, widths)))
     except Fault:
-        assert isinstance(summary(made(program), False), str)
+        assert isinstance(fitted(lambda widths: summary(made(program, widths), False)), str)
 
 
 @pytest.mark.parametrize("scenario", ["preempt-running", "halt-polling"])
@@ -271,7 +270,7 @@ def test_the_order_in_which_steps_were_remembered_changes_nothing(scenario: str)
 
     def found(machine: Machine, warm: int) -> Any:
         chance = random.Random(warm)
-        states = reached(machine) if warm else []
+        states = reach(machine) if warm else []
         for state in chance.sample(states, len(states)):
             for agent in chance.sample(machine.agents, len(machine.agents)):
                 agent.entry(state)

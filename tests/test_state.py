@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_agents import CELLS, Plan, RandomMachine, anew, machines
+from tiny_machine import reach
 
 from conformance.engine.state import Agent, Cell, Layout, LayoutFull, NotEnabled, View
 
@@ -111,7 +112,7 @@ def test_remembered_steps_are_the_steps_taken_anew(plan: Plan, chance: random.Ra
 @given(machines())
 def test_steps_called_independent_commute(plan: Plan) -> None:
     machine = RandomMachine(plan)
-    for state in machine.reach():
+    for state in reach(machine):
         entries = [(a, e) for a in machine.agents if (e := a.entry(state)).outcomes]
         for agent, entry in entries:
             for other, other_entry in entries:

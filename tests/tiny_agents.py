@@ -130,20 +130,9 @@ class RandomMachine(Machine):
 
     def at_rest(self, state: int) -> list[Finding]:
         values = self.layout.show(state)
-        return [Finding(clause, f"{cell} is {value}") for cell, value, clause in self.plan.rest if values[cell] == value]
-
-    def reach(self) -> list[int]:
-        seen = {0: None}
-        pending = [0]
-        while pending:
-            state = pending.pop()
-            for agent in self.agents:
-                for outcome in agent.entry(state).outcomes:
-                    target = state & outcome.keep | outcome.add
-                    if target not in seen:
-                        seen[target] = None
-                        pending.append(target)
-        return list(seen)
+        return [
+            Finding(clause, f"{cell} is {value}") for cell, value, clause in self.plan.rest if values[cell] == value
+        ]
 
 
 def anew(plan: Plan, number: int, values: dict[str, int]) -> list[Any]:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from conformance.adapters.python import Cpu, Field, PythonSource
 from conformance.engine.assembly import Assembly, Shared
@@ -14,8 +14,10 @@ from conformance.engine.machine import Machine
 from conformance.engine.monitor import Monitor
 from conformance.engine.scenario import Scenario, Thread
 from conformance.engine.search import Explored, prove
-from conformance.engine.state import Agent, Outcome
+from conformance.engine.state import Agent, LayoutFull, Outcome
 from conformance.engine.unfold import Unfolding
+
+T = TypeVar("T")
 
 X, Y, A, B, L = (Field(name) for name in ("x", "y", "a", "b", "l"))
 """Shared words, words to record results in, and a lock."""
@@ -24,7 +26,13 @@ X, Y, A, B, L = (Field(name) for name in ("x", "y", "a", "b", "l"))
 class Code:
     """Base of implementations: what they share, and a vCPU that does nothing."""
 
-    shares: ClassVar[Mapping[str, Shared]] = {"x": Shared(), "y": Shared(), "a": Shared(), "b": Shared(), "l": Shared(lock=True)}
+    shares: ClassVar[Mapping[str, Shared]] = {
+        "x": Shared(),
+        "y": Shared(),
+        "a": Shared(),
+        "b": Shared(),
+        "l": Shared(lock=True),
+    }
     handlers: ClassVar[Mapping[int, str]] = {}
 
     def vcpu_run(self, cpu: Cpu, vcpu: str) -> Any:
@@ -55,7 +63,14 @@ class InGuest(Code):
         cpu.exit_guest(what, *operands)
 
 
-def machine(code: type[Code], *threads: str, cpus: int = 0, monitors: Sequence[Monitor] = (), **scenario: Any) -> Machine:
+def machine(
+    code: type[Code],
+    *threads: str,
+    cpus: int = 0,
+    monitors: Sequence[Monitor] = (),
+    widths: dict[str, int] | None = None,
+    **scenario: Any,
+) -> Machine:
     """A thread for each routine named; vCPUs, devices, interrupts, budget and buffer as in a scenario."""
     first = len(scenario.setdefault("vcpus", ()))
     made = Scenario(
@@ -67,7 +82,17 @@ def machine(code: type[Code], *threads: str, cpus: int = 0, monitors: Sequence[M
     )
     unfolding = Unfolding(PythonSource(code))
     routines = {name: unfolding for name in dir(code) if not name.startswith("_") and callable(getattr(code, name))}
-    return Machine(Assembly(routines, {}, code.shares, code.handlers), made, monitors)
+    return Machine(Assembly(routines, {}, code.shares, code.handlers), made, monitors, widths)
+
+
+def fitted(use: Callable[[dict[str, int]], T]) -> T:
+    """Use a machine of some widths; again, with more, whenever a cell meets more values than fit."""
+    widths: dict[str, int] = {}
+    while True:
+        try:
+            return use(widths)
+        except LayoutFull as full:
+            widths[full.cell] = full.width
 
 
 def moves(machine: Machine, state: int, agents: Sequence[Agent] | None = None) -> Iterator[tuple[Agent, Outcome, int]]:

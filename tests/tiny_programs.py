@@ -33,7 +33,21 @@ class Program(NamedTuple):
 
 
 def programs(operations: int = 3) -> st.SearchStrategy[Program]:
-    whats = ["load", "store", "swap", "add", "fence", "send", "close", "open", "choose", "both", "await", "sleep", "wake"]
+    whats = [
+        "load",
+        "store",
+        "swap",
+        "add",
+        "fence",
+        "send",
+        "close",
+        "open",
+        "choose",
+        "both",
+        "await",
+        "sleep",
+        "wake",
+    ]
     op = st.builds(Op, st.sampled_from(whats), st.sampled_from(["x", "y"]), st.integers(0, 2))
     routine = st.lists(op, max_size=operations).map(tuple)
     handler = st.lists(op.filter(lambda o: o.what != "sleep"), max_size=2).map(tuple)
@@ -103,7 +117,7 @@ class Order(Monitor):
             yield Finding("YX", "x, then y, then rest")
 
 
-def made(program: Program) -> Machine:
+def made(program: Program, widths: dict[str, int] | None = None) -> Machine:
     class Drawn(Code):
         handlers: ClassVar = {VECTOR: "handle"}
 
@@ -117,4 +131,4 @@ def made(program: Program) -> Machine:
             perform(cpu, program.handler, None)
 
     interrupts = (DeviceInterrupt(VECTOR, 0, "handle", (0,)),) if program.interrupt else ()
-    return machine(Drawn, "one", "two", buffer=program.depth, interrupts=interrupts, monitors=[Order()])
+    return machine(Drawn, "one", "two", buffer=program.depth, interrupts=interrupts, monitors=[Order()], widths=widths)

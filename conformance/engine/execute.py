@@ -367,7 +367,7 @@ class Execution:
         new = op.new(old_bits)
         if op.how != "cas" or old_bits == op.expect & op.mask:
             self.view.set(self.m.memory[op.at], old & ~op.mask | new)
-            set_bits = op.value & op.mask if op.how in ("or", "xor") else new
+            set_bits = {"or": op.value & op.mask, "xor": new & ~old_bits, "and": 0}.get(op.how, new)
             self.emit(ev.Changed(self.c, node.routine, op.at, old, old & ~op.mask | new, set_bits))
         return old_bits
 

@@ -85,6 +85,7 @@ class Machine:
             raise ValueError(f"scenario {scenario.name} sets {', '.join(initial)}, which nobody declares")
         self.depth = scenario.buffer
         self.vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
+        self.awaited = {t.name: t.after for t in scenario.threads if t.after}
         self.interrupt_calls = {(i.vector, i.cpu): (i.routine, i.args) for i in scenario.interrupts}
         self._declare_cpus()
         self._declare_threads()
@@ -211,6 +212,9 @@ class Machine:
     def _cpu_step(self, view: View, c: int) -> None:
         cpu = self.cpus[c]
         run = view.get(cpu.run)
+        awaited = self.awaited.get(run.thread)
+        if awaited and view.get(self.threads[awaited].status) != DONE:
+            raise NotEnabled
         does = Execution(self, view, c, cpu.run)
         top = run.frames[-1].kind if run.frames else "idle"
         if run.guest and top != "hardware":
@@ -328,10 +332,11 @@ class Machine:
 
     def _stuck(self, view: View) -> list[Finding]:
         found: list[Finding] = []
+        waiting = {d.name for d in self.scenario.devices if d.after} | {f"cpu{t.cpu}" for t in self.scenario.threads if t.after}
         runs = [(f"cpu{c}", view.get(cpu.run).frames, view.get(cpu.run).guest) for c, cpu in enumerate(self.cpus)]
         runs += [(name, view.get(run), "") for name, run in self.devices.items()]
         for who, frames, guest in runs:
-            if not frames or (guest and frames[-1].kind != "hardware"):
+            if not frames or (guest and frames[-1].kind != "hardware") or who in waiting:
                 continue
             node = frames[-1].node
             match node.answer:

@@ -20,12 +20,13 @@ class Vcpu(msgspec.Struct, frozen=True):
 
 
 class Thread(msgspec.Struct, frozen=True):
-    """A software agent on a CPU of its own: one call of `routine` and what it chains to."""
+    """A software agent on a CPU of its own: one call of `routine` and what it chains to, once the thread `after` is done."""
 
     name: str
     routine: str
     args: tuple[Result, ...]
     cpu: int
+    after: str = ""
 
 
 class Device(msgspec.Struct, frozen=True):

@@ -44,7 +44,7 @@ class Source(Protocol):
 class Node:
     """A point inside one call. Compared by identity: an unfolding never makes two nodes for one history."""
 
-    __slots__ = ("answer", "args", "edges", "owner", "reads", "result", "routine", "parent")
+    __slots__ = ("answer", "args", "edges", "owner", "parent", "reads", "result", "routine")
 
     def __init__(
         self, owner: Unfolding, routine: str, args: tuple[ops.Result, ...], parent: Node | None, result: ops.Result

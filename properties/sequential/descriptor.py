@@ -65,9 +65,8 @@ def must_accept(subject: Subject, due: bool, address: int, notification_vector: 
     if found != due:
         raise BrokenError(
             f"VM entry with the descriptor at {address:#x}, notification vector {notification_vector:#x} and "
-            f"{'all controls' if controls == CONTROLS else ', '.join(controls) or 'no control'}: due is that it "
-            f"{'goes on' if due else 'fails'}; "
-            f"it {'goes on' if found else 'fails'}"
+            f"{'all controls' if controls == CONTROLS else ', '.join(controls) or 'no control'} set: "
+            f"due is that it {'goes on' if due else 'fails'}; it {'goes on' if found else 'fails'}"
         )
 
 

@@ -78,8 +78,8 @@ def load_where_it_was(subject: Subject, before: list[int], cpu: int, posts: Post
     for asked in alone.asked:
         op = asked.operation
         if isinstance(op, ops.Store | ops.Rmw) and op.at == CONTROL and may_change(op) & ~(ON | SN):
-            how = op.how if isinstance(op, ops.Rmw) else "store"
-            life.broken(f"due is that only SN is cleared, and ON set; an operation ({how}) may change the bits {may_change(op):#x}")
+            how = "store" if isinstance(op, ops.Store) else f"locked {op.how}"
+            life.broken(f"due is that only SN is cleared, and ON set; a {how} may change the bits {may_change(op):#x}")
     control = number(alone.memory[CONTROL])
     due = state.control() & ~SN
     if control | ON != due | ON:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from hypothesis import HealthCheck, Phase, given, reject, settings
+from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
@@ -163,6 +163,7 @@ class Property:
         """What held, in words. A fault ends the search at once: the case that caused it may be slow to meet again."""
         met, held, broken, fault = 0, 0, False, None
 
+        @seed(self.id)
         @QUIET
         @given(self.cases)
         def holds(case: tuple[Any, ...]) -> None:

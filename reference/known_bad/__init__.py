@@ -288,7 +288,7 @@ NOT_MODELLED: dict[str, str] = {
     "B40": "remapping entries and the lifetime of descriptors are not modelled (VTD-10)",
     "B46": "PREEMPT_RT's sleeping locks are not modelled: every lock spins",
 }
-"""Bugs on the list of research that no class here stands for, each with its reason."""
+"""Historical bugs that no class here stands for, each with its reason."""
 
 
 def adapter(argument: str) -> Implementation:
