@@ -138,7 +138,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         (LoopsOverOperations, "UNKNOWN", "asked for more than 400 operations", "must call relax()"),
         (LoopsOnItsOwn, "TIMEOUT", "computed for 0.3 s without asking", "loop for ever"),
         (AnswersDifferently, "NONDETERMINISTIC", "the same question twice and answered differently", "randomness"),
-        (HiddenState, "NONDETERMINISTIC", "HiddenState.reset", "arguments and on the results"),
+        (HiddenState, "NONDETERMINISTIC", "reset(vcpu0, 200, 100) was asked", "arguments and on the results"),
         (Swallows, "CRASH", "something caught the suspension", "Do not catch BaseException"),
         (Undeclared, "CRASH", "touched vcpu0.purged, which its role does not declare", "Declare it"),
         (NoSuchField, "CRASH", "vcpu0 has no location 'purged'; declared: ", "blocking"),

@@ -21,7 +21,7 @@ from conformance.engine.machine import Machine
 from conformance.engine.monitor import Finding, Look, Monitor
 from conformance.engine.scenario import Device, Scenario, Thread, Vcpu
 from conformance.engine.search import LIVELOCK_REASON, shortest
-from conformance.report import document, reason, terminal
+from conformance.report import document, edges, reason, terminal
 from conformance.report.lanes import UNICODE, lane_table, plain
 from conformance.report.verdict import Clause, Counterexample, Row, Status, Verdict, exit_status
 from conformance.roles.x86 import Cpu, Then
@@ -148,14 +148,14 @@ def counterexample(
     ],
 )
 def test_a_wide_read_tells_of_its_parts(read: str, value: str, name: str, told: str | None) -> None:
-    assert reason.part(read, value, name) == told
+    assert edges.part(read, value, name) == told
 
 
 def test_reads_from_the_last_row_that_changed_it() -> None:
-    assert reason.reads_from(SLEEPER) == [
-        reason.Edge("reads", 3, 5, "vcpu0.ON", "1"),
+    assert edges.reads_from(SLEEPER) == [
+        edges.Edge("reads", 3, 5, "vcpu0.ON", "1"),
     ]
-    assert reason.Edge("reads", 1, 2, "vcpu0.PIR[200]", "1") in reason.reads_from(TWICE)
+    assert edges.Edge("reads", 1, 2, "vcpu0.PIR[200]", "1") in edges.reads_from(TWICE)
 
 
 def test_a_value_that_does_not_fit_is_read_from_nowhere() -> None:
@@ -165,21 +165,21 @@ def test_a_value_that_does_not_fit_is_read_from_nowhere() -> None:
         ("cpu0", "a: reads vcpu0.mode = 1", {"vcpu0.mode": "1"}, {}),
         ("buffer0", "store buffer drains: vcpu0.mode := 1", {}, {"vcpu0.mode": ("2", "1")}),
     )
-    assert reason.edges(forwarded) == []
+    assert edges.edges(forwarded) == []
 
 
 def test_overwritten_is_the_first_later_change_by_another_row() -> None:
-    assert reason.overwritten(LOST) == [
-        reason.Edge("overwritten", 1, 3, "vcpu0.ON", "0"),
-        reason.Edge("overwritten", 4, 5, "vcpu0.mode", "0"),
+    assert edges.overwritten(LOST) == [
+        edges.Edge("overwritten", 1, 3, "vcpu0.ON", "0"),
+        edges.Edge("overwritten", 4, 5, "vcpu0.mode", "0"),
     ]
 
 
 def test_messages_from_sent_to_taken() -> None:
-    assert reason.messages(SLEEPER) == [reason.Message("0xf2", "cpu0", sent=4, arrived=6, taken=7)]
-    assert [e for e in reason.edges(SLEEPER) if e.kind == "message"] == [
-        reason.Edge("message", 4, 6, "cpu0", "0xf2"),
-        reason.Edge("message", 6, 7, "cpu0", "0xf2"),
+    assert edges.messages(SLEEPER) == [edges.Message("0xf2", "cpu0", sent=4, arrived=6, taken=7)]
+    assert [e for e in edges.edges(SLEEPER) if e.kind == "message"] == [
+        edges.Edge("message", 4, 6, "cpu0", "0xf2"),
+        edges.Edge("message", 6, 7, "cpu0", "0xf2"),
     ]
 
 
@@ -192,10 +192,10 @@ def test_spurious_interrupts_are_no_messages_and_merged_ones_share_their_fate() 
         ("wire0", "0xf2 arrives at cpu0", {}, {"cpu0 in flight": ("0xf1 0xf2", "0xf1")}),
         ("cpu0!", "takes interrupt 0xf2 in root mode", {}, {"cpu0 latched": ("0xf2", "none")}),
     )
-    assert reason.messages(merged) == [
-        reason.Message("0xf2", "cpu0", sent=2, arrived=5, taken=6),
-        reason.Message("0xf1", "cpu0", sent=3),
-        reason.Message("0xf2", "cpu0", sent=4, arrived=5, taken=6),
+    assert edges.messages(merged) == [
+        edges.Message("0xf2", "cpu0", sent=2, arrived=5, taken=6),
+        edges.Message("0xf1", "cpu0", sent=3),
+        edges.Message("0xf2", "cpu0", sent=4, arrived=5, taken=6),
     ]
 
 
@@ -205,7 +205,7 @@ def test_a_wake_leads_to_the_switch_in() -> None:
         ("cpu1", "send: reads vcpu0.mode = 0", {"vcpu0.mode": "0"}, {}),
         ("cpu0", "vcpu0 is back on the CPU", {}, {}),
     )
-    assert reason.wakes(woken) == [reason.Edge("wakes", 1, 3, "vcpu0", "runnable")]
+    assert edges.wakes(woken) == [edges.Edge("wakes", 1, 3, "vcpu0", "runnable")]
 
 
 # Reasons

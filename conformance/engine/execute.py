@@ -101,15 +101,20 @@ class Execution:
             case None:
                 self._guest_acts(vcpu)
             case other:
-                raise Fault("CRASH", f"boundary answered {other}; it must be None, ('deliver',) or ('acknowledge', pending vector)")
+                raise Fault(
+                    "CRASH",
+                    f"boundary answered {other}; it must be None, ('deliver',) or ('acknowledge', pending vector)",
+                )
         self.go_on()
 
     def _boundary(self, vcpu: str, pending: tuple[int, ...]) -> ops.Result:
         node = self.m.assembly.root("boundary", (vcpu, pending))
         while not isinstance(node.answer, ops.Return):
-            if self._noticed(node.answer, node.routine):
-                raise Fault("CRASH", f"boundary may only look at the vCPU's private state, not do {node.answer}", "boundary")
-            node = node.child(self._perform(node.answer, node))
+            if self.noticeable(node.answer, node.routine):
+                raise Fault(
+                    "CRASH", f"boundary may only look at the vCPU's private state, not do {node.answer}", "boundary"
+                )
+            node = node.child(self.perform(node.answer, node))
         return node.answer.value
 
     def _guest_acts(self, vcpu: str) -> None:
@@ -136,20 +141,22 @@ class Execution:
         while self.frames and not self._at_boundary():
             node = self.frames[-1].node
             answer = node.answer
-            if not self.atomic and noticed and self._noticed(answer, node.routine):
+            if not self.atomic and noticed and self.noticeable(answer, node.routine):
                 return
             self.steps += 1
             if self.steps > 2000:
-                raise Fault("UNKNOWN", f"{node.routine} goes on for ever without an operation that others notice", node.routine)
+                raise Fault(
+                    "UNKNOWN", f"{node.routine} goes on for ever without an operation that others notice", node.routine
+                )
             if isinstance(answer, ops.Return):
                 if not self._return(answer):
                     if noticed:
                         return
                     raise NotEnabled
                 continue
-            now = self._noticed(answer, node.routine)
+            now = self.noticeable(answer, node.routine)
             try:
-                result = self._perform(answer, node)
+                result = self.perform(answer, node)
             except Blocked:
                 raise NotEnabled from None
             if self.switched:
@@ -234,7 +241,7 @@ class Execution:
 
     # Operations
 
-    def _noticed(self, answer: ops.Answer, routine: str) -> bool:
+    def noticeable(self, answer: ops.Answer, routine: str) -> bool:
         """Whether another agent could notice when this happens."""
         match answer:
             case ops.Load() | ops.Store() | ops.Rmw():
@@ -266,7 +273,7 @@ class Execution:
         on = self.view.get(self.m.cpus[self.c].flag)
         return thread in self.m.guests and on and not self.view.get(self.m.threads[thread].unpreemptible)
 
-    def _perform(self, answer: ops.Answer, node: Node) -> ops.Result:
+    def perform(self, answer: ops.AnyOperation, node: Node) -> ops.Result:
         if self.c < 0 and not isinstance(answer, HARDWARE):
             raise Fault("CRASH", f"{node.routine} runs on a device, which cannot do {answer}", node.routine)
         result: ops.Result = _DO[type(answer)](self, answer, node)
@@ -316,13 +323,21 @@ class Execution:
     def _where(self, vcpu: str) -> str:
         if self.c < 0:
             return "on a device"
-        return f"in a handler on cpu{self.c}" if self.frames[-1].kind == "handler" else f"on cpu{self.c}, where {vcpu} is not loaded"
+        return (
+            f"in a handler on cpu{self.c}"
+            if self.frames[-1].kind == "handler"
+            else f"on cpu{self.c}, where {vcpu} is not loaded"
+        )
 
     def _others(self, at: str, routine: str) -> str:
         others: set[str] = set()
         for unfolding in self.m.assembly.unfoldings():
             for node in unfolding.nodes():
-                if isinstance(node.answer, ops.Load | ops.Store | ops.Rmw) and node.answer.at == at and node.routine != routine:
+                if (
+                    isinstance(node.answer, ops.Load | ops.Store | ops.Rmw)
+                    and node.answer.at == at
+                    and node.routine != routine
+                ):
                     others.add(node.routine)
         return ", ".join(sorted(others)) or "other CPUs"
 
@@ -395,7 +410,9 @@ class Execution:
         depth = self.m.threads[thread].unpreemptible
         now = self.view.get(depth) + by
         if now < 0:
-            raise Fault("CRASH", f"{node.routine} enables preemption, or unlocks, more often than it disabled it", node.routine)
+            raise Fault(
+                "CRASH", f"{node.routine} enables preemption, or unlocks, more often than it disabled it", node.routine
+            )
         self.view.set(depth, now)
 
     def _send_ipi(self, op: ops.SendIpi, node: Node) -> None:
@@ -484,7 +501,9 @@ class Execution:
             return
         self._drained()
         if not self.view.get(self.m.cpus[self.c].flag) or self.view.get(self.m.threads[run.thread].unpreemptible):
-            raise Fault("CRASH", f"{node.routine} sleeps with interrupts off, preemption disabled or a lock held", node.routine)
+            raise Fault(
+                "CRASH", f"{node.routine} sleeps with interrupts off, preemption disabled or a lock held", node.routine
+            )
         self.view.set(status, "sleeping")
         self.emit(ev.Slept(self.c, run.thread))
         frames = self.frames
@@ -504,7 +523,11 @@ class Execution:
 
     def _relax(self, op: ops.Relax, node: Node) -> None:
         if not node.reads:
-            raise Fault("CRASH", f"{node.routine} calls relax without having read anything: nothing could end the wait", node.routine)
+            raise Fault(
+                "CRASH",
+                f"{node.routine} calls relax without having read anything: nothing could end the wait",
+                node.routine,
+            )
         for at, mask, seen in node.reads:
             now = self._load(ops.Load(at, mask), node)
             if now != seen:
@@ -519,7 +542,9 @@ class Execution:
 
     def _atomic(self, op: ops.Atomic, node: Node) -> None:
         if self.c >= 0 and self.frames[-1].kind != "hardware":
-            raise Fault("CRASH", f"{node.routine} is software: only hardware changes several words in one step", node.routine)
+            raise Fault(
+                "CRASH", f"{node.routine} is software: only hardware changes several words in one step", node.routine
+            )
         self.atomic = op.on
 
 

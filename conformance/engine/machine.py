@@ -53,7 +53,7 @@ class CpuCells(NamedTuple):
     flag: Cell[bool]
     latched: Cell[int]
     flight: Cell[int]
-    buffer: Cell[tuple[tuple[str, ops.Value, int, str], ...]]
+    buffer: Cell[tuple[tuple[str, Any, int, str], ...]]
 
 
 class ThreadCells(NamedTuple):
@@ -77,7 +77,7 @@ class Machine:
         self.assembly, self.scenario = assembly, scenario
         self.layout = layout = Layout(widths)
         initial = dict(scenario.initial)
-        self.memory = {
+        self.memory: dict[str, Cell[Any]] = {
             name: layout.cell(name, "" if shared.lock else initial.pop(name, shared.initial), _width(shared))
             for name, shared in assembly.locations.items()
         }
@@ -137,7 +137,9 @@ class Machine:
         for name, vcpu in zip(self.vcpus, self.scenario.vcpus, strict=True):
             start = (Frame("thread", self.assembly.root("vcpu_run", (name,))),)
             self.threads[name] = self._thread(name, vcpu.cpu, start)
-        self.guests = {name: cell(f"{name}.guest", (0, ()), 5) for name in self.vcpus}
+        self.guests: dict[str, Cell[tuple[int, tuple[int, ...]]]] = {
+            name: cell(f"{name}.guest", (0, ()), 5) for name in self.vcpus
+        }
         self.programs = {n: v.program for n, v in zip(self.vcpus, self.scenario.vcpus, strict=True)}
         for t in self.scenario.threads:
             self.threads[t.name] = self._thread(t.name, t.cpu, ())
@@ -185,7 +187,12 @@ class Machine:
                 add(f"exit cpu{c}", self.cpus[c].run, lambda view, c=c: self._exit(view, c), False)
         for vector, c in budget.spurious:
             token = self.layout.cell(f"budget.spurious.{vector:#x}.cpu{c}", True, 1)
-            add(f"spurious {vector:#x} cpu{c}", token, lambda v, t=token, n=vector, c=c: self._spurious(v, t, n, c), False)
+            add(
+                f"spurious {vector:#x} cpu{c}",
+                token,
+                lambda v, t=token, n=vector, c=c: self._spurious(v, t, n, c),
+                False,
+            )
 
     def _boot(self) -> int:
         """The state in which every vCPU's thread is loaded on its CPU, load having run undisturbed."""
@@ -332,7 +339,9 @@ class Machine:
 
     def _stuck(self, view: View) -> list[Finding]:
         found: list[Finding] = []
-        waiting = {d.name for d in self.scenario.devices if d.after} | {f"cpu{t.cpu}" for t in self.scenario.threads if t.after}
+        waiting = {d.name for d in self.scenario.devices if d.after} | {
+            f"cpu{t.cpu}" for t in self.scenario.threads if t.after
+        }
         runs = [(f"cpu{c}", view.get(cpu.run).frames, view.get(cpu.run).guest) for c, cpu in enumerate(self.cpus)]
         runs += [(name, view.get(run), "") for name, run in self.devices.items()]
         for who, frames, guest in runs:
@@ -358,11 +367,11 @@ def _width(shared: Shared) -> int:
     return 3 if shared.private_to or shared.lock else 5
 
 
-class Veil:
+class Veil(Sequence[Any]):
     """Stands for a monitor's memory and cannot be looked at: whatever is done with it raises, except handing it back.
 
-    What Python would answer for any object is refused here, what it refuses for most raises TypeError. Only `is` sees no
-    difference, so a monitor must not use it on its memory.
+    What Python would answer for any object is refused here, what it refuses for most raises TypeError; it is a sequence so that a
+    sequence pattern asks for its length. Only `is` sees no difference, so a monitor must not use it on its memory.
     """
 
     def __getattribute__(self, name: str) -> Any:
@@ -371,11 +380,10 @@ class Veil:
     def _refuse(self, *_: Any) -> Any:
         raise TypeError("veiled")
 
-    __eq__ = __ne__ = __bool__ = __repr__ = __format__ = _refuse
+    __eq__ = __ne__ = __bool__ = __repr__ = __format__ = __len__ = __getitem__ = _refuse
     __hash__ = _refuse
 
 
-Sequence.register(Veil)  # so that a sequence pattern asks for its length instead of passing it by
 VEIL = Veil()
 
 

@@ -229,7 +229,9 @@ def shortest(machine: Machine, clauses: frozenset[str] | set[str], most: int = 3
                     if clause in wanted and _less((switches, steps), found.get(clause)):
                         found[clause] = Counterexample(clause, reason, _schedule(came_from, here), switches, True)
             elif "LIVELOCK" in wanted - found.keys() and not can_rest(machine, state, restful):
-                found["LIVELOCK"] = Counterexample("LIVELOCK", LIVELOCK_REASON, _schedule(came_from, here), switches, True)
+                found["LIVELOCK"] = Counterexample(
+                    "LIVELOCK", LIVELOCK_REASON, _schedule(came_from, here), switches, True
+                )
         wanted -= {c for c, e in found.items() if (e.switches, e.steps) <= (switches, steps)}
     return found
 

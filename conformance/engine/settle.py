@@ -18,6 +18,7 @@ def recovery(machine: Machine, found: Counterexample) -> Literal["DELAYED", "LOS
     for _, _, state in walk(machine, found.schedule):
         pass
     for c, cpu in enumerate(machine.cpus):
+
         def leave(view: View, c: int = c) -> None:
             run = view.get(machine.cpus[c].run)
             if not run.guest or run.frames[-1].kind == "hardware":

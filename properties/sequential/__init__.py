@@ -1,6 +1,8 @@
 """The clauses that are functions: one routine alone on generated states, against the manual written down a second time.
 
     state.py ── drawn states ──> a clause's body ── run_alone ──> what came out ── compared ──> manual.py
+
+The names of the files are those of the catalogue's sections; life.py is for clauses that need more than one call.
 """
 
 from __future__ import annotations

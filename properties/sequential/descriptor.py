@@ -16,6 +16,7 @@ from conformance.engine.alone import run_alone
 from conformance.engine.operations import Value
 from conformance.roles.x86 import CONTROLS, PINV
 from properties.sequential.life import FOLLOWED, HARDWARE, POSTERS, Life, Story, arguments, post, stories
+from properties.sequential.processing import in_guest
 from properties.sequential.property import BrokenError, Property, Subject, called, clause
 from properties.sequential.state import (
     CONTROL,
@@ -30,7 +31,6 @@ from properties.sequential.state import (
     number,
     one_of,
     shown,
-    states,
     vector,
 )
 
@@ -169,7 +169,7 @@ def ndst_is_bytes_36_to_39(subject: Subject, story: Story, mode: str, vector: in
                         f"{life.cpu:#x}; it goes to {sent[0].to:#x}")  # fmt: skip
 
 
-@clause(CHECKS, "PID-7", "processor", states(), choices, stories(Below(3)))
+@clause(CHECKS, "PID-7", "processor", in_guest(), choices, stories(Below(3)))
 def processing_uses_pir_and_on(subject: Subject, state: State, taken: tuple[int, ...], story: Story) -> None:
     """What SN, NV and NDST hold changes nothing else, and they stay; nobody writes beyond bit 319."""
     ran = subject.run(state, "acknowledge", PINV, choices=taken)

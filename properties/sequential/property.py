@@ -8,7 +8,7 @@ The same implementation gets the same cases in every process, and a broken claus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
@@ -24,7 +24,7 @@ from conformance.engine.scenario import Scenario
 from conformance.engine.unfold import Fault
 from properties.sequential.state import VCPU, State
 
-EXAMPLES = 300
+EXAMPLES, SEARCHES = 300, 5
 EDGES_OF_WORDS = (0, 64, 128, 192)
 """Vectors of a scenario that uses all four words of each register."""
 
@@ -155,15 +155,28 @@ class Property:
             if need in implementation.lacks:
                 raise UnjudgedError("NOT APPLICABLE", f"the implementation declares that it lacks {need}")
         subject = Subject(implementation)
-        held = self.search(subject)
+        try:
+            held = self.search(subject)
+        except BrokenError as first:
+            raise min((first, *self.search_again(subject)), key=lambda error: (len(str(error)), str(error))) from None
         subject.recheck()
         return self.evidence(subject, held)
 
-    def search(self, subject: Subject) -> str:
+    def search_again(self, subject: Subject) -> Iterator[BrokenError]:
+        """What other searches shrink to: no small change leads from one of their ends to another."""
+        for attempt in range(1, SEARCHES):
+            try:
+                self.search(subject, attempt)
+            except BrokenError as broken:
+                yield broken
+            except (Fault, UnjudgedError):
+                pass
+
+    def search(self, subject: Subject, attempt: int = 0) -> str:
         """What held, in words. A fault ends the search at once: the case that caused it may be slow to meet again."""
         met, held, broken, fault = 0, 0, False, None
 
-        @seed(self.id)
+        @seed(f"{self.id} {attempt}")
         @QUIET
         @given(self.cases)
         def holds(case: tuple[Any, ...]) -> None:
