@@ -40,7 +40,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Branches of the reference, its alternatives and the known-bad implementations that are reached, and those that are not."""
+    """Branches of the reference, its alternatives and the known-bad implementations that are reached, and those that
+    are not.
+    """
     session.install("-e", ".[dev]")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", "-n", "auto", *session.posargs)

@@ -11,7 +11,6 @@ from conformance.engine.sampling import switches
 from conformance.engine.scenario import Scenario
 from conformance.engine.search import Counterexample as Found
 from conformance.engine.search import Step, prove, shortest, walk
-
 from conformance.explore import Suite, document, in_machine
 from conformance.judge import load_suite
 from conformance.report.verdict import Clause, Status, Verdict
@@ -22,8 +21,9 @@ Word = Literal["FIXED", "STILL VIOLATED", "DIFFERENT"]
 def replay(string: str) -> tuple[Word, Verdict]:
     """Follow the schedule by its labels as far as they fit, then search the same scenario and clause.
 
-    STILL VIOLATED: the same schedule breaks the clause again. DIFFERENT: it no longer fits or no longer breaks it, but another one
-    does. FIXED: none does. Raises ReplayError where the string does not belong to this catalogue, Fault where the code misbehaves.
+    STILL VIOLATED: the same schedule breaks the clause again. DIFFERENT: it no longer fits or no longer breaks it, but
+    another one does. FIXED: none does. Raises ReplayError where the string does not belong to this catalogue, Fault
+    where the code misbehaves.
     """
     suite = load_suite()
     recorded, clause, scenario = fitting(string, suite)
@@ -41,7 +41,9 @@ def fitting(string: str, suite: Suite) -> tuple[Replay, Clause, Scenario]:
     scenario = next((s for s in suite.scenarios if s.name == recorded.scenario), None)
     if clause is None or scenario is None:
         gone = f"clause {recorded.clause}" if clause is None else f"scenario {recorded.scenario}"
-        raise ReplayError(f"this replay string is stale: {gone} is not in this catalogue any more. Run the clause again.")
+        raise ReplayError(
+            f"this replay string is stale: {gone} is not in this catalogue any more. Run the clause again."
+        )
     if scenario_hash(scenario) != recorded.catalogue:
         raise ReplayError(
             f"this replay string is stale: scenario {scenario.name} has changed since. "
@@ -69,9 +71,15 @@ def _judge(machine: Machine, recorded: Replay, clause: Clause, implementation: I
         evidence = f"the recorded schedule {how}; another one breaks it"
         return "DIFFERENT", _verdict(machine, other, clause, implementation, recorded, evidence)
     states = prove(machine).states
-    evidence = f"the recorded schedule {how}; none of the {states:,} states of scenario {machine.scenario.name} breaks it"
+    evidence = (
+        f"the recorded schedule {how}; none of the {states:,} states of scenario {machine.scenario.name} breaks it"
+    )
     held = Verdict(
-        clause=clause, implementation=implementation.name, profile=recorded.profile, status=Status.HELD, evidence=evidence
+        clause=clause,
+        implementation=implementation.name,
+        profile=recorded.profile,
+        status=Status.HELD,
+        evidence=evidence,
     )
     return "FIXED", held
 
@@ -105,5 +113,3 @@ def _verdict(
         evidence=evidence,
         counterexample=document(machine, found, implementation, recorded.profile),
     )
-
-

@@ -19,7 +19,6 @@ from conformance.engine.settle import recovery
 from conformance.engine.state import LayoutFull
 from conformance.engine.trace import rows
 from conformance.engine.unfold import Fault
-
 from conformance.recheck import in_fresh_process
 from conformance.report.reason import why
 from conformance.report.verdict import Clause, Counterexample
@@ -68,9 +67,7 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
     fault_routine: str = ""
 
 
-def in_machine(
-    implementation: Implementation, scenario: Scenario, suite: Suite, use: Callable[[Machine], T]
-) -> T:
+def in_machine(implementation: Implementation, scenario: Scenario, suite: Suite, use: Callable[[Machine], T]) -> T:
     """Build the machine of a scenario and use it; again, with more bits, whenever a cell meets more values than fit."""
     widths: dict[str, int] = {}
     while True:
@@ -93,7 +90,9 @@ def explore(
     try:
         if scenario.samples:
             return in_machine(implementation, scenario, suite, lambda m: _sampled(m, implementation, profile))
-        return in_machine(implementation, scenario, suite, lambda m: _explore(m, implementation, reduce, pulse, profile))
+        return in_machine(
+            implementation, scenario, suite, lambda m: _explore(m, implementation, reduce, pulse, profile)
+        )
     except Fault as fault:
         return Explored(
             scenario=scenario.name,

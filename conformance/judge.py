@@ -1,8 +1,9 @@
 """From explorations to verdicts, one clause at a time.
 
-Explorations are shared: between the clauses of a process, and between processes through a directory of result files, each guarded by a
-file lock. Whoever comes first explores; whoever finds a scenario taken explores another one first and waits last. A lock dies with its
-holder. So any number of workers gives the same verdicts, and each scenario is explored once.
+Explorations are shared: between the clauses of a process, and between processes through a directory of result files,
+each guarded by a file lock. Whoever comes first explores; whoever finds a scenario taken explores another one first and
+waits last. A lock dies with its holder. So any number of workers gives the same verdicts, and each scenario is explored
+once.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def load_suite() -> Suite:
     """The installed suite. Raises LookupError if there is none."""
     for entry in entry_points(group="intack.suites"):
         return entry.load()
-    raise LookupError("no suite is installed: the entry point group intack.suites is empty. Install intack (pip install -e .).")
+    raise LookupError(
+        "no suite is installed: the entry point group intack.suites is empty. Install intack (pip install -e .)."
+    )
 
 
 def catalogue_hash(suite: Suite) -> str:
@@ -52,13 +55,23 @@ class Judge:
         shared: Path,
         pulse: Callable[[str, int], None] | None = None,
     ) -> None:
-        self.implementation, self.profile, self.suite, self.shared, self.pulse = implementation, profile, suite, shared, pulse
+        self.implementation, self.profile, self.suite, self.shared, self.pulse = (
+            implementation,
+            profile,
+            suite,
+            shared,
+            pulse,
+        )
         self.known: dict[str, Explored] = {}
         self.watchers: dict[str, list[Scenario]] = {}
         for scenario in suite.scenarios:
             if not self._applies(scenario):
                 continue
-            ids = {c for m in suite.monitors(scenario) for c in (*m.clauses, *m.witnesses)} | {"DEADLOCK", "LIVELOCK", "RACE"}
+            ids = {c for m in suite.monitors(scenario) for c in (*m.clauses, *m.witnesses)} | {
+                "DEADLOCK",
+                "LIVELOCK",
+                "RACE",
+            }
             for clause in ids:
                 self.watchers.setdefault(clause, []).append(scenario)
 
@@ -71,7 +84,9 @@ class Judge:
         transfers |= {"assign_device", "unassign_device"} & {t.routine for t in scenario.threads}
         if transfers and "run_loop" in own and "state_transfer" not in own:
             return False
-        if "ipi-virtualization" in self.implementation.lacks and any(d.routine == "virtual_ipi" for d in scenario.devices):
+        if "ipi-virtualization" in self.implementation.lacks and any(
+            d.routine == "virtual_ipi" for d in scenario.devices
+        ):
             return False
         return not set(scenario.facts) & set(self.implementation.lacks)
 
@@ -156,14 +171,32 @@ class Judge:
             where = f"in {len(breaking)} of {len(results)} scenarios; least in {least.scenario}: {self._bounds(least.scenario)}"
             if clause.kind == "guarantee":
                 return Status.VIOLATED, where, least
-            failing = sorted({c.id for c in self.suite.clauses if self._guaranteed(c) and any(c.id in r.counterexamples for r in results)})
-            means = f"guarantees that fail too: {', '.join(failing)}" if failing else "no guarantee fails within these bounds"
+            failing = sorted(
+                {
+                    c.id
+                    for c in self.suite.clauses
+                    if self._guaranteed(c) and any(c.id in r.counterexamples for r in results)
+                }
+            )
+            means = (
+                f"guarantees that fail too: {', '.join(failing)}"
+                if failing
+                else "no guarantee fails within these bounds"
+            )
             return Status.DEVIATES, f"{where}; {means}", least
         if undecided := self._undecided(results):
             return undecided
         if any(clause.id in r.witnessed for r in results) or clause.id in ("DEADLOCK", "LIVELOCK", "RACE"):
-            return Status.HELD, self._exhaustively([r for r in results if clause.id in r.witnessed or r.samples] or results), None
-        premise = f": its premise ({clause.premise}) never became true" if clause.premise else ": its premise never became true"
+            return (
+                Status.HELD,
+                self._exhaustively([r for r in results if clause.id in r.witnessed or r.samples] or results),
+                None,
+            )
+        premise = (
+            f": its premise ({clause.premise}) never became true"
+            if clause.premise
+            else ": its premise never became true"
+        )
         return Status.NOT_EXERCISED, f"in {len(results)} scenarios{premise}", None
 
     def _guaranteed(self, clause: Clause) -> bool:
@@ -178,7 +211,11 @@ class Judge:
             return Status.NEVER_OBSERVED, f"allowed, and never seen: {self._exhaustively(results)}", None
         smallest = min(seen, key=lambda r: (r.states, r.scenario))
         witness = self._witness(clause, self._scenario(smallest.scenario))
-        return Status.OBSERVED, f"allowed, and seen in {len(seen)} of {len(results)} scenarios, first in {smallest.scenario}", witness
+        return (
+            Status.OBSERVED,
+            f"allowed, and seen in {len(seen)} of {len(results)} scenarios, first in {smallest.scenario}",
+            witness,
+        )
 
     def _shrunk(self, clause: Clause, sampled: Explored) -> Counterexample:
         """What no exhausted scenario breaks, but a sampled schedule does."""
@@ -208,7 +245,11 @@ class Judge:
                 return Status(result.fault_status), f"scenario {result.scenario}: {result.fault}", None
         for result in results:
             if not result.complete:
-                return Status.UNKNOWN, f"scenario {result.scenario} hit the bound of {result.states} states; nothing broken so far", None
+                return (
+                    Status.UNKNOWN,
+                    f"scenario {result.scenario} hit the bound of {result.states} states; nothing broken so far",
+                    None,
+                )
         return None
 
     def _bounds(self, scenario: str) -> str:

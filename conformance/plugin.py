@@ -1,4 +1,5 @@
-"""The pytest plugin. pytest loads it wherever intack is installed, so it is a light gate, shut in the projects of others.
+"""The pytest plugin. pytest loads it wherever intack is installed, so it is a light gate, shut in the projects of
+others.
 
     an --intack- option, its ini or environment twin ──┐
     a clause of `properties` is collected ─────────────┼──> conformance.session: everything heavy

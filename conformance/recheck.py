@@ -1,7 +1,8 @@
 """Ask everything again in a fresh process, in another order, before a violation is shrunk or reported.
 
-What a module keeps in its globals survives a fresh object; it does not survive a fresh process. The child builds the same assembly
-from the SPEC and the scenario, and answers the same questions; the first answer that differs is a Fault NONDETERMINISTIC.
+What a module keeps in its globals survives a fresh object; it does not survive a fresh process. The child builds the
+same assembly from the SPEC and the scenario, and answers the same questions; the first answer that differs is a Fault
+NONDETERMINISTIC.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ SECONDS = 120.0
 
 
 def in_fresh_process(implementation: Implementation, scenario: Scenario, assembly: Assembly) -> None:
-    """Raises Fault NONDETERMINISTIC. An implementation that its SPEC does not lead back to is asked in this process only."""
+    """Raises Fault NONDETERMINISTIC. An implementation that its SPEC does not lead back to is asked in this process
+    only.
+    """
     asked = [((n.routine, n.args, n.results), n.answer) for u in assembly.unfoldings() for n in u.nodes()]
     random.Random(1).shuffle(asked)
     questions = [question for question, _ in asked]

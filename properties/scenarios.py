@@ -192,6 +192,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         facts=("apicv-inhibited",),
     ),
     Scenario(
+        name="inhibited-closed",
+        about="a device posts to a vCPU whose APICv is inhibited and that closes interrupts for a while",
+        cpus=1,
+        vcpus=(Vcpu(0, (("cli",), ("sti",))),),
+        devices=(device(HIGH),),
+        vectors=(HIGH,),
+        budget=Budget(exit=1),
+        facts=("apicv-inhibited",),
+    ),
+    Scenario(
         name="save-restore",
         about="the host posts to its own vCPU, saves its local APIC and restores it",
         cpus=1,

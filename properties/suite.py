@@ -16,7 +16,6 @@ from conformance.report.verdict import Clause
 from properties.monitors import devices, end_to_end, entry, processor, residency, sender
 from properties.scenarios import SCENARIOS
 
-
 ASSUMPTIONS = (
     "A notification in flight may be delayed for ever; messages merge per vector and pCPU (Intel SDM vol. 3A, local APIC IRR).",
     "A latched and unmasked interrupt is taken at the next boundary, before the next step of that pCPU.",
@@ -45,8 +44,9 @@ class X86Suite:
         self.clauses = tuple(msgspec.convert(c, Clause) for text in texts for c in tomllib.loads(text)["clause"])
 
     def monitors(self, scenario: Scenario) -> Sequence[Monitor]:
-        return [m for part in (end_to_end, processor, devices, sender, entry, residency) for m in part.monitors(scenario)]
-
+        return [
+            m for part in (end_to_end, processor, devices, sender, entry, residency) for m in part.monitors(scenario)
+        ]
 
     def sequential(self, clause: str, implementation: Implementation) -> Checked:
         from properties.sequential import check

@@ -1,4 +1,6 @@
-"""The executable specification: processor, VT-d and KVM's software. One sitting is enough to read it against the manuals."""
+"""The executable specification: processor, VT-d and KVM's software. One sitting is enough to read it against the
+manuals.
+"""
 
 from __future__ import annotations
 

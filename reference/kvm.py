@@ -1,7 +1,8 @@
 """KVM's software as of Linux 6.1: post, harvest, enter, block, load and put.
 
-Mirrors arch/x86/kvm/vmx/posted_intr.c, vmx.c, lapic.c, x86.c and virt/kvm/kvm_main.c after commits b95234c84004 (2016: interrupts off
-before mode:=IN, harvest after it) and d76fb40637fc (2021: descriptor handled in load and put). Each routine names its function.
+Mirrors arch/x86/kvm/vmx/posted_intr.c, vmx.c, lapic.c, x86.c and virt/kvm/kvm_main.c after commits b95234c84004 (2016:
+interrupts off before mode:=IN, harvest after it) and d76fb40637fc (2021: descriptor handled in load and put). Each
+routine names its function.
 
     sender                          vCPU thread                           pCPU
     PIR[v]:=1, ON:=1                interrupts off, mode:=IN, fence
@@ -110,8 +111,9 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
         return Then("vcpu_enter_guest", vcpu)
 
     def inject(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """inject_pending_event(): with APICv inhibited the next entry carries the interrupt, or waits for IF. What an aborted
-        entry did not deliver goes first."""
+        """inject_pending_event(): with APICv inhibited the next entry carries the interrupt, or waits for IF. What an
+        aborted entry did not deliver goes first.
+        """
         if cpu.load(vcpu.injected):
             cpu.store(vcpu.interrupt_window, 1)
             return
@@ -164,8 +166,6 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
                 return Then("vcpu_halt", vcpu)
             case "save_restore" | "reset":
                 return Then(reason[0], vcpu, *reason[1:])
-            case "self_ipi":
-                self.deliver_interrupt(cpu, vcpu, reason[1])
             case "pause":
                 self.directed_yield(cpu, vcpu)
             case "apic_eoi":
@@ -273,7 +273,11 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
 
     def unblocked(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         """vcpu_block(): still halted if a request was all there was; then it blocks again."""
-        if cpu.load(vcpu.requests) & UNBLOCK and cpu.fetch_and(vcpu.requests, ~UNBLOCK) and not self.has_interrupt(cpu, vcpu):
+        if (
+            cpu.load(vcpu.requests) & UNBLOCK
+            and cpu.fetch_and(vcpu.requests, ~UNBLOCK)
+            and not self.has_interrupt(cpu, vcpu)
+        ):
             return Then("vcpu_halt", vcpu)
         return Then("vcpu_run", vcpu)
 

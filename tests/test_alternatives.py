@@ -1,6 +1,7 @@
 """The alternatives: what they cost to explore, that none crashes or hangs, and which of them lose an interrupt where.
 
-Nothing here depends on the catalogue: `Waiting` is all that is asked. What is lost in a shipped design is told in docs/findings.md.
+Nothing here depends on the catalogue: `Waiting` is all that is asked. What is lost in a shipped design is told in
+docs/findings.md.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ LOSES: frozenset[tuple[type[Role], str]] = frozenset(
         # Linux 5.14 to 5.16: load announces what came under SN, and the thread sleeps without looking again.
         (KvmPreBlockOnRq, "moves"),
         (KvmPreBlockOnRq, "stays"),
-        # Xen: intr_assist takes ON on the way to sleep; the wakeup handler raises no softirq; switch_to leaves PIR alone.
+        # Xen: intr_assist takes ON on the way to sleep; the wakeup handler raises no softirq; switch_to leaves PIR
+        # alone.
         (Xen, "both"),
         (Xen, "halt"),
         (Xen, "moves"),

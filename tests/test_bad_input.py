@@ -1,4 +1,6 @@
-"""Whatever is plugged in or typed wrongly: one clear message that says what to do, the right verdict, and the rest goes on."""
+"""Whatever is plugged in or typed wrongly: one clear message that says what to do, the right verdict, and the rest goes
+on.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Every known-bad implementation is found, for the clauses it is about, with its least counterexample pinned; and what must pass passes.
+"""Every known-bad implementation is found, for the clauses it is about, with its least counterexample pinned; and what
+must pass passes.
 
-    INTACK_GOLDEN=write pytest tests/test_known_bad.py      rewrites tests/golden/known_bad.json and docs/known-bad.md
+INTACK_GOLDEN=write pytest tests/test_known_bad.py      rewrites tests/golden/known_bad.json and docs/known-bad.md
 """
 
 from __future__ import annotations

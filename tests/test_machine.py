@@ -666,7 +666,9 @@ def test_what_the_next_exit_mends_is_delayed_and_what_it_does_not_is_lost(code: 
 
 
 class Counts(Monitor):
-    """Counts the changes of X, three at most, and calls the third one a breach. Of changes of Y it only says that they happen."""
+    """Counts the changes of X, three at most, and calls the third one a breach. Of changes of Y it only says that they
+    happen.
+    """
 
     clauses = ("THIRD",)
     witnesses = ("Y",)

@@ -1,6 +1,6 @@
 """The README shows what the suite prints today.
 
-    INTACK_GOLDEN=write pytest tests/test_readme.py      rewrites the shown counterexamples
+INTACK_GOLDEN=write pytest tests/test_readme.py      rewrites the shown counterexamples
 """
 
 from __future__ import annotations

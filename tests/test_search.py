@@ -57,7 +57,9 @@ def summary(machine: Machine, reduce: bool, most: int = 1_000_000) -> Summary | 
 
 
 class Unlocked(Kvm):
-    """Looks at the wakeup list without its lock, and takes it with interrupts on, where the wakeup handler may come and want it."""
+    """Looks at the wakeup list without its lock, and takes it with interrupts on, where the wakeup handler may come and
+    want it.
+    """
 
     def put(self, cpu: Cpu, vcpu: VcpuPlaces, preempted: bool) -> None:
         cpu.load(self.world.cpus[cpu.id()].wakeup_list)
@@ -224,7 +226,9 @@ def least(machine: Machine, states: list[int]) -> dict[str, Cost]:
 
 
 def check_least(machine: Machine, cold: Machine) -> None:
-    """`shortest` finds what there is, at its least, as a schedule that does what is said of it; in a warm machine as in a cold one."""
+    """`shortest` finds what there is, at its least, as a schedule that does what is said of it; in a warm machine as in
+    a cold one.
+    """
     states = reach(machine)
     if len(states) > 600:
         return

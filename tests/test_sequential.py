@@ -161,7 +161,7 @@ class PprBySvi(ReferenceProcessor):
 
     def virtualize_ppr(self, cpu: Cpu, vcpu: Vcpu) -> None:
         vtpr, svi = cpu.load(vcpu.vtpr), cpu.load(vcpu.svi)
-        cpu.store(vcpu.vppr, vtpr if priority_class(vtpr) > priority_class(svi) else svi & 0xF0)
+        cpu.store(vcpu.vppr, vtpr if not svi or priority_class(vtpr) > priority_class(svi) else svi & 0xF0)
 
 
 class ExitsAndEvaluates(ReferenceProcessor):
@@ -356,7 +356,7 @@ FOUND: list[tuple[type[Any], str, str]] = [
     (
         processor.WrongSvi,
         "VID-6",
-        "instruction(vcpu0, end_of_interrupt) on vISR={0x10}: due is SVI=0x10, vPPR=0x10; found SVI=0, vPPR=0",
+        "instruction(vcpu0, end_of_interrupt) on vIRR={0x10}: due is SVI=0, vPPR=0; found SVI=0x10, vPPR=0x10",
     ),
     (
         processor.EoiWithoutEvaluation,
@@ -471,10 +471,9 @@ class Remembers(ReferenceProcessor):
     calls = 0
 
     def vm_entry(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        Remembers.calls += 1
-        if Remembers.calls > 5000:
-            cpu.load(vcpu.rvi)
+        self.calls += 1
         super().vm_entry(cpu, vcpu)
+        cpu.store(vcpu.rvi, self.calls)
 
 
 class Waits(ReferenceProcessor):

@@ -1,6 +1,8 @@
-"""Random machines of small agents over few cells: what the engine's searches see of a machine, without CPUs or implementations.
+"""Random machines of small agents over few cells: what the engine's searches see of a machine, without CPUs or
+implementations.
 
-An agent has lines. One step runs the line it is at, its instructions all at once, and goes on to another line or off the end.
+An agent has lines. One step runs the line it is at, its instructions all at once, and goes on to another line or off
+the end.
 """
 
 from __future__ import annotations

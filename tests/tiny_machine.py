@@ -1,4 +1,5 @@
-"""Machines of a few lines: routines are methods of a plain class, a thread is named after its routine and has a CPU of its own.
+"""Machines of a few lines: routines are methods of a plain class, a thread is named after its routine and has a CPU of
+its own.
 
 `reach` and `rests` are plain searches that share nothing with the engine's own.
 """

@@ -1,4 +1,6 @@
-"""Random implementations: two threads and a handler, each a few drawn operations over two words and a lock, on the real machine."""
+"""Random implementations: two threads and a handler, each a few drawn operations over two words and a lock, on the real
+machine.
+"""
 
 from __future__ import annotations
 

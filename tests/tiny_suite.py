@@ -13,7 +13,9 @@ from conformance.explore import Checked
 from properties.suite import SUITE as X86
 
 HELD, HALT, ALONE, UNSEEN, UNCHECKED = "KVM-ENT-13", "KVM-PI-19", "PID-2", "KVM-PI-18", "E2E-7"
-"""With the reference and these scenarios: two guarantees that hold, one of a routine alone, one not exercised, one not checked."""
+"""With the reference and these scenarios: two guarantees that hold, one of a routine alone, one not exercised, one not
+checked.
+"""
 SCENARIOS = ("save-restore", "reset", "halt-closed")
 
 

@@ -1,8 +1,8 @@
 """Plug in a Python class: subclass a role, write each routine against a `Cpu`.
 
-A routine is re-run from its start for every question, with the results recorded so far; the first operation past them ends the run
-for good. Suspension is latched: while it unwinds through `with`, `finally` or a bare `except`, every further operation raises it again
-and changes nothing, and a routine that returns after it is a broken adapter.
+A routine is re-run from its start for every question, with the results recorded so far; the first operation past them
+ends the run for good. Suspension is latched: while it unwinds through `with`, `finally` or a bare `except`, every
+further operation raises it again and changes nothing, and a routine that returns after it is a broken adapter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from conformance.engine import operations as ops
 from conformance.engine.unfold import Fault
@@ -161,7 +161,9 @@ class Cpu:
 
 
 class PythonSource:
-    """One Python object as a source of answers. `make` builds it again, for `fresh`; `name` turns a vCPU's name into its object."""
+    """One Python object as a source of answers. `make` builds it again, for `fresh`; `name` turns a vCPU's name into
+    its object.
+    """
 
     def __init__(self, make: Callable[[], Any], name: Callable[[ops.Result], Any] = lambda value: value) -> None:
         self.make, self.name = make, name
@@ -178,7 +180,7 @@ class PythonSource:
                 value = getattr(self.object, routine)(cpu, *map(self.name, args))
         except Suspension:
             assert cpu._asked is not None
-            return cpu._asked
+            return cast(ops.AnyOperation, cpu._asked)
         except Fault:
             raise
         except Exception as error:

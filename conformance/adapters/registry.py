@@ -87,7 +87,9 @@ def resolve(spec: str) -> Implementation:
         try:
             target = found[name].load()
         except Exception as error:
-            raise AdapterError(f"{spec}: the registered adapter {found[name].value} does not load: {error!r}") from error
+            raise AdapterError(
+                f"{spec}: the registered adapter {found[name].value} does not load: {error!r}"
+            ) from error
         if isinstance(target, type):
             if argument:
                 raise AdapterError(f"{spec}: {name} takes no argument after a colon")
@@ -129,7 +131,9 @@ def registered() -> dict[str, str]:
 def _assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
     roles = {**resolve(DEFAULT).roles, **implementation.roles}
     own = set(implementation.roles.values())
-    classes = sorted(dict.fromkeys(roles[role] for role in x86.ROLES), key=lambda cls: cls in own)  # its own word is last
+    classes = sorted(
+        dict.fromkeys(roles[role] for role in x86.ROLES), key=lambda cls: cls in own
+    )  # its own word is last
     declared: dict[str, dict[str, Any]] = {"vcpu_state": {}, "cpu_state": {}, "vm_state": {}}
     for cls in classes:
         for kind, state in declared.items():

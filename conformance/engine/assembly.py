@@ -13,9 +13,9 @@ from conformance.engine.unfold import Fault, Node, Unfolding
 class Shared:
     """A location that more than one agent may touch, or that outlives a call.
 
-    `guarded_by`: only the holder of that lock may touch it, and what the holder does merges into one step. `private_to`: only that
-    vCPU's thread and the processor running it touch it. `constant`: holds its initial value throughout the scenario. `lock`: a
-    spinning lock. An access against these rules is a RACE.
+    `guarded_by`: only the holder of that lock may touch it, and what the holder does merges into one step.
+    `private_to`: only that vCPU's thread and the processor running it touch it. `constant`: holds its initial value
+    throughout the scenario. `lock`: a spinning lock. An access against these rules is a RACE.
     """
 
     initial: Value = 0
@@ -47,7 +47,9 @@ class Assembly:
     def shared(self, at: str, routine: str) -> Shared:
         shared = self.locations.get(at)
         if shared is None:
-            near = ", ".join(n for n in self.locations if n.split(".")[-1] == at.split(".")[-1]) or ", ".join(self.locations)
+            near = ", ".join(n for n in self.locations if n.split(".")[-1] == at.split(".")[-1]) or ", ".join(
+                self.locations
+            )
             raise Fault(
                 "CRASH",
                 f"{routine} touched {at}, which its role does not declare. Declare it, or use one of: {near}",

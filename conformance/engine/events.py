@@ -56,7 +56,9 @@ class Sent(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A latched interrupt was taken: by the host's handler (`guest` empty) or by the processor in non-root mode for `guest`."""
+    """A latched interrupt was taken: by the host's handler (`guest` empty) or by the processor in non-root mode for
+    `guest`.
+    """
 
     cpu: int
     vector: int

@@ -1,8 +1,8 @@
 """What an operation does: one step of a CPU or device.
 
-A step is one operation that others can notice, with everything private that follows it: locations only this vCPU's thread touches,
-locations guarded by a lock the CPU holds, choices, calls and returns. Merging those loses no behaviour, because no other agent's step
-could tell the difference.
+A step is one operation that others can notice, with everything private that follows it: locations only this vCPU's
+thread touches, locations guarded by a lock the CPU holds, choices, calls and returns. Merging those loses no behaviour,
+because no other agent's step could tell the difference.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ class Execution:
         self.go_on(noticed=True)
 
     def guest_step(self) -> None:
-        """At an instruction boundary in non-root mode the processor decides; if it has nothing to do, the guest goes on."""
+        """At an instruction boundary in non-root mode the processor decides; if it has nothing to do, the guest goes
+        on.
+        """
         cpu = self.m.cpus[self.c]
         vcpu = self.view.get(self.run).guest
         latched = self.view.get(cpu.latched)

@@ -4,15 +4,17 @@
                              ^  │                                   │
                  latched ────┘  └── send_ipi ──> wires (in flight) <┘
 
-Every step is obligatory (code, hardware, messages, drains, a guest that acknowledges and completes) or optional (preempt, migrate,
-spontaneous exit, spurious interrupt: spends a token of the scenario's budget). A state is *quiescent* when no obligatory step is
-enabled. This file says who can step and when; `execute` says what an operation does.
+Every step is obligatory (code, hardware, messages, drains, a guest that acknowledges and completes) or optional
+(preempt, migrate, spontaneous exit, spurious interrupt: spends a token of the scenario's budget). A state is
+*quiescent* when no obligatory step is enabled. This file says who can step and when; `execute` says what an operation
+does.
 
 Rules, each an assumption that the report lists:
-- An interrupt in flight may be delayed for ever; once latched and unmasked it is taken at the next boundary, before the next step of
-  that CPU. Messages merge per (vector, CPU). A handler runs with interrupts off; handlers do not nest.
-- A context switch runs put with interrupts off, then, when the thread is next on a CPU, load with interrupts on. It may happen where
-  interrupts are on, preemption is not disabled and no handler is on top; spinning locks disable preemption.
+- An interrupt in flight may be delayed for ever; once latched and unmasked it is taken at the next boundary, before the
+  next step of that CPU. Messages merge per (vector, CPU). A handler runs with interrupts off; handlers do not nest.
+- A context switch runs put with interrupts off, then, when the thread is next on a CPU, load with interrupts on. It may
+  happen where interrupts are on, preemption is not disabled and no handler is on top; spinning locks disable
+  preemption.
 - A wake makes a thread runnable and leaves no token; `schedule` sleeps only if the announcement still stands.
 """
 
@@ -370,8 +372,9 @@ def _width(shared: Shared) -> int:
 class Veil(Sequence[Any]):
     """Stands for a monitor's memory and cannot be looked at: whatever is done with it raises, except handing it back.
 
-    What Python would answer for any object is refused here, what it refuses for most raises TypeError; it is a sequence so that a
-    sequence pattern asks for its length. Only `is` sees no difference, so a monitor must not use it on its memory.
+    What Python would answer for any object is refused here, what it refuses for most raises TypeError; it is a sequence
+    so that a sequence pattern asks for its length. Only `is` sees no difference, so a monitor must not use it on its
+    memory.
     """
 
     def __getattribute__(self, name: str) -> Any:

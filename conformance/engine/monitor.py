@@ -1,7 +1,7 @@
 """Monitors: small automata over events, one for a clause or a few that share their memory.
 
-A monitor restates the manual over what is observed; it never calls model code. Its memory is a cell of the state, so it is part of
-every state that is stored and of the footprint of every step that changes it.
+A monitor restates the manual over what is observed; it never calls model code. Its memory is a cell of the state, so it
+is part of every state that is stored and of the footprint of every step that changes it.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The operations of a routine: everything it does that another agent could see.
 
-Code under test never touches shared memory itself. It asks for one of these and is told the result; between two of them it is
-deterministic. An implementation is therefore a pure function
+Code under test never touches shared memory itself. It asks for one of these and is told the result; between two of them
+it is deterministic. An implementation is therefore a pure function
 
     (routine, arguments, results of its operations so far)  ->  the next operation, or Return
 
-and this module is its whole vocabulary, for a Python class, a compiled object file or a program behind a pipe alike. As JSON an
-operation is one object tagged by `op`. What each one touches, waits for and drains is in docs/operations.md, which is generated
-from this file and the machine.
+and this module is its whole vocabulary, for a Python class, a compiled object file or a program behind a pipe alike. As
+JSON an operation is one object tagged by `op`. What each one touches, waits for and drains is in docs/operations.md,
+which is generated from this file and the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ Result: TypeAlias = int | str | bool | None | tuple["Result", ...]
 
 
 class Operation(msgspec.Struct, frozen=True, tag_field="op", omit_defaults=True):
-    """Base of all operations. `site` is where the code asked for it (file:line), kept out of comparison by the unfolding."""
+    """Base of all operations. `site` is where the code asked for it (file:line), kept out of comparison by the
+    unfolding.
+    """
 
 
 class Load(Operation, frozen=True, tag="load"):
@@ -50,8 +52,8 @@ class Store(Operation, frozen=True, tag="store"):
 class Rmw(Operation, frozen=True, tag="rmw"):
     """Locked read-modify-write. Answers the old word and-ed with `mask`.
 
-    Of the old word `o`: swap writes `value` under `mask`; or, and, xor, add combine with `value`; cas writes `value` under
-    `mask` if `o & mask == expect`, else nothing.
+    Of the old word `o`: swap writes `value` under `mask`; or, and, xor, add combine with `value`; cas writes `value`
+    under `mask` if `o & mask == expect`, else nothing.
     """
 
     at: str
@@ -80,7 +82,9 @@ class Rmw(Operation, frozen=True, tag="rmw"):
 
 
 class Fence(Operation, frozen=True, tag="fence"):
-    """Memory barrier. `full` waits until this CPU's store buffer is empty; the weaker kinds order nothing that TSO reorders."""
+    """Memory barrier. `full` waits until this CPU's store buffer is empty; the weaker kinds order nothing that TSO
+    reorders.
+    """
 
     kind: Literal["full", "load", "store", "acquire", "release"] = "full"
 
@@ -134,11 +138,15 @@ class FinishBlock(Operation, frozen=True, tag="finish_block"):
 
 
 class Schedule(Operation, frozen=True, tag="schedule"):
-    """Sleep, if the announcement still stands; otherwise go on. Sleeping is a context switch (put, and load after the wake)."""
+    """Sleep, if the announcement still stands; otherwise go on. Sleeping is a context switch (put, and load after the
+    wake).
+    """
 
 
 class Wake(Operation, frozen=True, tag="wake"):
-    """Make a thread runnable. Leaves no token: waking a thread that announced nothing does nothing. Answers whether it did."""
+    """Make a thread runnable. Leaves no token: waking a thread that announced nothing does nothing. Answers whether it
+    did.
+    """
 
     thread: str
 
@@ -182,7 +190,9 @@ AnyOperation: TypeAlias = (
 
 
 class Return(msgspec.Struct, frozen=True, tag_field="op", tag="return"):
-    """The routine is over. `then` names the next routine of its thread and that routine's arguments; empty ends the chain."""
+    """The routine is over. `then` names the next routine of its thread and that routine's arguments; empty ends the
+    chain.
+    """
 
     then: tuple[Result, ...] = ()
     value: Result = None

@@ -1,9 +1,10 @@
-"""Replay strings: one printable line that finds a counterexample again, and says what became of it when the code has changed.
+"""Replay strings: one printable line that finds a counterexample again, and says what became of it when the code has
+changed.
 
     intack1.<base64 of zlib of JSON>.<checksum>
 
-It holds implementation, profile, scenario, clause, a hash of the scenario and catalogue, and the schedule as (agent, label) pairs, so
-that it can be followed as far as it fits after the code under test has changed.
+It holds implementation, profile, scenario, clause, a hash of the scenario and catalogue, and the schedule as (agent,
+label) pairs, so that it can be followed as far as it fits after the code under test has changed.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def encode(machine: Machine, found: Counterexample, implementation: str, profile
         (machine.agents[step[0]].name, label(outcome))
         for step, (_, outcome, _) in zip(found.schedule, walk(machine, found.schedule), strict=True)
     )
-    replay = Replay(implementation, profile, machine.scenario.name, found.clause, scenario_hash(machine.scenario), steps)
+    replay = Replay(
+        implementation, profile, machine.scenario.name, found.clause, scenario_hash(machine.scenario), steps
+    )
     body = base64.urlsafe_b64encode(zlib.compress(msgspec.json.encode(replay), 9)).decode().rstrip("=")
     return f"{VERSION}.{body}.{_checksum(body)}"
 
@@ -67,12 +70,18 @@ def decode(string: str) -> Replay:
     """Raises ReplayError."""
     parts = string.strip().strip("'\"").split(".")
     if len(parts) != 3 or not parts[0].startswith("intack"):
-        raise ReplayError("this is no replay string: it must read intack1.<letters>.<checksum>. Copy the whole line of the report.")
+        raise ReplayError(
+            "this is no replay string: it must read intack1.<letters>.<checksum>. Copy the whole line of the report."
+        )
     version, body, checksum = parts
     if version != VERSION:
-        raise ReplayError(f"this replay string is of version {version}; this suite reads {VERSION}. Run the clause again to get a new one.")
+        raise ReplayError(
+            f"this replay string is of version {version}; this suite reads {VERSION}. Run the clause again to get a new one."
+        )
     if checksum != _checksum(body):
-        raise ReplayError("this replay string is damaged: its checksum does not fit. Copy the whole line of the report.")
+        raise ReplayError(
+            "this replay string is damaged: its checksum does not fit. Copy the whole line of the report."
+        )
     try:
         raw = zlib.decompress(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
         return msgspec.json.decode(raw, type=Replay)

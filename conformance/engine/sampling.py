@@ -1,10 +1,11 @@
 """Schedules beyond the exhaustive budget, drawn and shrunk by Hypothesis.
 
-A schedule is a list of (steps to go on, agent to switch to): the current agent goes on for that many steps, then another one takes
-over. Fewest items is fewest switches, so Hypothesis's own order of shrinking is the order of the search. Two ways to draw: uniformly,
-and PCT (Burckhardt et al., A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs, ASPLOS 2010): agents have priorities,
-the highest that can move moves, and at d - 1 random steps the running agent falls to the bottom. Ours differs in that priorities and
-change points are one permutation and one sorted list that Hypothesis draws, so they shrink; and that choices of hardware are drawn too.
+A schedule is a list of (steps to go on, agent to switch to): the current agent goes on for that many steps, then
+another one takes over. Fewest items is fewest switches, so Hypothesis's own order of shrinking is the order of the
+search. Two ways to draw: uniformly, and PCT (Burckhardt et al., A Randomized Scheduler with Probabilistic Guarantees of
+Finding Bugs, ASPLOS 2010): agents have priorities, the highest that can move moves, and at d - 1 random steps the
+running agent falls to the bottom. Ours differs in that priorities and change points are one permutation and one sorted
+list that Hypothesis draws, so they shrink; and that choices of hardware are drawn too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Burst(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One sampled run, to rest. `broken` maps a clause to (step number, reason); a step number past the end means at rest."""
+    """One sampled run, to rest. `broken` maps a clause to (step number, reason); a step number past the end means at
+    rest.
+    """
 
     schedule: tuple[Step, ...]
     broken: dict[str, tuple[int, str]]
@@ -119,7 +122,9 @@ def _priority_choices(machine: Machine, plan: tuple[list[int], list[int]]) -> Ch
 
 
 def sample(machine: Machine, runs: int) -> tuple[int, dict[str, Counterexample]]:
-    """Draw `runs` schedules, half each way. Answers the steps taken, and for each broken clause the first run that broke it."""
+    """Draw `runs` schedules, half each way. Answers the steps taken, and for each broken clause the first run that
+    broke it.
+    """
     agents = len(machine.agents)
     first: dict[str, Run] = {}
     steps = 0
@@ -132,7 +137,7 @@ def sample(machine: Machine, runs: int) -> tuple[int, dict[str, Counterexample]]
 
     drawn = settings(
         max_examples=runs // 2, database=None, derandomize=True, deadline=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=tuple(HealthCheck.__members__.values()),
     )  # fmt: skip
     drawn(given(bursts(agents))(lambda plan: note(run_bursts(machine, plan))))()
     drawn(given(priorities(agents))(lambda plan: note(run_priorities(machine, plan))))()
@@ -147,11 +152,13 @@ def shrink(machine: Machine, clause: str) -> Counterexample:
 def _shrink(machine: Machine, clause: str) -> Run:
     """The least plan that breaks the clause, as Hypothesis finds it; PCT's plan where only that one does."""
     limits = settings(
-        max_examples=400, database=None, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=400, database=None, derandomize=True, deadline=None, suppress_health_check=tuple(HealthCheck.__members__.values())
     )
     agents = len(machine.agents)
     try:
-        return run_bursts(machine, find(bursts(agents), lambda p: clause in run_bursts(machine, p).broken, settings=limits))
+        return run_bursts(
+            machine, find(bursts(agents), lambda p: clause in run_bursts(machine, p).broken, settings=limits)
+        )
     except NoSuchExample:
         plan = find(priorities(agents), lambda p: clause in run_priorities(machine, p).broken, settings=limits)
         return run_priorities(machine, plan)

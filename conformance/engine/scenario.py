@@ -1,4 +1,6 @@
-"""Scenarios: a few agents, CPUs and vectors, and a budget for what may happen but need not. Plain data, small enough to be exhausted."""
+"""Scenarios: a few agents, CPUs and vectors, and a budget for what may happen but need not. Plain data, small enough to
+be exhausted.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,18 @@ Action: TypeAlias = tuple[int | str, ...]
 
 
 class Vcpu(msgspec.Struct, frozen=True):
-    """A virtual CPU: its thread starts loaded on `cpu`; its guest runs `program`, then stays in the guest, interruptible."""
+    """A virtual CPU: its thread starts loaded on `cpu`; its guest runs `program`, then stays in the guest,
+    interruptible.
+    """
 
     cpu: int = 0
     program: tuple[Action, ...] = ()
 
 
 class Thread(msgspec.Struct, frozen=True):
-    """A software agent on a CPU of its own: one call of `routine` and what it chains to, once the thread `after` is done."""
+    """A software agent on a CPU of its own: one call of `routine` and what it chains to, once the thread `after` is
+    done.
+    """
 
     name: str
     routine: str

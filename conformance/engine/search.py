@@ -1,12 +1,13 @@
 """Exhaustive search over hashed states.
 
-`prove` visits every reachable state once with sleep sets (P. Godefroid, Partial-Order Methods for the Verification of Concurrent
-Systems, 1996, ch. 5): a step already taken from an equivalent state is not taken again. All states are kept, only transitions are
-saved, so states at rest need no proviso. Two deviations: independence is not declared but read off the measured footprints of the two
-steps, and what sleeps is an agent (with all its choices), not a single transition. With `reduce=False` it is plain search: the oracle.
+`prove` visits every reachable state once with sleep sets (P. Godefroid, Partial-Order Methods for the Verification of
+Concurrent Systems, 1996, ch. 5): a step already taken from an equivalent state is not taken again. All states are kept,
+only transitions are saved, so states at rest need no proviso. Two deviations: independence is not declared but read off
+the measured footprints of the two steps, and what sleeps is an agent (with all its choices), not a single transition.
+With `reduce=False` it is plain search: the oracle.
 
-`shortest` is a second, unreduced search over (state, lane of the last step) that finds the least counterexample: fewest switches, then
-fewest steps, then the agents in their fixed order. The same on every run and machine.
+`shortest` is a second, unreduced search over (state, lane of the last step) that finds the least counterexample: fewest
+switches, then fewest steps, then the agents in their fixed order. The same on every run and machine.
 """
 
 from __future__ import annotations
@@ -131,7 +132,9 @@ def prove(
 
 
 def _livelock(machine: Machine, numbers: dict[int, int], resting: bytearray) -> tuple[int, ...]:
-    """A state that cannot come to rest, if there is one. Most are cleared by taking the first obligatory step again and again."""
+    """A state that cannot come to rest, if there is one. Most are cleared by taking the first obligatory step again and
+    again.
+    """
     round_and_round = 2
     for state, number in numbers.items():
         path: list[int] = []
@@ -150,7 +153,9 @@ def _livelock(machine: Machine, numbers: dict[int, int], resting: bytearray) -> 
 
 
 def can_rest(machine: Machine, state: int, known: set[int] | None = None) -> bool:
-    """Whether obligatory steps alone can lead from here to a quiescent state. `known`: states that can; found ones are added."""
+    """Whether obligatory steps alone can lead from here to a quiescent state. `known`: states that can; found ones are
+    added.
+    """
     known = set() if known is None else known
     origin = {state: state}
     pending = [state]

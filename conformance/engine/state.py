@@ -1,13 +1,14 @@
 """Packed states: a whole machine in one Python integer, and steps that remember only what they touched.
 
-The state is made of *cells* (a memory word, what a CPU runs, its latched interrupts, a monitor's memory, ...). Each cell owns a
-range of bits; its values are numbered as they appear. A step is written plainly, against a `View` that records every cell it reads
-and writes. What the step does depends on nothing else, so its outcome is remembered under exactly the bits it read:
+The state is made of *cells* (a memory word, what a CPU runs, its latched interrupts, a monitor's memory, ...). Each
+cell owns a range of bits; its values are numbered as they appear. A step is written plainly, against a `View` that
+records every cell it reads and writes. What the step does depends on nothing else, so its outcome is remembered under
+exactly the bits it read:
 
     state & reads  ->  (state & keep) | add
 
-and from then on the same step, anywhere in the state space, is two dictionary look-ups. The footprints used for partial-order
-reduction are therefore measured, never declared: a forgotten dependency cannot exist.
+and from then on the same step, anywhere in the state space, is two dictionary look-ups. The footprints used for
+partial-order reduction are therefore measured, never declared: a forgotten dependency cannot exist.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class LayoutFull(Exception):
 
 
 class Cell(Generic[T]):
-    """One component of the state. Values are interned: number n stands for the n-th distinct value met, 0 for the initial one."""
+    """One component of the state. Values are interned: number n stands for the n-th distinct value met, 0 for the
+    initial one.
+    """
 
     __slots__ = ("full", "initial", "mask", "name", "numbers", "shift", "values", "width")
 
@@ -116,8 +119,9 @@ class View:
 class Outcome:
     """One way a step can go: `state & keep | add` is the next state.
 
-    `lane` tells apart what runs on one agent (thread or handler), for counting switches. `breaches` are (clause, reason) pairs that
-    monitors found in this step. `choice` are the branches taken; `notes` is the account of the step for the lane table.
+    `lane` tells apart what runs on one agent (thread or handler), for counting switches. `breaches` are (clause,
+    reason) pairs that monitors found in this step. `choice` are the branches taken; `notes` is the account of the step
+    for the lane table.
     """
 
     keep: int
@@ -147,8 +151,8 @@ class Entry:
 class Table:
     """The remembered steps of one agent under one value of its pivot.
 
-    `exact` files each entry under precisely what it read; `entries`, under `mask`, everything that any of them read, so that one
-    look-up finds it.
+    `exact` files each entry under precisely what it read; `entries`, under `mask`, everything that any of them read, so
+    that one look-up finds it.
     """
 
     __slots__ = ("entries", "exact", "mask")

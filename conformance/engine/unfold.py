@@ -1,8 +1,9 @@
 """Unfolding: from a pure function to an automaton, lazily, each node asked once.
 
-A node is a routine, its arguments and the results of its operations so far; its label is the answer to "what next?"; an edge is one
-possible result. Exploration walks nodes and never runs the implementation twice for the same question, so code behind a pipe is
-explored as exhaustively as code in Python. `recheck` asks every node again, in another order, to a fresh source.
+A node is a routine, its arguments and the results of its operations so far; its label is the answer to "what next?"; an
+edge is one possible result. Exploration walks nodes and never runs the implementation twice for the same question, so
+code behind a pipe is explored as exhaustively as code in Python. `recheck` asks every node again, in another order, to
+a fresh source.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ LONGEST_CALL = 400
 class Fault(Exception):
     """The implementation itself misbehaved: the exploration that met it cannot go on.
 
-    `status` is the verdict it causes (CRASH, TIMEOUT, NONDETERMINISTIC, UNKNOWN); the message names the routine, what happened, and
-    what to do.
+    `status` is the verdict it causes (CRASH, TIMEOUT, NONDETERMINISTIC, UNKNOWN); the message names the routine, what
+    happened, and what to do.
     """
 
     def __init__(self, status: str, message: str, routine: str = "") -> None:
@@ -139,7 +140,9 @@ class Unfolding:
             pending.extend(node.edges.values())
 
     def recheck(self) -> None:
-        """Ask every node again, in another order, to a fresh source. Raises Fault NONDETERMINISTIC at the first that differs."""
+        """Ask every node again, in another order, to a fresh source. Raises Fault NONDETERMINISTIC at the first that
+        differs.
+        """
         again = self.source.fresh()
         nodes = list(self.nodes())
         random.Random(0).shuffle(nodes)

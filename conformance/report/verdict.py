@@ -1,7 +1,7 @@
 """The verdict model: what the suite says about one clause and one implementation.
 
-A clause is a guarantee or a discipline. Only a guarantee can be VIOLATED; a discipline not followed DEVIATES and alone never fails a
-run. MAY clauses are OBSERVED or NEVER OBSERVED. Everything else says why nothing can be said.
+A clause is a guarantee or a discipline. Only a guarantee can be VIOLATED; a discipline not followed DEVIATES and alone
+never fails a run. MAY clauses are OBSERVED or NEVER OBSERVED. Everything else says why nothing can be said.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ class Clause(msgspec.Struct, frozen=True, kw_only=True):
 class Row(msgspec.Struct, frozen=True):
     """One step of a counterexample.
 
-    `agent` is its lane; `in_handler` tells a handler from the thread under it; `texts` are what it did, first the operation others
-    notice; `changes` maps a location or CPU register to (old, new) as printed; `breaks` is set on the step that breaks the clause.
+    `agent` is its lane; `in_handler` tells a handler from the thread under it; `texts` are what it did, first the
+    operation others notice; `changes` maps a location or CPU register to (old, new) as printed; `breaks` is set on the
+    step that breaks the clause.
     """
 
     number: int

@@ -1,8 +1,9 @@
 """The roles of x86 posted interrupts, and the architectural state they share.
 
-A role is what an implementation fills in: subclass one or several, write the routines, and the reference fills the rest. Routines run
-on a `Cpu`, take vCPUs as `Vcpu` objects, and reach memory through their fields (`vcpu.pid.on`, `vcpu.virr[w]`, and whatever
-`vcpu_state` and `cpu_state` declare). A routine that goes on elsewhere returns `Then(routine, arguments)`.
+A role is what an implementation fills in: subclass one or several, write the routines, and the reference fills the
+rest. Routines run on a `Cpu`, take vCPUs as `Vcpu` objects, and reach memory through their fields (`vcpu.pid.on`,
+`vcpu.virr[w]`, and whatever `vcpu_state` and `cpu_state` declare). A routine that goes on elsewhere returns
+`Then(routine, arguments)`.
 
     sender ──> PIR, ON ──> notification ──> processor ──> vIRR ──> guest
     IOMMU  ──┘   SN, NV, NDST <── residency (load, put)      run loop: entry, harvest, block
@@ -98,7 +99,9 @@ ARCHITECTURAL: Mapping[str, Shared] = {
     "blocking_by_sti": Shared(0, private_to="*"),
     "halted": Shared(0, private_to="*"),
 }
-"""Per vCPU, beside pid.pir, virr, visr and eoi_exit (four words each). NV starts as PINV and SN set: no pCPU runs it yet."""
+"""Per vCPU, beside pid.pir, virr, visr and eoi_exit (four words each). NV starts as PINV and SN set: no pCPU runs it
+yet.
+"""
 
 
 class World:
@@ -192,7 +195,9 @@ class Processor(Role):
         raise NotImplementedError
 
     def instruction(self, cpu: Cpu, vcpu: Vcpu, what: str, *operands: int) -> Any:
-        """The guest executes something that the processor virtualizes or that exits: hlt, end_of_interrupt, write_tpr, ..."""
+        """The guest executes something that the processor virtualizes or that exits: hlt, end_of_interrupt, write_tpr,
+        ...
+        """
         raise NotImplementedError
 
 
@@ -219,7 +224,9 @@ class StateTransfer(Role):
         raise NotImplementedError
 
     def reset(self, cpu: Cpu, vcpu: Vcpu, old: int, timer: int) -> Any:
-        """`old` was posted in the vCPU's former life; the state loaded now has no interrupt pending and an expired timer."""
+        """`old` was posted in the vCPU's former life; the state loaded now has no interrupt pending and an expired
+        timer.
+        """
         raise NotImplementedError
 
     def assign_device(self, cpu: Cpu, vcpu: Vcpu) -> Any:

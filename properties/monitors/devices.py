@@ -1,4 +1,6 @@
-"""Senders in hardware: what is on the wire after a VT-d post or a virtualized IPI (VT-d 5.2.3, 5.2.4; SDM, "IPI Virtualization")."""
+"""Senders in hardware: what is on the wire after a VT-d post or a virtualized IPI (VT-d 5.2.3, 5.2.4; SDM, "IPI
+Virtualization").
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ Latch = tuple[int, int]
 
 
 class Notification(Monitor):
-    """VTD-5 and 6 for `post`, IPIV-3 for `virtual_ipi`. Memory: notifications owed, as latched, and PIR bits set but not yet paired."""
+    """VTD-5 and 6 for `post`, IPIV-3 for `virtual_ipi`. Memory: notifications owed, as latched, and PIR bits set but
+    not yet paired.
+    """
 
     events = (ev.Changed, ev.Sent, ev.Taken)
     witnesses = ("VTD-7", "VTD-8")
@@ -27,7 +31,9 @@ class Notification(Monitor):
     def on(self, event: ev.Event, memory: tuple[int, tuple[Latch, ...]], look: Look) -> tuple[int, tuple[Latch, ...]]:
         unpaired, owed = memory
         match event:
-            case ev.Changed(at=at, routine=self.routine, set_bits=bits) if at.startswith(f"{self.vcpu}.pid.pir[") and bits:
+            case ev.Changed(at=at, routine=self.routine, set_bits=bits) if (
+                at.startswith(f"{self.vcpu}.pid.pir[") and bits
+            ):
                 if self.routine == "post" and word(look.value(f"{self.vcpu}.pid.control")) & 1:
                     look.witness("VTD-7")
                 return min(unpaired + bits.bit_count(), 3), owed
@@ -43,13 +49,17 @@ class Notification(Monitor):
                 pass
         return memory
 
-    def _sent(self, message: Latch, unpaired: int, owed: tuple[Latch, ...], look: Look) -> tuple[int, tuple[Latch, ...]]:
+    def _sent(
+        self, message: Latch, unpaired: int, owed: tuple[Latch, ...], look: Look
+    ) -> tuple[int, tuple[Latch, ...]]:
         look.witness(self.latched)
         look.witness(self.visible)
         if not unpaired:
             look.breach(self.visible, "a notification leaves before its post's PIR bit is visible")
         if message not in owed:
-            expected = ", ".join(f"vector {v:#x} to APIC id {d}" for v, d in owed) or "no notification, for no post set ON"
+            expected = (
+                ", ".join(f"vector {v:#x} to APIC id {d}" for v, d in owed) or "no notification, for no post set ON"
+            )
             sent = f"vector {message[0]:#x} to APIC id {message[1]}"
             look.breach(self.latched, f"the notification is {sent}; the descriptor said, when ON was set: {expected}")
             return max(unpaired - 1, 0), owed[1:]

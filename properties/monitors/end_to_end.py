@@ -1,8 +1,9 @@
 """From a post to the guest's handler: nothing lost, nothing invented, nobody left asleep.
 
-One monitor for each vCPU and vector. Its memory counts posts not yet matched by a delivery (`credit`), whether a delivery has started
-since the last post (`owed`: it has not), and post routines that returned (`returned`), so that a sender which returns without ever
-setting a bit is held to its post all the same. A post takes effect in the step that sets its bit.
+One monitor for each vCPU and vector. Its memory counts posts not yet matched by a delivery (`credit`), whether a
+delivery has started since the last post (`owed`: it has not), and post routines that returned (`returned`), so that a
+sender which returns without ever setting a bit is held to its post all the same. A post takes effect in the step that
+sets its bit.
 """
 
 from __future__ import annotations
@@ -90,13 +91,20 @@ class Conservation(Monitor):
             else:
                 look.breach("E2E-3", f"vector {self.vector} is delivered to {self.vcpu} more often than it was posted")
                 if self.scenario.budget.migrate:
-                    look.breach("E2E-13", f"vector {self.vector} is delivered to {self.vcpu} more often than it was posted")
+                    look.breach(
+                        "E2E-13", f"vector {self.vector} is delivered to {self.vcpu} more often than it was posted"
+                    )
             if self.transfer:
-                look.breach("KVM-ENT-13", f"vector {self.vector} of {self.vcpu}'s former life is delivered after the restore")
+                look.breach(
+                    "KVM-ENT-13", f"vector {self.vector} of {self.vcpu}'s former life is delivered after the restore"
+                )
             return memory
         if memory.credit > 1:
             look.witness("E2E-4")
-        if any(word(look.value(f"{self.vcpu}.pid.pir[{w}]")) >> max(0, self.vector + 1 - 64 * w) for w in range(self.word, 4)):
+        if any(
+            word(look.value(f"{self.vcpu}.pid.pir[{w}]")) >> max(0, self.vector + 1 - 64 * w)
+            for w in range(self.word, 4)
+        ):
             look.witness("E2E-6")
         return memory._replace(credit=memory.credit - 1, owed=False)
 
@@ -106,14 +114,18 @@ class Conservation(Monitor):
         here = look.in_guest(self.vcpu)
         asleep = look.status(self.vcpu) == "sleeping"
         if here >= 0 and look.latched(here):
-            yield Finding("PIP-15", f"cpu{here} runs {self.vcpu}'s guest and never acknowledges a latched interrupt", self.vcpu)
+            yield Finding(
+                "PIP-15", f"cpu{here} runs {self.vcpu}'s guest and never acknowledges a latched interrupt", self.vcpu
+            )
         if not memory.owed or not (here >= 0 or asleep):
             return
         in_pir = word(look.value(self.pir)) & self.bit
         in_virr = word(look.value(self.virr)) & self.bit
         where = f"{self.vcpu} {'sleeps' if asleep else f'is in its guest on cpu{here}'}"
         if not in_pir and not in_virr:
-            yield from self._lost(f"vector {self.vector} was posted, is in neither PIR nor vIRR, and never delivered: {where}", look)
+            yield from self._lost(
+                f"vector {self.vector} was posted, is in neither PIR nor vIRR, and never delivered: {where}", look
+            )
             if not self._deliverable(look):
                 yield Finding("VID-12", f"masked vector {self.vector} is in neither PIR nor vIRR: {where}", self.vcpu)
         elif self._deliverable(look):
@@ -125,10 +137,14 @@ class Conservation(Monitor):
                     yield Finding("KVM-SND-7", f"at rest {where}, while software-posted {held}", self.vcpu)
             elif in_pir and not word(look.value(f"{self.vcpu}.pid.control")) & 2 and not self.inhibited:
                 yield Finding(
-                    "E2E-11", f"at rest {where} with PIR[{self.vector}] = 1, and no notification is on its way", self.vcpu
+                    "E2E-11",
+                    f"at rest {where} with PIR[{self.vector}] = 1, and no notification is on its way",
+                    self.vcpu,
                 )
             if self.inhibited and self.by_device and not asleep:
-                yield Finding("KVM-ENT-10", f"at rest {where} with APICv inhibited, while device-posted {held}", self.vcpu)
+                yield Finding(
+                    "KVM-ENT-10", f"at rest {where} with APICv inhibited, while device-posted {held}", self.vcpu
+                )
 
     def _lost(self, reason: str, look: Look) -> Iterable[Finding]:
         yield Finding("E2E-1", reason, self.vcpu)
@@ -187,7 +203,9 @@ class Unposted(Monitor):
 
 
 class PostOrder(Monitor):
-    """E2E-5: a witness that the lower vector's post can be first and its delivery second. Memory: vectors posted, in order."""
+    """E2E-5: a witness that the lower vector's post can be first and its delivery second. Memory: vectors posted, in
+    order.
+    """
 
     witnesses = ("E2E-5",)
     events = (ev.Changed, ev.Delivered)
@@ -213,5 +231,3 @@ def monitors(scenario: Scenario) -> list[Monitor]:
     if "post-order" in scenario.facts:
         made.append(PostOrder())
     return made
-
-

@@ -1,4 +1,6 @@
-"""KVM's target side: entering the guest and harvesting PIR in software (Linux 6.1, vcpu_enter_guest, vmx_sync_pir_to_irr)."""
+"""KVM's target side: entering the guest and harvesting PIR in software (Linux 6.1, vcpu_enter_guest,
+vmx_sync_pir_to_irr).
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,10 @@ EXITING = 2
 
 
 class Entry(NamedTuple):
-    """What this vCPU's thread has done since its last exit: mode stored and visible as IN, ON read after that, requests read, a look
-    between announcing and sleeping, and the routine that cleared ON if its call is still in progress,
-    and (APICv inhibited) whether it moved a vector into vIRR and has not requested an event for it."""
+    """What this vCPU's thread has done since its last exit: mode stored and visible as IN, ON read after that, requests
+    read, a look between announcing and sleeping, and the routine that cleared ON if its call is still in progress,
+    and (APICv inhibited) whether it moved a vector into vIRR and has not requested an event for it.
+    """
 
     inside: bool = False
     looked: bool = False
@@ -48,7 +51,9 @@ class EntryOrder(Monitor):
 
     def on(self, event: ev.Event, memory: Entry, look: Look) -> Entry:
         match event:
-            case ev.Asked(cpu=cpu) if cpu >= 0 and isinstance(event.operation, ops.Load | ops.Store | ops.Rmw | ops.PrepareToBlock):
+            case ev.Asked(cpu=cpu) if cpu >= 0 and isinstance(
+                event.operation, ops.Load | ops.Store | ops.Rmw | ops.PrepareToBlock
+            ):
                 return self._asked(event, memory, look)
             case ev.Changed(at=self.mode, new=new) if new != EXITING:
                 return memory._replace(inside=new == IN, looked=False, requests=False)
@@ -59,17 +64,24 @@ class EntryOrder(Monitor):
                 self._entered(memory, look)
                 return memory._replace(looked=False, requests=False, exited=False)
             case ev.Exited(vcpu=self.vcpu, reason=reason):
-                if reason[0] == "interrupt" and not any(word(look.value(f"{self.vcpu}.pid.pir[{w}]")) for w in range(4)):
+                if reason[0] == "interrupt" and not any(
+                    word(look.value(f"{self.vcpu}.pid.pir[{w}]")) for w in range(4)
+                ):
                     look.witness("E2E-12")
                 return memory._replace(looked=False, requests=False, exited=True)
             case ev.Taken(vector=vector, guest="", cpu=cpu) if vector == PINV and look.on_cpu(cpu) == self.vcpu:
                 look.witness("KVM-ENT-3")
                 if look.has(self.mode) and look.value(self.mode) == IN and memory.inside:
-                    look.breach("KVM-ENT-3", f"cpu{cpu} takes the notification in root mode between mode := IN and the VM entry")
+                    look.breach(
+                        "KVM-ENT-3", f"cpu{cpu} takes the notification in root mode between mode := IN and the VM entry"
+                    )
             case ev.Slept(thread=self.vcpu):
                 look.witness("KVM-PI-16")
                 if not memory.checked:
-                    look.breach("KVM-PI-16", f"{self.vcpu} sleeps without having looked for an interrupt since it announced it would")
+                    look.breach(
+                        "KVM-PI-16",
+                        f"{self.vcpu} sleeps without having looked for an interrupt since it announced it would",
+                    )
                 return memory._replace(announced=False, checked=False)
             case ev.Returned(routine=routine, args=(self.vcpu, *_)) if routine == memory.cleared:
                 return memory._replace(cleared="")
@@ -85,9 +97,9 @@ class EntryOrder(Monitor):
             look.witness("PID-8")
         if isinstance(op, ops.Rmw) and op.at.startswith(f"{self.vcpu}.pid.pir[") and op.how in ("swap", "and"):
             self._harvests(event, memory, look)
-        if isinstance(op, ops.Load) and op.at.endswith(".running_vcpu") and result == (self.vcpu,):
-            if look.has(self.mode) and look.value(self.mode) == IN:
-                look.witness("KVM-SND-6")
+        asks_running = isinstance(op, ops.Load) and op.at.endswith(".running_vcpu") and result == (self.vcpu,)
+        if asks_running and look.has(self.mode) and look.value(self.mode) == IN:
+            look.witness("KVM-SND-6")
         if look.on_cpu(event.cpu) != self.vcpu or routine in (SENDER, *HARDWARE):
             return memory
         match op:
@@ -119,7 +131,10 @@ class EntryOrder(Monitor):
         for clause in ("KVM-ENT-4", "KVM-ENT-12"):
             look.witness(clause)
         if look.on_cpu(event.cpu) != self.vcpu:
-            look.breach("KVM-ENT-12", f"{event.routine} harvests {self.vcpu}'s PIR on cpu{event.cpu}, where another vCPU is loaded")
+            look.breach(
+                "KVM-ENT-12",
+                f"{event.routine} harvests {self.vcpu}'s PIR on cpu{event.cpu}, where another vCPU is loaded",
+            )
         elif not memory.cleared:
             look.breach("KVM-ENT-4", f"{event.routine} takes PIR before it has cleared ON")
 
@@ -129,9 +144,15 @@ class EntryOrder(Monitor):
             irr = sum(word(look.value(f"{self.vcpu}.virr[{w}]")) << 64 * w for w in range(4))
             highest, rvi = max(irr.bit_length() - 1, 0), word(look.value(f"{self.vcpu}.rvi"))
             if highest != rvi:
-                look.breach("KVM-ENT-6", f"VM entry of {self.vcpu} with RVI = {rvi}, while the highest vector in vIRR is {highest}")
+                look.breach(
+                    "KVM-ENT-6",
+                    f"VM entry of {self.vcpu} with RVI = {rvi}, while the highest vector in vIRR is {highest}",
+                )
         elif memory.moved:
-            look.breach("KVM-ENT-7", f"VM entry of {self.vcpu} after a harvest that moved a vector, without an event request for it")
+            look.breach(
+                "KVM-ENT-7",
+                f"VM entry of {self.vcpu} after a harvest that moved a vector, without an event request for it",
+            )
         if not look.has(self.mode):
             return
         for clause in ("KVM-ENT-2", "KVM-ENT-8"):

@@ -1,6 +1,8 @@
-"""Posted-interrupt processing and virtual-interrupt delivery in the presence of other agents (Intel SDM vol. 3C, 29.2, 29.6).
+"""Posted-interrupt processing and virtual-interrupt delivery in the presence of other agents (Intel SDM vol. 3C, 29.2,
+29.6).
 
-What a single routine does to a state is checked as a function, in properties/sequential; here only what needs more than one agent.
+What a single routine does to a state is checked as a function, in properties/sequential; here only what needs more than
+one agent.
 """
 
 from __future__ import annotations
@@ -92,7 +94,9 @@ class PostedInterruptProcessing(Monitor):
             if not word(look.value(f"{self.vcpu}.virr[{taken // 64}]")) >> taken % 64 & 1:
                 look.breach("PIP-5", f"the processor took PIR[{taken}] and vIRR[{taken}] is 0 when the processing ends")
         if not memory.cleared and word(look.value(self.control)) & 1 and self._posted(look):
-            look.breach("PIP-4", "the processing ends with a bit in PIR and the old ON still set: its notification is spent")
+            look.breach(
+                "PIP-4", "the processing ends with a bit in PIR and the old ON still set: its notification is spent"
+            )
         if word(look.value(f"{self.vcpu}.recognized")) and word(look.value(f"{self.vcpu}.rflags_if")):
             look.witness("PIP-10")
         return ()
@@ -122,14 +126,18 @@ class Delivery(Monitor):
                 look.witness("VID-12")
                 look.witness("VID-13")
                 if vector >> 4 <= vppr >> 4:
-                    look.breach("VID-12", f"vector {vector} is delivered although vPPR is {vppr:#x}: its class is not higher")
+                    look.breach(
+                        "VID-12", f"vector {vector} is delivered although vPPR is {vppr:#x}: its class is not higher"
+                    )
                 if vector < highest:
                     look.breach("VID-13", f"vector {vector} is delivered while the higher vector {highest} is in vIRR")
                 return ()
             case ev.Changed(at=at, old=0, new=1, routine=routine) if at == f"{self.vcpu}.recognized":
                 look.witness("VID-2")
                 if routine not in ("vm_entry", "acknowledge", "instruction"):
-                    look.breach("VID-2", f"{routine} recognizes a pending virtual interrupt: evaluation is not its business")
+                    look.breach(
+                        "VID-2", f"{routine} recognizes a pending virtual interrupt: evaluation is not its business"
+                    )
             case ev.Changed(at=at, set_bits=bits) if at.startswith(f"{self.vcpu}.virr["):
                 if bits & word(look.value(at.replace("virr", "visr"))):
                     look.witness("VID-14")
@@ -137,14 +145,19 @@ class Delivery(Monitor):
                 look.witness("VID-10")
                 ready = all(word(look.value(f"{self.vcpu}.{n}")) for n in ("recognized", "rflags_if"))
                 if ready and not word(look.value(f"{self.vcpu}.blocking_by_sti")):
-                    look.breach("VID-10", "an external interrupt is acknowledged while a recognized virtual interrupt is deliverable")
+                    look.breach(
+                        "VID-10",
+                        "an external interrupt is acknowledged while a recognized virtual interrupt is deliverable",
+                    )
             case _:
                 pass
         return memory
 
 
 class EoiExit(Monitor):
-    """E2E-15, first half: an EOI exits exactly for vectors whose bit is set in the EOI-exit bitmap. Memory: (vector, bit) or ()."""
+    """E2E-15, first half: an EOI exits exactly for vectors whose bit is set in the EOI-exit bitmap. Memory: (vector,
+    bit) or ().
+    """
 
     clauses = ("E2E-15",)
     events = (ev.Called, ev.Returned, ev.Exited)

@@ -21,8 +21,9 @@ def nv(control: int) -> int:
 
 
 class Switch(NamedTuple):
-    """A load or put in progress: SN went to 0, PIR was looked at since, a bit was found, ON was set for it; the self-IPI owed; a
-    compare-exchange was lost."""
+    """A load or put in progress: SN went to 0, PIR was looked at since, a bit was found, ON was set for it; the
+    self-IPI owed; a compare-exchange was lost.
+    """
 
     sn_cleared: bool = False
     looked: bool = False
@@ -124,9 +125,15 @@ class Residency(Monitor):
             look.witness("KVM-PI-5")
             look.witness("KVM-PI-9")
         if (nv(control) == WAKEUP) != (listed == [cpu]):
-            look.breach("KVM-PI-5", f"after put NV is {nv(control):#x} and {self.vcpu} is on the wakeup lists of {listed or 'no CPU'}")
+            look.breach(
+                "KVM-PI-5",
+                f"after put NV is {nv(control):#x} and {self.vcpu} is on the wakeup lists of {listed or 'no CPU'}",
+            )
         if nv(control) == WAKEUP and self.destination(control) not in listed:
-            look.breach("KVM-PI-9", f"NDST names cpu{self.destination(control)} while {self.vcpu} is listed on {listed or 'no CPU'}")
+            look.breach(
+                "KVM-PI-9",
+                f"NDST names cpu{self.destination(control)} while {self.vcpu} is listed on {listed or 'no CPU'}",
+            )
 
     def _in(self, cpu: int, memory: Switch, look: Look) -> None:
         control = word(look.value(self.control))
@@ -146,7 +153,9 @@ class Residency(Monitor):
         if listed:
             look.breach("KVM-PI-5", f"{self.vcpu} runs on cpu{cpu} and is still on the wakeup list of cpu{listed[0]}")
             if toggles:
-                look.breach("KVM-PI-17", f"{self.vcpu} runs on cpu{cpu} and is still on the wakeup list of cpu{listed[0]}")
+                look.breach(
+                    "KVM-PI-17", f"{self.vcpu} runs on cpu{cpu} and is still on the wakeup list of cpu{listed[0]}"
+                )
         if memory.sn_cleared:
             look.witness("KVM-PI-4")
             if not memory.looked:
@@ -166,7 +175,9 @@ class Residency(Monitor):
         elif "assignment-changes" in self.scenario.facts and look.has("vm.assigned") and look.value("vm.assigned"):
             yield Finding("?KVM-PI-18", "")
             if nv(control) != WAKEUP:
-                yield Finding("KVM-PI-18", f"{self.vcpu} blocks, a device may post, and NV is still {nv(control):#x}", self.vcpu)
+                yield Finding(
+                    "KVM-PI-18", f"{self.vcpu} blocks, a device may post, and NV is still {nv(control):#x}", self.vcpu
+                )
 
 
 class WakeupHandler(Monitor):
@@ -196,7 +207,10 @@ class WakeupHandler(Monitor):
             case ev.Returned(routine="wakeup_handler", args=(self.cpu,)):
                 for name in memory:
                     if look.status(name) in ("sleeping", "about to sleep") and name in _names(look.value(at)):
-                        look.breach("KVM-PI-12", f"the wakeup handler of cpu{self.cpu} leaves {name} asleep, listed and with ON = 1")
+                        look.breach(
+                            "KVM-PI-12",
+                            f"the wakeup handler of cpu{self.cpu} leaves {name} asleep, listed and with ON = 1",
+                        )
                 return ()
             case _:
                 return memory

@@ -1,6 +1,7 @@
 """KVM's sender: the order of its steps (Linux 6.1, vmx_deliver_posted_interrupt, kvm_vcpu_trigger_posted_interrupt).
 
-Disciplines. They read KVM's own locations (`vcpuN.mode`, `vcpuN.cpu`, ...) and apply where an implementation declares them.
+Disciplines. They read KVM's own locations (`vcpuN.mode`, `vcpuN.cpu`, ...) and apply where an implementation declares
+them.
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ class SenderOrder(Monitor):
                 if not memory.on:
                     look.breach("KVM-SND-1", "the sender reads mode before it has set ON")
                 elif look.buffered(self.cpu, f"{self.vcpu}.pid."):
-                    look.breach("KVM-SND-4", "the sender reads mode while its own store to the descriptor is still in its buffer")
+                    look.breach(
+                        "KVM-SND-4",
+                        "the sender reads mode while its own store to the descriptor is still in its buffer",
+                    )
                 return memory._replace(mode=word(result) if isinstance(result, int) else -1)
             case ops.Load(at=at) if at.endswith(".running_vcpu"):
                 return memory._replace(excused=result == (self.vcpu,))

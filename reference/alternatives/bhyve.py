@@ -1,4 +1,5 @@
-"""bhyve on Intel: a pending word for ON, priorities beside it, and the vCPU's state under a lock instead of a mode word.
+"""bhyve on Intel: a pending word for ON, priorities beside it, and the vCPU's state under a lock instead of a mode
+word.
 
 Mirrors FreeBSD at 00134568, sys/amd64/vmm/intel/vmx.c (vmx_set_intr_ready, vmx_pending_intr, vmx_inject_pir, vmx_run)
 and sys/amd64/vmm/vmm.c (vm_run, vm_handle_hlt, vcpu_notify_event_locked), after 2c352feb3bf9 (2019: pending_prio).

@@ -106,7 +106,9 @@ class KvmPreBlock(Kvm):
 
 
 class KvmPreBlockOnRq(KvmPreBlock):
-    """Linux 5.14 to 5.16: preempted is who is still on the run queue (3ba9f93b1236), whether it announced its sleep or not."""
+    """Linux 5.14 to 5.16: preempted is who is still on the run queue (3ba9f93b1236), whether it announced its sleep or
+    not.
+    """
 
     def pi_put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
         if preempted:

@@ -1,10 +1,11 @@
-"""KVM of Linux 6.1 where IPI virtualization is not in use: put touches the descriptor only while a device that can post is assigned.
+"""KVM of Linux 6.1 where IPI virtualization is not in use: put touches the descriptor only while a device that can post
+is assigned.
 
     put:   vmx_needs_pi_wakeup() ── no device assigned ──> nothing: NV stays PINV, SN stays 0
     load:  full update on another pCPU, and ON:=1 for what is left in PIR, device or not
 
-The second half announces a vector on behalf of a sender that may be between its two locked operations; without the first half's
-self-IPI nobody acts on the announcement. docs/findings.md tells how a vCPU then sleeps for ever.
+The second half announces a vector on behalf of a sender that may be between its two locked operations; without the
+first half's self-IPI nobody acts on the announcement. docs/findings.md tells how a vCPU then sleeps for ever.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Xen on Intel with VT-d posting (iommu=intpost): no mode word, a harvest with interrupts on, and a softirq for the gap.
+"""Xen on Intel with VT-d posting (iommu=intpost): no mode word, a harvest with interrupts on, and a softirq for the
+gap.
 
-Mirrors xen/arch/x86/hvm/vmx/vmx.c, intr.c, entry.S and xen/common/sched/core.c at c447b730, after 607e8494c4 (2014: save
-harvests), e78c98f727 (2015: the notification handler raises a softirq), 17ee5853e2, 7c00de1756 and 9152b5f8d9 (2017: the
-hooks that come with the first assigned device).
+Mirrors xen/arch/x86/hvm/vmx/vmx.c, intr.c, entry.S and xen/common/sched/core.c at c447b730, after 607e8494c4 (2014:
+save harvests), e78c98f727 (2015: the notification handler raises a softirq), 17ee5853e2, 7c00de1756 and 9152b5f8d9
+(2017: the hooks that come with the first assigned device).
 
     sender ── PIR[v]:=1 ── SN or ON? ── full kick: unblock, KICK softirq, event-check IPI if it runs elsewhere
                                      └─ ON:=1: unblock, PINV if it runs elsewhere, KICK softirq if it runs here
@@ -278,10 +279,12 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
         cpu.store(vcpu.running, 0)
 
     def load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> Any:
-        """The scheduler's locks let nothing of this linger in a store buffer, nor does the locked operation on SN let NDST.
+        """The scheduler's locks let nothing of this linger in a store buffer, nor does the locked operation on SN let
+        NDST.
 
-        Xen runs no vCPU that is blocked or paused. Here its thread may come on all the same, having decided to leave its
-        pCPU and not left it: one that is blocked counts as unblocked by chance, one that is paused waits."""
+        Xen runs no vCPU that is blocked or paused. Here its thread may come on all the same, having decided to leave
+        its pCPU and not left it: one that is blocked counts as unblocked by chance, one that is paused waits.
+        """
         cpu.swap(vcpu.processor, where)
         cpu.swap(vcpu.running, 1)
         flags = cpu.load(vcpu.pause_flags)

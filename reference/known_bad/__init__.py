@@ -1,5 +1,6 @@
-"""Known-bad implementations: bugs that were shipped and mutants nobody shipped, each the smallest change to the reference or to an
-alternative. The suite must find every one, for the clause it is about; what is in `MUST_PASS` it must let pass.
+"""Known-bad implementations: bugs that were shipped and mutants nobody shipped, each the smallest change to the
+reference or to an alternative. The suite must find every one, for the clause it is about; what is in `MUST_PASS` it
+must let pass.
 
     intack run -a known-bad:B17
 
@@ -45,8 +46,10 @@ class KnownBad:
     title: str
     cls: type[Role]
     breaks: tuple[str, ...]
-    """Guarantees that are VIOLATED, the one it is about first: those checked by interleaving in `scenario`, those checked as functions
-    by a routine alone. Empty only for B20, which deviates from a discipline and harms no guarantee."""
+    """Guarantees that are VIOLATED, the one it is about first: those checked by interleaving in `scenario`, those
+    checked as functions by a routine alone. Empty only for B20, which deviates from a discipline and harms no
+    guarantee.
+    """
     deviates: tuple[str, ...]
     """Disciplines it is about: they DEVIATE in `scenario`, and do not where `base` is run unchanged. Others may too."""
     scenario: str

@@ -7,9 +7,9 @@ from reference.alternatives.bhyve import Bhyve
 
 
 class PendingOnly(Bhyve):
-    """bhyve before FreeBSD 2c352feb3bf9 (2019; SmartOS OS-6829, OS-6930): a sender notifies only where it turns `pending` from 0 to 1.
-    The guest halts at a high priority; a low vector wakes it, it finds nothing it could take, and sleeps with pending=1. The next
-    vector is high enough, and nobody is told.
+    """bhyve before FreeBSD 2c352feb3bf9 (2019; SmartOS OS-6829, OS-6930): a sender notifies only where it turns
+    `pending` from 0 to 1. The guest halts at a high priority; a low vector wakes it, it finds nothing it could take,
+    and sleeps with pending=1. The next vector is high enough, and nobody is told.
     """
 
     def set_intr_ready(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> bool:

@@ -10,8 +10,8 @@ from reference.kvm import Kvm
 
 
 class LookBeforeAnnouncing(KvmVtdOnly):
-    """Synthetic: the vCPU looks for interrupts, then announces that it sleeps, and sleeps without another look. A sender posts
-    between the two and finds nobody to wake.
+    """Synthetic: the vCPU looks for interrupts, then announces that it sleeps, and sleeps without another look. A
+    sender posts between the two and finds nobody to wake.
     """
 
     def block_once(self, cpu: Cpu, vcpu: Vcpu) -> Any:
@@ -25,8 +25,8 @@ class LookBeforeAnnouncing(KvmVtdOnly):
 
 
 class RefusesToBlock(Kvm):
-    """KVM before 1831fa44df74 (2021): with ON set the vCPU refuses to block, even where its guest halted with interrupts closed.
-    Nobody harvests for such a guest, so ON stays, and the thread comes back to block for ever.
+    """KVM before 1831fa44df74 (2021): with ON set the vCPU refuses to block, even where its guest halted with
+    interrupts closed. Nobody harvests for such a guest, so ON stays, and the thread comes back to block for ever.
     """
 
     def vcpu_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
@@ -36,8 +36,9 @@ class RefusesToBlock(Kvm):
 
 
 class NoFenceBeforeLook(KvmVtdOnly):
-    """Synthetic: no barrier between announcing the sleep and looking for interrupts. The announcement waits in the store buffer
-    while ON is read as 0; a sender sets ON, still reads that nobody blocks, and wakes nobody. On TSO only.
+    """Synthetic: no barrier between announcing the sleep and looking for interrupts. The announcement waits in the
+    store buffer while ON is read as 0; a sender sets ON, still reads that nobody blocks, and wakes nobody. On TSO
+    only.
     """
 
     def block_once(self, cpu: Cpu, vcpu: Vcpu) -> Any:

@@ -9,9 +9,9 @@ from reference.kvm import EVENT, IN, OUT, Kvm
 
 
 class InterruptsOnAfterMode(Kvm):
-    """KVM before b95234c84004 (2016), first race: mode:=IN and the harvest come before interrupts are off. A sender posts after
-    the harvest, reads IN and notifies; the pCPU takes the notification in root mode, where its handler does nothing, and enters.
-    The vector waits for the next VM exit.
+    """KVM before b95234c84004 (2016), first race: mode:=IN and the harvest come before interrupts are off. A sender
+    posts after the harvest, reads IN and notifies; the pCPU takes the notification in root mode, where its handler
+    does nothing, and enters. The vector waits for the next VM exit.
     """
 
     def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
@@ -24,8 +24,8 @@ class InterruptsOnAfterMode(Kvm):
 
 
 class HarvestBeforeMode(Kvm):
-    """KVM before b95234c84004 (2016), second race: the harvest comes before mode:=IN. A sender posts between the two, reads
-    OUTSIDE_GUEST_MODE and relies on an entry whose harvest is over. The vector waits for the next VM exit.
+    """KVM before b95234c84004 (2016), second race: the harvest comes before mode:=IN. A sender posts between the two,
+    reads OUTSIDE_GUEST_MODE and relies on an entry whose harvest is over. The vector waits for the next VM exit.
     """
 
     def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
@@ -38,8 +38,9 @@ class HarvestBeforeMode(Kvm):
 
 
 class NoFenceAfterMode(Kvm):
-    """Synthetic: no barrier between mode:=IN and the harvest. The store waits in the buffer while ON is read as 0; a sender posts
-    and still reads OUTSIDE_GUEST_MODE. Each misses the other, as in the second race of b95234c84004, on TSO only.
+    """Synthetic: no barrier between mode:=IN and the harvest. The store waits in the buffer while ON is read as 0; a
+    sender posts and still reads OUTSIDE_GUEST_MODE. Each misses the other, as in the second race of b95234c84004, on
+    TSO only.
     """
 
     def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
@@ -51,8 +52,9 @@ class NoFenceAfterMode(Kvm):
 
 
 class NoHarvestOnFastPath(Kvm):
-    """Synthetic, the case 379a3c8ee444 made possible: re-entry after a fast-path IPI to itself does not harvest. The sender saw its
-    own vCPU running here and sent no notification, trusting that harvest: PIR and ON stay set in the guest.
+    """Synthetic, the case 379a3c8ee444 made possible: re-entry after a fast-path IPI to itself does not harvest. The
+    sender saw its own vCPU running here and sent no notification, trusting that harvest: PIR and ON stay set in the
+    guest.
     """
 
     def reenter_guest(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> Any:
@@ -61,8 +63,8 @@ class NoHarvestOnFastPath(Kvm):
 
 
 class HarvestBeforeOn(Kvm):
-    """Synthetic: PIR is taken before ON is cleared. A vector posted between the two found ON set and sent nothing; then its ON is
-    wiped, and no harvest looks at PIR again.
+    """Synthetic: PIR is taken before ON is cleared. A vector posted between the two found ON set and sent nothing; then
+    its ON is wiped, and no harvest looks at PIR again.
     """
 
     def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
@@ -75,8 +77,9 @@ class HarvestBeforeOn(Kvm):
 
 
 class NoHarvestWhenInhibited(Kvm):
-    """KVM before 37c4dbf337c5 and 7e1901f6c86c (2021): entry does not harvest a vCPU whose APICv is inhibited. A device posts all the
-    same; its notification only makes the guest exit, the vector stays in PIR, and ON stays set and silences all later posts.
+    """KVM before 37c4dbf337c5 and 7e1901f6c86c (2021): entry does not harvest a vCPU whose APICv is inhibited. A device
+    posts all the same; its notification only makes the guest exit, the vector stays in PIR, and ON stays set and
+    silences all later posts.
     """
 
     def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
@@ -84,8 +87,9 @@ class NoHarvestWhenInhibited(Kvm):
 
 
 class InvalidVector(Kvm):
-    """KVM before cff540ebef38 and bf672720e83c (2023): with APICv inhibited the harvest fills vIRR and leaves irr_pending clear. The
-    event request then searches nothing, gets -1 for "none", and injects it as a byte: vector FFH, which nobody posted.
+    """KVM before cff540ebef38 and bf672720e83c (2023): with APICv inhibited the harvest fills vIRR and leaves
+    irr_pending clear. The event request then searches nothing, gets -1 for "none", and injects it as a byte: vector
+    FFH, which nobody posted.
     """
 
     def note_pending(self, cpu: Cpu, vcpu: Vcpu) -> None:
@@ -97,9 +101,9 @@ class InvalidVector(Kvm):
 
 
 class HarvestsForAnother(Kvm):
-    """KVM before 17e433b54393 (2019): a vCPU that spins asks whether another one could run, and the answer harvests the other's PIR
-    on this pCPU. Its highest vector goes into RVI of the VMCS loaded here; the other is in its guest, finds ON and PIR empty, and
-    never hears of what lies in its vIRR.
+    """KVM before 17e433b54393 (2019): a vCPU that spins asks whether another one could run, and the answer harvests the
+    other's PIR on this pCPU. Its highest vector goes into RVI of the VMCS loaded here; the other is in its guest,
+    finds ON and PIR empty, and never hears of what lies in its vIRR.
     """
 
     def handle_exit(self, cpu: Cpu, vcpu: Vcpu, reason: tuple[Any, ...]) -> Any:
@@ -116,9 +120,9 @@ class HarvestsForAnother(Kvm):
 
 
 class SelfNotifying(Kvm):
-    """ACRN's shape, right: entry does not harvest but, where an event is due, sends the notification vector to its own pCPU and
-    leaves the rest to the processor. That message may arrive after the next VM exit, so the root-mode handler makes the event due
-    again wherever it finds ON. One vCPU a pCPU, as there is no wakeup vector.
+    """ACRN's shape, right: entry does not harvest but, where an event is due, sends the notification vector to its own
+    pCPU and leaves the rest to the processor. That message may arrive after the next VM exit, so the root-mode
+    handler makes the event due again wherever it finds ON. One vCPU a pCPU, as there is no wakeup vector.
     """
 
     vcpu_state: ClassVar = {**Kvm.vcpu_state, "event": Shared(0)}
@@ -152,8 +156,9 @@ class SelfNotifying(Kvm):
 
 
 class LateSelfNotification(SelfNotifying):
-    """ACRN before 0397cb7174 (2020, PR 4978): the root-mode handler does not look at ON. The entry's notification to itself is slow,
-    the guest exits first, and the notification is then spent in root mode: the event is gone, the vector stays in PIR.
+    """ACRN before 0397cb7174 (2020, PR 4978): the root-mode handler does not look at ON. The entry's notification to
+    itself is slow, the guest exits first, and the notification is then spent in root mode: the event is gone, the
+    vector stays in PIR.
     """
 
     def posted_intr_ipi(self, cpu: Cpu, where: int) -> None:

@@ -27,8 +27,8 @@ class SetsOnUnderSn(ReferenceIommu):
 
 
 class LatchesLate(ReferenceIommu):
-    """NV and NDST are read when the notification leaves, not in the atomic operation that decided to send it: software that
-    changed them in between, and looked at ON after that, sees its notification redirected.
+    """NV and NDST are read when the notification leaves, not in the atomic operation that decided to send it: software
+    that changed them in between, and looked at ON after that, sees its notification redirected.
     """
 
     def post(self, cpu: Cpu, vcpu: Vcpu, vector: int, urgent: bool) -> None:

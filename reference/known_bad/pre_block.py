@@ -9,9 +9,9 @@ from reference.alternatives.kvm_pre_block import KvmPreBlock
 
 
 class StaysListed(KvmPreBlock):
-    """KVM before 8b306e2f3c41 and 31afb2ea2b10 (2017): post_block does nothing once the last device is gone. The vCPU blocked, the
-    device was unplugged, another is plugged in: the next pre_block lists it a second time. A kernel that checks its lists stops
-    there; one that does not walks a list whose entry follows itself.
+    """KVM before 8b306e2f3c41 and 31afb2ea2b10 (2017): post_block does nothing once the last device is gone. The vCPU
+    blocked, the device was unplugged, another is plugged in: the next pre_block lists it a second time. A kernel
+    that checks its lists stops there; one that does not walks a list whose entry follows itself.
     """
 
     def post_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
@@ -23,8 +23,9 @@ class StaysListed(KvmPreBlock):
 
 
 class MovesDestination(KvmPreBlock):
-    """KVM before J. Martins' patch 2 of 3 (2019, Message-ID 20191106175602.4515-3): load on another pCPU moves NDST of a vCPU that
-    blocks, while it stays on the list of the pCPU it blocked on. The device's wakeup goes to the new pCPU, whose list is empty.
+    """KVM before J. Martins' patch 2 of 3 (2019, Message-ID 20191106175602.4515-3): load on another pCPU moves NDST of
+    a vCPU that blocks, while it stays on the list of the pCPU it blocked on. The device's wakeup goes to the new
+    pCPU, whose list is empty.
     """
 
     def pi_load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:

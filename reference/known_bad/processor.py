@@ -1,4 +1,6 @@
-"""Wrong processors: changes to the reference's posted-interrupt processing and virtual-interrupt delivery. All synthetic."""
+"""Wrong processors: changes to the reference's posted-interrupt processing and virtual-interrupt delivery. All
+synthetic.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ from reference.x86.processor import ReferenceProcessor
 
 
 class ForgetsRvi(ReferenceProcessor):
-    """RVI becomes the highest vector harvested, whatever it was. A higher vector that was pending in vIRR is passed over: the lower
-    one goes first, or hides it for good if that one is masked.
+    """RVI becomes the highest vector harvested, whatever it was. A higher vector that was pending in vIRR is passed
+    over: the lower one goes first, or hides it for good if that one is masked.
     """
 
     def raise_rvi(self, cpu: Cpu, vcpu: Vcpu, found: int) -> None:
@@ -50,7 +52,9 @@ class LeavesIrr(ReferenceProcessor):
 
 
 class WrongSvi(ReferenceProcessor):
-    """EOI virtualization looks for the next SVI in vIRR. A lower vector that waits there counts as in service and blocks itself."""
+    """EOI virtualization looks for the next SVI in vIRR. A lower vector that waits there counts as in service and
+    blocks itself.
+    """
 
     def highest(self, cpu: Cpu, words: tuple[Field, ...]) -> int:
         owner = next(vcpu for vcpu in self.world.vcpus.values() if words in (vcpu.virr, vcpu.visr))
@@ -58,7 +62,9 @@ class WrongSvi(ReferenceProcessor):
 
 
 class EoiWithoutEvaluation(ReferenceProcessor):
-    """EOI virtualization does not evaluate. A lower vector that waited for this EOI stays in vIRR until something else happens."""
+    """EOI virtualization does not evaluate. A lower vector that waited for this EOI stays in vIRR until something else
+    happens.
+    """
 
     def end_of_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> None:
         recognized = cpu.load(vcpu.recognized)

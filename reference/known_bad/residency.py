@@ -7,8 +7,8 @@ from reference.kvm import Kvm
 
 
 class IgnoresLeftOver(Kvm):
-    """KVM before c112b5f50232 (2019): load clears SN and does not look at PIR. While SN was set a device posted without setting ON;
-    entry reads ON=0, skips its harvest and enters. The vector waits for another post.
+    """KVM before c112b5f50232 (2019): load clears SN and does not look at PIR. While SN was set a device posted without
+    setting ON; entry reads ON=0, skips its harvest and enters. The vector waits for another post.
     """
 
     def announce_left_over(self, cpu: Cpu, vcpu: Vcpu) -> None:
@@ -16,9 +16,9 @@ class IgnoresLeftOver(Kvm):
 
 
 class NoSelfIpi(Kvm):
-    """d76fb40637fc (2021) without its self-IPI: put joins the list and reads the control word; a device posts, and its notification
-    goes to the vector of a running vCPU, whose handler does nothing. The compare-exchange publishes ON=1 with the wakeup vector,
-    no post notifies any more, and the vCPU sleeps on.
+    """d76fb40637fc (2021) without its self-IPI: put joins the list and reads the control word; a device posts, and its
+    notification goes to the vector of a running vCPU, whose handler does nothing. The compare-exchange publishes
+    ON=1 with the wakeup vector, no post notifies any more, and the vCPU sleeps on.
     """
 
     def enable_wakeup_handler(self, cpu: Cpu, vcpu: Vcpu) -> None:
@@ -29,8 +29,8 @@ class NoSelfIpi(Kvm):
 
 
 class TrustsStaleOn(Kvm):
-    """d76fb40637fc (2021), testing the wrong value: put sends its self-IPI by the ON of its first snapshot. A device posts
-    between that and the compare-exchange, whose retry publishes ON=1 unnoticed: the vCPU sleeps on.
+    """d76fb40637fc (2021), testing the wrong value: put sends its self-IPI by the ON of its first snapshot. A device
+    posts between that and the compare-exchange, whose retry publishes ON=1 unnoticed: the vCPU sleeps on.
     """
 
     def enable_wakeup_handler(self, cpu: Cpu, vcpu: Vcpu) -> None:
@@ -44,9 +44,9 @@ class TrustsStaleOn(Kvm):
 
 
 class TogglingGuard(Kvm):
-    """KVM before 53b7ca1a3593 (2021): put and load act only while APICv is active, which another vCPU may change between the two. put
-    joined the list and set the wakeup vector; load undoes neither, and leaves NDST behind: the vCPU runs on listed, and its
-    notifications go to a pCPU it has left.
+    """KVM before 53b7ca1a3593 (2021): put and load act only while APICv is active, which another vCPU may change
+    between the two. put joined the list and set the wakeup vector; load undoes neither, and leaves NDST behind: the
+    vCPU runs on listed, and its notifications go to a pCPU it has left.
     """
 
     def needs_wakeup(self, cpu: Cpu) -> bool:
@@ -66,8 +66,8 @@ class KeepsDestination(Kvm):
 
 
 class KeepsVector(Kvm):
-    """Synthetic: load leaves NV alone. A vCPU that was blocked runs with the wakeup vector: the processor does not know it, and
-    every device interrupt is a VM exit where posting should have saved one.
+    """Synthetic: load leaves NV alone. A vCPU that was blocked runs with the wakeup vector: the processor does not know
+    it, and every device interrupt is a VM exit where posting should have saved one.
     """
 
     def update_control(self, cpu: Cpu, vcpu: Vcpu, **fields: int) -> int:
@@ -77,8 +77,8 @@ class KeepsVector(Kvm):
 
 
 class UnshiftedXapicId(Kvm):
-    """Synthetic: NDST gets the xAPIC id in its low bits, where xAPIC mode has it in bits 15:8. The IOMMU reads id 0, and a vCPU on
-    any other pCPU is never notified.
+    """Synthetic: NDST gets the xAPIC id in its low bits, where xAPIC mode has it in bits 15:8. The IOMMU reads id 0,
+    and a vCPU on any other pCPU is never notified.
     """
 
     def destination(self, where: int) -> int:
@@ -86,8 +86,9 @@ class UnshiftedXapicId(Kvm):
 
 
 class PendingMeansOn(Kvm):
-    """KVM before J. Martins' patch 1 of 3 (2019, Message-ID 20191106175602.4515-2): whether a preempted vCPU has something pending
-    is asked of ON alone. Under SN a device posts without ON, so a spinning vCPU does not yield to the one that has work.
+    """KVM before J. Martins' patch 1 of 3 (2019, Message-ID 20191106175602.4515-2): whether a preempted vCPU has
+    something pending is asked of ON alone. Under SN a device posts without ON, so a spinning vCPU does not yield to
+    the one that has work.
     """
 
     def has_pending(self, cpu: Cpu, vcpu: Vcpu) -> bool:

@@ -8,8 +8,9 @@ from reference.kvm import Kvm
 
 
 class NoWakeFromHandler(KvmVtdOnly):
-    """KVM before fdba608f15e2 (2021): a sender that finds the vCPU running on its own pCPU does nothing at all. A device's hard
-    interrupt lands on the vCPU's thread between its last look and `schedule`, posts to that very vCPU, and wakes nobody.
+    """KVM before fdba608f15e2 (2021): a sender that finds the vCPU running on its own pCPU does nothing at all. A
+    device's hard interrupt lands on the vCPU's thread between its last look and `schedule`, posts to that very vCPU,
+    and wakes nobody.
 
     With no device that can post, put does not look at ON either: the vCPU sleeps on its vector.
     """
@@ -20,8 +21,8 @@ class NoWakeFromHandler(KvmVtdOnly):
 
 
 class OnBeforePir(Kvm):
-    """Synthetic: ON first, then the PIR bit. The target takes ON and finds PIR empty; then the bit is set, ON stays 0, and
-    neither the sender's notification nor the next harvest looks at it.
+    """Synthetic: ON first, then the PIR bit. The target takes ON and finds PIR empty; then the bit is set, ON stays 0,
+    and neither the sender's notification nor the next harvest looks at it.
     """
 
     def post_vector(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> bool:
@@ -30,8 +31,8 @@ class OnBeforePir(Kvm):
 
 
 class PlainSetOn(Kvm):
-    """Synthetic: ON is read and then set by a plain store, which waits in the store buffer while mode is read. The sender sees
-    the target outside its guest, the target sees ON=0 and enters: each misses the other.
+    """Synthetic: ON is read and then set by a plain store, which waits in the store buffer while mode is read. The
+    sender sees the target outside its guest, the target sees ON=0 and enters: each misses the other.
 
     A notification can overtake the store too. ON then comes up behind the harvest and silences every later post.
     """

@@ -1,4 +1,6 @@
-"""Right implementations that look different. The suite must pass each: what it flags here it would flag in a correct patch."""
+"""Right implementations that look different. The suite must pass each: what it flags here it would flag in a correct
+patch.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from reference.x86.processor import ReferenceProcessor
 
 
 class LeavesListLast(Kvm):
-    """KVM baed82c8e489: load restores NV first and takes the vCPU off the wakeup list afterwards. A wakeup that still comes finds it
-    listed, and wakes a thread that runs.
+    """KVM baed82c8e489: load restores NV first and takes the vCPU off the wakeup list afterwards. A wakeup that still
+    comes finds it listed, and wakes a thread that runs.
     """
 
     def pi_load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
@@ -86,8 +88,8 @@ class ScansAtOnce(ReferenceProcessor):
 
 
 class AlwaysNotifies(Kvm):
-    """The sender suppresses nothing: whether PIR or ON was set before, or the target is in its guest or running right here, it sends the
-    notification, and wakes.
+    """The sender suppresses nothing: whether PIR or ON was set before, or the target is in its guest or running right
+    here, it sends the notification, and wakes.
     """
 
     def post_vector(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> bool:

@@ -1,7 +1,7 @@
 """Senders in hardware: VT-d interrupt posting, and the sending half of IPI virtualization.
 
-VT-d specification 5.2.3 to 5.2.5 (interrupt-posting hardware operation; section numbers not re-read). One post is one coherent
-read-modify-write of the descriptor; the notification uses NV and NDST as read there, and may travel for ever.
+VT-d specification 5.2.3 to 5.2.5 (interrupt-posting hardware operation; section numbers not re-read). One post is one
+coherent read-modify-write of the descriptor; the notification uses NV and NDST as read there, and may travel for ever.
 
     device ──> [ PIR[v]:=1; if ON=0 and (SN=0 or URG): ON:=1, latch NV and NDST ] ──> message (NV, NDST)
 
@@ -10,7 +10,7 @@ IPI virtualization (SDM vol. 3C) does the same in two operations, with others fr
 
 from __future__ import annotations
 
-from conformance.roles.x86 import Cpu, IpiVirtualization, Iommu, Vcpu
+from conformance.roles.x86 import Cpu, Iommu, IpiVirtualization, Vcpu
 
 
 class ReferenceIommu(Iommu, IpiVirtualization):
@@ -20,22 +20,23 @@ class ReferenceIommu(Iommu, IpiVirtualization):
         with cpu.atomic():
             cpu.test_and_set(vcpu.pid.bit(vector))
             on, sn = cpu.load(vcpu.pid.on), cpu.load(vcpu.pid.sn)
-            notify = not on and (urgent or not sn)
-            if notify:
-                nv, ndst = cpu.load(vcpu.pid.nv), cpu.load(vcpu.pid.ndst)
-                cpu.test_and_set(vcpu.pid.on)
-        if notify:
-            cpu.send_ipi(nv, self.apic_id(ndst))
+            latched = self.announce(cpu, vcpu) if not on and (urgent or not sn) else None
+        if latched:
+            cpu.send_ipi(*latched)
 
     def virtual_ipi(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
         cpu.test_and_set(vcpu.pid.bit(vector))
         with cpu.atomic():
-            notify = not cpu.load(vcpu.pid.on) and not cpu.load(vcpu.pid.sn)
-            if notify:
-                nv, ndst = cpu.load(vcpu.pid.nv), cpu.load(vcpu.pid.ndst)
-                cpu.test_and_set(vcpu.pid.on)
-        if notify:
-            cpu.send_ipi(nv, self.apic_id(ndst))
+            announce = not cpu.load(vcpu.pid.on) and not cpu.load(vcpu.pid.sn)
+            latched = self.announce(cpu, vcpu) if announce else None
+        if latched:
+            cpu.send_ipi(*latched)
+
+    def announce(self, cpu: Cpu, vcpu: Vcpu) -> tuple[int, int]:
+        """Set ON; answers the vector and APIC id of the notification, as they are in this step."""
+        nv, ndst = cpu.load(vcpu.pid.nv), cpu.load(vcpu.pid.ndst)
+        cpu.test_and_set(vcpu.pid.on)
+        return nv, self.apic_id(ndst)
 
     def apic_id(self, ndst: int) -> int:
         """NDST holds a 32-bit x2APIC id, or in xAPIC mode an 8-bit id in bits 15:8."""

@@ -1,14 +1,16 @@
 """The processor: posted-interrupt processing and virtual-interrupt delivery.
 
-Intel SDM vol. 3C, chapter "APIC Virtualization and Virtual Interrupts" (chapter 29 in the edition read; section names are unchanged
-in newer ones): 29.1.2 TPR virtualization, 29.1.3 PPR, 29.1.4 EOI, 29.1.5 self-IPI, 29.2 evaluation and delivery, 29.6 posting.
+Intel SDM vol. 3C, chapter "APIC Virtualization and Virtual Interrupts" (chapter 29 in the edition read; section names
+are unchanged in newer ones): 29.1.2 TPR virtualization, 29.1.3 PPR, 29.1.4 EOI, 29.1.5 self-IPI, 29.2 evaluation and
+delivery, 29.6 posting.
 
     notification ──> acknowledge ── ON:=0 ── PIR words ──> vIRR ── RVI ── evaluate ──> deliver ──> guest's handler
                                                             ^                           │
                                              self-IPI ──────┘      vISR, SVI, VPPR <────┘ ── end of interrupt
 
-State of a vCPU: vIRR, vISR (virtual-APIC page), RVI, SVI (guest interrupt status), VTPR, VPPR, `recognized` (a pending virtual
-interrupt), the guest's IF and STI shadow, `halted`. Only the logical processor that runs the vCPU touches it; the descriptor is shared.
+State of a vCPU: vIRR, vISR (virtual-APIC page), RVI, SVI (guest interrupt status), VTPR, VPPR, `recognized` (a pending
+virtual interrupt), the guest's IF and STI shadow, `halted`. Only the logical processor that runs the vCPU touches it;
+the descriptor is shared.
 """
 
 from __future__ import annotations
@@ -110,7 +112,9 @@ class ReferenceProcessor(Processor, VmEntryChecks):
         return 64 * word + bits.bit_length() - 1
 
     def raise_rvi(self, cpu: Cpu, vcpu: Vcpu, found: int) -> None:
-        """Step 6: RVI becomes the maximum of its old value and the highest bit found in PIR; an empty PIR leaves it alone."""
+        """Step 6: RVI becomes the maximum of its old value and the highest bit found in PIR; an empty PIR leaves it
+        alone.
+        """
         rvi = cpu.load(vcpu.rvi)
         if found > rvi:
             cpu.store(vcpu.rvi, found)
