@@ -73,8 +73,8 @@ SAVED = scenario("saved", cpus=1, vcpus=(Vcpu(0, (("save_restore", HIGH), ("rese
 BUFFERED = scenario("buffered", cpus=1, vcpus=HALTS, devices=(device(HIGH),), buffer=1, facts=("starts-unloaded",))
 
 GOLDEN: dict[tuple[type[Role], str], int] = {
-    (KvmPutSn, "both"): 12_496,
-    (KvmPreBlock, "both"): 16_919,
+    (KvmPutSn, "both"): 12_722,
+    (KvmPreBlock, "both"): 18_753,
     (Xen, "both"): 93_258,
     (Bhyve, "priorities"): 16_985,
 }

@@ -506,9 +506,12 @@ def test_declared_lack_is_not_applicable() -> None:
 
 def test_evidence_names_who_fills_the_role() -> None:
     assert check("PID-10", implementation(Kvm)).evidence == (
-        "one routine alone, all 32 cases; Kvm leaves the role vm_entry_checks to ReferenceProcessor"
+        "one routine alone, all 32 cases; Kvm leaves vm_entry_checks to ReferenceProcessor"
     )
     assert check("PID-10", implementation(ReferenceProcessor)).evidence == "one routine alone, all 32 cases"
+    assert check("PID-2", implementation(ReferenceProcessor)).evidence == (
+        "one routine alone, all 240 cases; ReferenceProcessor leaves iommu to ReferenceIommu and sender to Kvm"
+    )
 
 
 @pytest.mark.parametrize("spec", ["xen", "bhyve", "kvm-put-sn", "kvm-pre-block", "kvm-vtd-only"])

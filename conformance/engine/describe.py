@@ -45,7 +45,7 @@ def alone(sample: Sample) -> str:
     if sample.places:
         kinds = {"private": {}, "guarded": {"lock": "cpu0"}, "constant": {}}
         merged = [k for k, given in kinds.items() if not _at(sample, k, given).own_step()]
-        text += f", but not at {' or '.join(merged)} locations"
+        text += f", but not at {', '.join(merged)} locations"
     return text
 
 
@@ -103,7 +103,7 @@ PLACES = {
     "cpu0.interrupts": "its interrupt flag",
     "cpu0.latched": "its latched interrupts",
     "cpu0.in_flight": "messages on their way to it",
-    "cpu1.in_flight": "messages on their way to the other CPU",
+    "cpu1.in_flight": "messages on their way to the destination",
     "cpu0.store_buffer": "its store buffer",
     "vcpu0.status": "its thread's state",
     "vcpu0.place": "its thread's place",

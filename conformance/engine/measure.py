@@ -23,6 +23,7 @@ from conformance.engine.unfold import Unfolding
 X, LOCK = Field("x"), Field("lock")
 VECTOR = 0x40
 DEPTH = 2
+NO_BUDGET = Budget()
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Sampler:
 
 
 @cache
-def small(depth: int = 0, budget: Budget = Budget(), vcpus: int = 2) -> Machine:
+def small(depth: int = 0, budget: Budget = NO_BUDGET, vcpus: int = 2) -> Machine:
     unfolding = Unfolding(PythonSource(Sampler))
     routines = {name: unfolding for name, member in vars(Sampler).items() if callable(member)}
     guests = tuple(Vcpu(n, (("act",),)) for n in range(vcpus))

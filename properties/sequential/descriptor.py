@@ -92,7 +92,7 @@ def controls_that_go_together(subject: Subject, mask: int) -> None:
 # The layout
 
 
-@clause(CHECKS, "PID-2", "processor", one_of(range(LEGAL[0], 0x100)))
+@clause(CHECKS, "PID-2", "processor iommu sender", one_of(range(LEGAL[0], 0x100)))
 def vector_is_bit(subject: Subject, vector: int) -> None:
     """A post by hardware sets the vector's raw bit and no other; software may post elsewhere, but sets no other either.
     The processor takes that raw bit for this vector.
@@ -109,7 +109,7 @@ def vector_is_bit(subject: Subject, vector: int) -> None:
                    f"found {shown(ran.after.virr)}")  # fmt: skip
 
 
-@clause(CHECKS, "PID-3", "processor", descriptors(), vector, one_of((*POSTERS, "acknowledge")), choices)
+@clause(CHECKS, "PID-3", "processor iommu sender", descriptors(), vector, one_of((*POSTERS, "acknowledge")), choices)
 def on_is_bit_256(subject: Subject, state: State, vector: int, routine: str, taken: tuple[int, ...]) -> None:
     """A post may set it, the processing may clear it, and neither changes anything else of the control word."""
     processing = routine == "acknowledge"
@@ -122,7 +122,7 @@ def on_is_bit_256(subject: Subject, state: State, vector: int, routine: str, tak
         raise BrokenError(f"{called(routine, *args)} on {state}: {due}; changed are {bits((before ^ after) << 256)}")
 
 
-@clause(CHECKS, "PID-4", "residency", stories(Below(3)))
+@clause(CHECKS, "PID-4", "residency sender iommu", stories(Below(3)))
 def bits_beside_sn_stay_0(subject: Subject, story: Story) -> None:
     life = Life(subject)
     for alone in life.lived(story):
@@ -130,7 +130,7 @@ def bits_beside_sn_stay_0(subject: Subject, story: Story) -> None:
             life.broken(f"due is 0 in bits 271:258 of the descriptor; set are {bits(wrong << 256)}")
 
 
-@clause(CHECKS, "PID-5", "residency", stories(Below(3)), descriptors(on=0, sn=0), vector)
+@clause(CHECKS, "PID-5", "residency iommu", stories(Below(3)), descriptors(on=0, sn=0), vector)
 def nv_is_byte_34(subject: Subject, story: Story, state: State, vector: int) -> None:
     """Byte 35 stays 0 whatever software does, and byte 34 is the vector that hardware notifies with."""
     life = Life(subject)
@@ -145,7 +145,15 @@ def nv_is_byte_34(subject: Subject, story: Story, state: State, vector: int) -> 
             raise BrokenError(f"{call} on {state}: {due}; sent is {sent[0].vector:#x}")
 
 
-@clause(CHECKS, "PID-6", "residency", stories(cpu_number, st.just(0)), one_of(MODES), vector, needs=("device-posting",))
+@clause(
+    CHECKS,
+    "PID-6",
+    "residency iommu",
+    stories(cpu_number, st.just(0)),
+    one_of(MODES),
+    vector,
+    needs=("device-posting",),
+)
 def ndst_is_bytes_36_to_39(subject: Subject, story: Story, mode: str, vector: int) -> None:
     """After each load NDST is the pCPU's id in the form of the APIC mode, and a device's notification goes there.
 

@@ -143,8 +143,8 @@ class Property:
     """
 
     id: str
-    role: str
-    """Who fills it is in the evidence."""
+    roles: tuple[str, ...]
+    """Whose routines run; who fills them is in the evidence."""
     cases: st.SearchStrategy[tuple[Any, ...]]
     body: Body
     needs: tuple[str, ...] = ()
@@ -207,24 +207,23 @@ class Property:
         return f"all {held} cases" if held == met < EXAMPLES else f"{held} generated cases"
 
     def evidence(self, subject: Subject, held: str) -> str:
-        filler = next(iter(subject.assemblies.values())).filled_by.get(self.role, "")
-        own = self.role in subject.implementation.roles
-        by = "" if own else f"; {subject.implementation.name} leaves the role {self.role} to {filler}"
-        notes = "".join(f"; {note}" for note in sorted(subject.notes))
-        return f"one routine alone, {held}{by}{notes}"
+        filled = subject.assembly().filled_by
+        others = [f"{role} to {filled[role]}" for role in self.roles if role not in subject.implementation.roles]
+        left = [f"{subject.implementation.name} leaves {' and '.join(others)}"] if others else []
+        return "; ".join((f"one routine alone, {held}", *left, *sorted(subject.notes)))
 
 
 def clause(
     checks: MutableMapping[str, Property],
-    id: str,  # noqa: A002
-    role: str,
+    name: str,
+    roles: str,
     *cases: st.SearchStrategy[Any],
     needs: tuple[str, ...] = (),
 ) -> Callable[[Body], Property]:
-    """Put the body, as the check of clause `id`, into `checks`. Each case is a tuple: one value of each strategy."""
+    """Put the body, as the check of the clause called `name`, into `checks`. A case is one value of each strategy."""
 
     def made(body: Body) -> Property:
-        checks[id] = Property(id, role, st.tuples(*cases), body, needs)
-        return checks[id]
+        checks[name] = Property(name, tuple(roles.split()), st.tuples(*cases), body, needs)
+        return checks[name]
 
     return made

@@ -1,0 +1,5 @@
+"""All benchmarks: python -m benchmarks [scenario ...]"""
+
+from benchmarks.scenarios import main
+
+main()

@@ -1,0 +1,52 @@
+"""How many states each scenario has with the reference, every monitor attached: `GOLDEN` in properties/scenarios.py.
+
+    python -m properties.golden             prints it
+    python -m properties.golden --write     puts it into properties/scenarios.py
+    python -m properties.golden --check     says what differs; exit status 1 if anything does
+
+A count that changes means that the reference, a scenario, a monitor or the engine has changed what can happen. Find out which before
+writing the new one.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from conformance.adapters.registry import resolve
+from conformance.engine.scenario import Scenario
+from conformance.engine.search import prove
+from conformance.explore import in_machine
+from properties.scenarios import GOLDEN, SCENARIOS
+from properties.suite import SUITE
+
+EXHAUSTED = tuple(s for s in SCENARIOS if not s.samples)
+DICTIONARY = re.compile(r"^GOLDEN: dict\[str, int\] = \{.*?\}$", re.MULTILINE | re.DOTALL)
+
+
+def states(scenario: Scenario) -> int:
+    return in_machine(resolve("reference"), scenario, SUITE, lambda machine: prove(machine).states)
+
+
+def text(counts: dict[str, int]) -> str:
+    return "GOLDEN: dict[str, int] = {\n" + "".join(f'    "{name}": {n:_},\n' for name, n in counts.items()) + "}"
+
+
+def main(how: str = "") -> int:
+    counts = {s.name: states(s) for s in EXHAUSTED}
+    if how == "--write":
+        path = Path(__file__).with_name("scenarios.py")
+        path.write_text(DICTIONARY.sub(text(counts), path.read_text()))
+    elif how == "--check":
+        for name in sorted(counts.keys() | GOLDEN.keys()):
+            if counts.get(name) != GOLDEN.get(name):
+                print(f"{name}: {counts.get(name, 'gone')}, pinned {GOLDEN.get(name, 'not at all')}")
+        return int(counts != GOLDEN)
+    else:
+        print(text(counts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
