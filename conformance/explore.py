@@ -158,7 +158,13 @@ def document(machine: Machine, found: Found, implementation: Implementation, pro
     made = rows(machine, found)
     mends = recovery(machine, found) if found.at_rest and found.clause != "LIVELOCK" else ""
     routines = [r.routine for r in made if r.routine]
-    role = machine.assembly.role_of.get(routines[-1], "") if routines and not found.at_rest else ""
+    filled = machine.assembly.filled_by
+    if routines and not found.at_rest:
+        role = machine.assembly.role_of.get(routines[-1], "")
+        role = f"{role}, filled by {filled.get(role, 'nobody')}" if role else ""
+    else:
+        own = sorted(r for r, name in filled.items() if name == implementation.name)
+        role = f"the whole path, of which {implementation.name} fills {', '.join(own)}"
     return Counterexample(
         scenario=machine.scenario.name,
         switches=found.switches,
