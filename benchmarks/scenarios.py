@@ -2,10 +2,10 @@
 
     python -m benchmarks.scenarios [scenario ...]
 
-Everything runs in this one process, one exploration after the other, each on a machine of its own: tables and unfolding start
-empty, so the time includes asking the implementation. Bytes a state are arithmetic, not measured: `sys.getsizeof` of a packed
-state and of its number, its share of the hash table, and its slots in the arrays of the search. What is remembered of steps is
-not in it; the peak of the whole process at the end is.
+Everything runs in this one process, one exploration after the other, each on a machine of its own: tables and unfolding
+start empty, so the time includes asking the implementation. Bytes a state are arithmetic, not measured: `sys.getsizeof`
+of a packed state and of its number, its share of the hash table, and its slots in the arrays of the search. What is
+remembered of steps is not in it; the peak of the whole process at the end is.
 """
 
 from __future__ import annotations

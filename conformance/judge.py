@@ -26,6 +26,8 @@ from conformance.explore import Checked, Explored, Suite, document, explore, in_
 from conformance.report.verdict import Clause, Counterexample, Status, Verdict
 
 PROFILES = ("strict", "kvm", "generic")
+ALWAYS = ("DEADLOCK", "LIVELOCK", "RACE")
+"""Clauses that every exploration puts to the test."""
 
 __all__ = ["PROFILES", "Judge", "Suite", "catalogue_hash", "load_suite"]
 
@@ -186,12 +188,11 @@ class Judge:
             return Status.DEVIATES, f"{where}; {means}", least
         if undecided := self._undecided(results):
             return undecided
-        if any(clause.id in r.witnessed for r in results) or clause.id in ("DEADLOCK", "LIVELOCK", "RACE"):
-            return (
-                Status.HELD,
-                self._exhaustively([r for r in results if clause.id in r.witnessed or r.samples] or results),
-                None,
-            )
+        if clause.id in ALWAYS:
+            return Status.HELD, self._exhaustively(results), None
+        if any(clause.id in r.witnessed for r in results):
+            exercised = [r for r in results if clause.id in r.witnessed or r.samples]
+            return Status.HELD, self._exhaustively(exercised), None
         premise = (
             f": its premise ({clause.premise}) never became true"
             if clause.premise

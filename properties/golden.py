@@ -4,8 +4,8 @@
     python -m properties.golden --write     puts it into properties/scenarios.py
     python -m properties.golden --check     says what differs; exit status 1 if anything does
 
-A count that changes means that the reference, a scenario, a monitor or the engine has changed what can happen. Find out which before
-writing the new one.
+A count that changes means that the reference, a scenario, a monitor or the engine has changed what can happen. Find out
+which before writing the new one.
 """
 
 from __future__ import annotations

@@ -119,6 +119,15 @@ SCENARIOS: tuple[Scenario, ...] = (
         vectors=(LOW, HIGH),
     ),
     Scenario(
+        name="halt-in-the-guest",
+        about="a device posts to a vCPU whose HLT does not exit: the processor wakes it",
+        cpus=1,
+        vcpus=(Vcpu(0, HLT),),
+        devices=(device(HIGH),),
+        vectors=(HIGH,),
+        facts=("hlt-not-intercepted",),
+    ),
+    Scenario(
         name="halt-closed",
         about="a device posts to a vCPU that halts with interrupts closed: it sleeps, and is not kept busy",
         cpus=1,
@@ -362,6 +371,7 @@ GOLDEN: dict[str, int] = {
     "two-posts": 20_029,
     "masked": 3_745,
     "masked-for-good": 14_943,
+    "halt-in-the-guest": 84,
     "halt-closed": 194,
     "halt-polling": 2_225,
     "on-the-target": 381,

@@ -58,7 +58,6 @@ def test_every_clause_has_its_source_and_statement() -> None:
         assert clause.source and clause.statement.rstrip(")").endswith("."), clause.id
 
 
-
 def test_scenarios_are_told_apart() -> None:
     assert len({s.name for s in SUITE.scenarios}) == len(SUITE.scenarios)
     assert all(s.about for s in SUITE.scenarios)

@@ -1,4 +1,6 @@
-"""The state counts of `GOLDEN` in properties/scenarios.py. When they change for a good reason: python -m properties.golden --write."""
+"""The state counts of `GOLDEN` in properties/scenarios.py. When they change for a good reason: python -m
+properties.golden --write.
+"""
 
 from __future__ import annotations
 

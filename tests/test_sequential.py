@@ -1,4 +1,6 @@
-"""The sequential checks: they pass the reference, and each finds what breaks its clause, with the smallest example there is."""
+"""The sequential checks: they pass the reference, and each finds what breaks its clause, with the smallest example
+there is.
+"""
 
 from __future__ import annotations
 

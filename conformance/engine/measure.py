@@ -1,4 +1,5 @@
-"""Every operation performed in a small machine, and what it was seen to read, write and wait for: the facts of docs/operations.md.
+"""Every operation performed in a small machine, and what it was seen to read, write and wait for: the facts of
+docs/operations.md.
 
 Two CPUs, each with a vCPU of its own, which does nothing but what is measured; with and without store buffers.
 """

@@ -157,7 +157,8 @@ def nv_is_byte_34(subject: Subject, story: Story, state: State, vector: int) -> 
 def ndst_is_bytes_36_to_39(subject: Subject, story: Story, mode: str, vector: int) -> None:
     """After each load NDST is the pCPU's id in the form of the APIC mode, and a device's notification goes there.
 
-    No load follows a sleep: a vCPU that blocked may keep the NDST of its wakeup list's pCPU for a while (Linux to 5.16).
+    No load follows a sleep: a vCPU that blocked may keep the NDST of its wakeup list's pCPU for a while (Linux to
+    5.16).
     """
     xapic = mode == "xapic"
     assume(not (xapic and subject.lacks("xapic")))

@@ -167,7 +167,8 @@ choices = st.tuples(Below(4), Below(4))
 
 
 class Pool:
-    """What one case is drawn from: a few classes and low nibbles, drawn first, so that vectors meet, and shrink together.
+    """What one case is drawn from: a few classes and low nibbles, drawn first, so that vectors meet, and shrink
+    together.
 
     Few strategies and no `map`: most of the time of a check goes into drawing.
     """

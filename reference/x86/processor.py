@@ -84,9 +84,13 @@ class ReferenceProcessor(Processor, VmEntryChecks):
 
     def acknowledge(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
         """Steps 1 and 2: the notification vector starts posted-interrupt processing, any other causes a VM exit."""
-        if vector != PINV or not self.apicv():
+        if vector == PINV and self.apicv():
+            self.process_posted(cpu, vcpu)
+        else:
             cpu.exit_guest("interrupt", vector)
-            return
+
+    def process_posted(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """Steps 3 to 7."""
         self.clear_on(cpu, vcpu)
         found = 0
         for word in self.order(cpu):
@@ -141,9 +145,12 @@ class ReferenceProcessor(Processor, VmEntryChecks):
     def end_of_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """29.1.4 EOI virtualization, followed by the IRET that ends the guest's handler (IF:=1)."""
         cpu.store(vcpu.rflags_if, 1)
-        if not self.apicv():
+        if self.apicv():
+            self.virtualize_eoi(cpu, vcpu)
+        else:
             cpu.exit_guest("apic_eoi")
-            return
+
+    def virtualize_eoi(self, cpu: Cpu, vcpu: Vcpu) -> None:
         vector = cpu.load(vcpu.svi)
         self.clear_bit(cpu, vcpu.visr, vector)
         cpu.store(vcpu.svi, self.highest(cpu, vcpu.visr))
