@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from conformance.engine import operations as ops
-from conformance.engine.execute import HARDWARE
 from conformance.engine.measure import DEPTH, SAMPLES, Attempt, Sample, Seen, classes, other_steps, small
+from conformance.engine.perform import HARDWARE
 from conformance.engine.scenario import Budget
 from conformance.engine.unfold import Fault
 

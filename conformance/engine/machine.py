@@ -6,8 +6,8 @@
 
 Every step is obligatory (code, hardware, messages, drains, a guest that acknowledges and completes) or optional
 (preempt, migrate, spontaneous exit, spurious interrupt: spends a token of the scenario's budget). A state is
-*quiescent* when no obligatory step is enabled. This file says who can step and when; `execute` says what an operation
-does.
+*quiescent* when no obligatory step is enabled. This file says who can step and when, `execute` how far a step
+goes, `perform` what an operation does.
 
 Rules, each an assumption that the report lists:
 - An interrupt in flight may be delayed for ever; once latched and unmasked it is taken at the next boundary, before the

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from conformance.adapters.python import Cpu, Field, PythonSource
 from conformance.engine import operations as ops
 from conformance.engine.assembly import Assembly, Shared
-from conformance.engine.execute import Blocked, Execution
+from conformance.engine.execute import Execution
 from conformance.engine.machine import Machine
+from conformance.engine.perform import Blocked
 from conformance.engine.scenario import Budget, Scenario, Vcpu
 from conformance.engine.state import NotEnabled, View
 from conformance.engine.unfold import Unfolding
