@@ -134,10 +134,7 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
 
     def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         cpu.preempt_disable()
-        cpu.irq_disable()
-        cpu.store(vcpu.mode, IN)
-        cpu.fence()
-        self.sync_pir_to_irr(cpu, vcpu)
+        self.ready(cpu, vcpu)
         if cpu.load(vcpu.requests):
             cpu.store(vcpu.mode, OUT)
             cpu.irq_enable()
@@ -147,6 +144,13 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
         if reason[0] == "fastpath_ipi":
             return Then("reenter_guest", vcpu, reason[1])
         return Then("leave_guest", vcpu, *reason)
+
+    def ready(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """Interrupts off, then mode := IN, then the harvest: the order that b95234c84004 is about."""
+        cpu.irq_disable()
+        cpu.store(vcpu.mode, IN)
+        cpu.fence()
+        self.sync_pir_to_irr(cpu, vcpu)
 
     def reenter_guest(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> Any:
         """EXIT_FASTPATH_REENTER_GUEST after an IPI to itself: mode stays IN, so the harvest is all that brings it in."""
@@ -201,11 +205,18 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
 
     def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
         """Answers the highest vector pending in vIRR, or 0."""
-        arrived = False
-        if cpu.load(vcpu.pid.on):
-            cpu.test_and_clear(vcpu.pid.on)
-            cpu.fence()
-            arrived = self.harvest(cpu, vcpu)
+        return self.publish(cpu, vcpu, self.take(cpu, vcpu))
+
+    def take(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        """ON is cleared before PIR is read; answers whether anything moved."""
+        if not cpu.load(vcpu.pid.on):
+            return False
+        cpu.test_and_clear(vcpu.pid.on)
+        cpu.fence()
+        return self.harvest(cpu, vcpu)
+
+    def publish(self, cpu: Cpu, vcpu: Vcpu, arrived: bool) -> int:
+        """RVI, or with APICv inhibited an event request for what arrived."""
         highest = self.highest(cpu, vcpu)
         if self.apicv_active():
             cpu.store(vcpu.rvi, highest)

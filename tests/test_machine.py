@@ -80,6 +80,7 @@ class Counting(Code):
         cpu.send_ipi(V, 1)
 
     def count(self, cpu: Cpu, where: int) -> None:
+        cpu.irq_enable()
         if cpu.fetch_add(X, 1):
             cpu.store(B, 1)
         cpu.fetch_add(A, 1)
@@ -90,7 +91,7 @@ def test_messages_merge_by_vector_and_cpu() -> None:
     assert rests(machine(Counting, "sender", cpus=2), "a") == {1, 2}
 
 
-def test_handlers_do_not_nest() -> None:
+def test_handlers_do_not_nest_even_with_interrupts_on() -> None:
     made = machine(
         Counting, cpus=1, interrupts=(DeviceInterrupt(V, 0, "count", (0,)), DeviceInterrupt(W, 0, "count", (0,)))
     )
@@ -216,7 +217,7 @@ class Switching(Code):
 
 
 def test_a_thread_is_preempted_only_with_interrupts_on_preemption_enabled_no_lock_held_and_no_call_on_top() -> None:
-    made = machine(Switching, vcpus=(Vcpu(0),), budget=Budget(preempt=1), interrupts=(interrupt("handler"),))
+    made = machine(Switching, vcpus=(Vcpu(0),), budget=Budget(preempt=2), interrupts=(interrupt("handler"),))
     preempt = agent(made, "preempt cpu0")
     about_to: set[int] = set()
     for state in reach(made):
@@ -286,6 +287,24 @@ class Locking(Code):
         cpu.load(X)
         cpu.unlock(L)
 
+    def holds_while_interrupted(self, cpu: Cpu) -> None:
+        cpu.lock(L)
+        self.interrupts_itself(cpu)
+        cpu.unlock(L)
+
+    def interrupts_itself(self, cpu: Cpu) -> None:
+        cpu.send_ipi_self(V)
+        while not cpu.load(A):
+            cpu.relax()
+
+    def peeks_and_says_so(self, cpu: Cpu, where: int) -> None:
+        cpu.load(self.N)
+        cpu.store(A, 1)
+
+    def meddles_and_says_so(self, cpu: Cpu, where: int) -> None:
+        cpu.store(self.MINE, 1)
+        cpu.store(A, 1)
+
     def one_way(self, cpu: Cpu) -> None:
         cpu.lock(L)
         cpu.lock(self.M)
@@ -332,8 +351,19 @@ def test_a_guarded_access_without_the_lock_is_a_race_that_names_both_sites() -> 
 
 
 def test_a_handler_does_not_hold_what_it_interrupted_and_is_not_the_thread() -> None:
-    assert broken(machine(Locking, "holds", interrupts=(interrupt("peeks"),))) == {"RACE"}
-    assert broken(machine(Locking, vcpus=(Vcpu(0),), interrupts=(interrupt("meddles"),))) == {"RACE"}
+    class Peeking(Locking):
+        handlers: ClassVar = {V: "peeks_and_says_so"}
+
+    class Meddling(Locking):
+        handlers: ClassVar = {V: "meddles_and_says_so"}
+
+        def vcpu_run(self, cpu: Cpu, vcpu: str) -> None:
+            self.interrupts_itself(cpu)
+
+    race = prove(machine(Peeking, "holds_while_interrupted")).breached
+    assert race["RACE"].startswith("peeks_and_says_so read n without holding l")
+    race = prove(machine(Meddling, vcpus=(Vcpu(0),))).breached
+    assert race["RACE"].startswith("meddles_and_says_so touched mine in a handler on cpu0")
     assert broken(machine(Locking, "meddles")) == {"RACE"}
 
 
@@ -517,6 +547,9 @@ def test_interrupts_and_context_switches_drain() -> None:
             cpu.store(Y, 1)
             cpu.prepare_to_block()
             cpu.schedule()
+
+        def put(self, cpu: Cpu, vcpu: str, preempted: bool) -> None:
+            cpu.store(B, 1)
 
         def handler(self, cpu: Cpu) -> None:
             cpu.store(A, 1)

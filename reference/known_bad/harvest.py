@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from conformance.roles.x86 import PINV, Cpu, Shared, Then, Vcpu
-from reference.kvm import EVENT, IN, OUT, Kvm
+from reference.kvm import IN, Kvm
 
 
 class InterruptsOnAfterMode(Kvm):
@@ -14,13 +14,11 @@ class InterruptsOnAfterMode(Kvm):
     does nothing, and enters. The vector waits for the next VM exit.
     """
 
-    def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
-        cpu.preempt_disable()
+    def ready(self, cpu: Cpu, vcpu: Vcpu) -> None:
         cpu.store(vcpu.mode, IN)
         cpu.fence()
         self.sync_pir_to_irr(cpu, vcpu)
         cpu.irq_disable()
-        return enter(cpu, vcpu)
 
 
 class HarvestBeforeMode(Kvm):
@@ -28,13 +26,11 @@ class HarvestBeforeMode(Kvm):
     reads OUTSIDE_GUEST_MODE and relies on an entry whose harvest is over. The vector waits for the next VM exit.
     """
 
-    def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
-        cpu.preempt_disable()
+    def ready(self, cpu: Cpu, vcpu: Vcpu) -> None:
         cpu.irq_disable()
         self.sync_pir_to_irr(cpu, vcpu)
         cpu.store(vcpu.mode, IN)
         cpu.fence()
-        return enter(cpu, vcpu)
 
 
 class NoFenceAfterMode(Kvm):
@@ -43,12 +39,10 @@ class NoFenceAfterMode(Kvm):
     TSO only.
     """
 
-    def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
-        cpu.preempt_disable()
+    def ready(self, cpu: Cpu, vcpu: Vcpu) -> None:
         cpu.irq_disable()
         cpu.store(vcpu.mode, IN)
         self.sync_pir_to_irr(cpu, vcpu)
-        return enter(cpu, vcpu)
 
 
 class NoHarvestOnFastPath(Kvm):
@@ -67,13 +61,13 @@ class HarvestBeforeOn(Kvm):
     its ON is wiped, and no harvest looks at PIR again.
     """
 
-    def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
-        arrived = False
-        if cpu.load(vcpu.pid.on):
-            arrived = self.harvest(cpu, vcpu)
-            cpu.fence()
-            cpu.test_and_clear(vcpu.pid.on)
-        return publish(self, cpu, vcpu, arrived)
+    def take(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        if not cpu.load(vcpu.pid.on):
+            return False
+        arrived = self.harvest(cpu, vcpu)
+        cpu.fence()
+        cpu.test_and_clear(vcpu.pid.on)
+        return arrived
 
 
 class NoHarvestWhenInhibited(Kvm):
@@ -134,10 +128,10 @@ class SelfNotifying(Kvm):
             cpu.test_and_set(vcpu.event)
         return owes
 
-    def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
+    def take(self, cpu: Cpu, vcpu: Vcpu) -> bool:
         if cpu.test_and_clear(vcpu.event):
             cpu.send_ipi_self(PINV)
-        return publish(self, cpu, vcpu, arrived=False)
+        return False
 
     def has_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> bool:
         """An event that is due counts: what it stands for is still in PIR."""
@@ -163,26 +157,3 @@ class LateSelfNotification(SelfNotifying):
 
     def posted_intr_ipi(self, cpu: Cpu, where: int) -> None:
         pass
-
-
-def enter(cpu: Cpu, vcpu: Vcpu) -> Any:
-    """`vcpu_enter_guest` from its look at requests on."""
-    if cpu.load(vcpu.requests):
-        cpu.store(vcpu.mode, OUT)
-        cpu.irq_enable()
-        cpu.preempt_enable()
-        return Then("vcpu_run", vcpu)
-    reason = cpu.enter_guest(vcpu)
-    if reason[0] == "fastpath_ipi":
-        return Then("reenter_guest", vcpu, reason[1])
-    return Then("leave_guest", vcpu, *reason)
-
-
-def publish(kvm: Kvm, cpu: Cpu, vcpu: Vcpu, arrived: bool) -> int:
-    """`sync_pir_to_irr` after its harvest."""
-    highest = kvm.highest(cpu, vcpu)
-    if kvm.apicv_active():
-        cpu.store(vcpu.rvi, highest)
-    elif arrived:
-        kvm.request(cpu, vcpu, EVENT)
-    return highest
