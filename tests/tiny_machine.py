@@ -13,7 +13,7 @@ from conformance.adapters.python import Cpu, Field, PythonSource
 from conformance.engine.assembly import Assembly, Shared
 from conformance.engine.machine import Machine
 from conformance.engine.monitor import Monitor
-from conformance.engine.scenario import Scenario, Thread
+from conformance.engine.scenario import DeviceInterrupt, Scenario, Thread
 from conformance.engine.search import Explored, prove
 from conformance.engine.state import Agent, LayoutFull, Outcome
 from conformance.engine.unfold import Unfolding
@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 X, Y, A, B, L = (Field(name) for name in ("x", "y", "a", "b", "l"))
 """Shared words, words to record results in, and a lock."""
+V, W = 0x50, 0x60
+"""Host interrupt vectors."""
 
 
 class Code:
@@ -140,3 +142,13 @@ def clauses(done: Explored) -> set[str]:
 
 def agent(machine: Machine, name: str) -> Agent:
     return next(a for a in machine.agents if a.name == name)
+
+
+def interrupt(routine: str, vector: int = V, cpu: int = 0) -> DeviceInterrupt:
+    return DeviceInterrupt(vector, cpu, routine, ())
+
+
+def top(machine: Machine, state: int, cpu: int = 0) -> Any:
+    """The frame on top of a CPU, or None."""
+    frames = value(machine, state, f"cpu{cpu}.run").frames
+    return frames[-1] if frames else None

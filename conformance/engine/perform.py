@@ -280,10 +280,13 @@ class Operations:
         top = frames[-1]
         self.put_frames((*frames[:-1], top._replace(node=top.node.child(reason))), guest="")
         self.view.notes.append(("exits", run.guest, reason))
-        if reason[0] == "interrupt" and isinstance(reason[1], int):
-            # Acknowledged on exit: the host runs its handler as soon as interrupts are on (KVM: before that, inline).
-            latched = self.m.cpus[self.c].latched
-            self.view.set(latched, self.view.get(latched) | 1 << reason[1])
+        match reason:
+            case ("interrupt", int(vector)):
+                # Acknowledged on exit: the host runs its handler as soon as interrupts are on (KVM: before that, inline).
+                latched = self.m.cpus[self.c].latched
+                self.view.set(latched, self.view.get(latched) | 1 << vector)
+            case _:
+                pass
         self.emit(ev.Exited(self.c, run.guest, reason))
 
     def _exit_guest(self, op: ops.ExitGuest, node: Node) -> None:
