@@ -13,8 +13,8 @@ from conformance.engine.monitor import Monitor
 from conformance.engine.replay import encode
 from conformance.engine.sampling import sample
 from conformance.engine.scenario import Scenario
+from conformance.engine.search import LIVELOCK_REASON, prove, shortest
 from conformance.engine.search import Counterexample as Found
-from conformance.engine.search import prove, shortest
 from conformance.engine.settle import recovery
 from conformance.engine.state import LayoutFull
 from conformance.engine.trace import rows
@@ -116,6 +116,11 @@ def _explore(
         in_fresh_process(implementation, scenario, machine.assembly)
         for clause, found in shortest(machine, broken).items():
             counterexamples[clause] = document(machine, found, implementation, profile)
+        for clause in broken - counterexamples.keys():
+            reason = (
+                done.at_rest[clause].reason if clause in done.at_rest else done.breached.get(clause, LIVELOCK_REASON)
+            )
+            counterexamples[clause] = unshortened(scenario, clause in done.at_rest, reason)
         for clause in also_broken(scenario, broken):
             counterexamples[clause] = counterexamples["LIVELOCK"]
     return Explored(
@@ -145,6 +150,12 @@ def _sampled(machine: Machine, implementation: Implementation, profile: str) -> 
         samples=scenario.samples,
         counterexamples={c: document(machine, found, implementation, profile) for c, found in broken.items()},
     )
+
+
+def unshortened(scenario: Scenario, at_rest: bool, reason: str) -> Counterexample:
+    """A breach that the proof met and the search for the least schedule did not reach within its bound: still a breach."""
+    told = f"{reason} (no shortest schedule within the bound of the second search)"
+    return Counterexample(scenario=scenario.name, switches=1_000, steps=0, at_rest=at_rest, reason=told)
 
 
 def also_broken(scenario: Scenario, broken: set[str]) -> tuple[str, ...]:
