@@ -29,20 +29,21 @@ class Notification(Monitor):
         self.memory: tuple[int, tuple[Latch, ...]] = (0, ())
 
     def on(self, event: ev.Event, memory: tuple[int, tuple[Latch, ...]], look: Look) -> tuple[int, tuple[Latch, ...]]:
-        unpaired, owed = memory
         match event:
             case ev.Changed(at=at, routine=self.routine, set_bits=bits) if (
                 at.startswith(f"{self.vcpu}.pid.pir[") and bits
             ):
                 if self.routine == "post" and word(look.value(f"{self.vcpu}.pid.control")) & 1:
                     look.witness("VTD-7")
+                unpaired, owed = memory
                 return min(unpaired + bits.bit_count(), 3), owed
             case ev.Changed(at=at, routine=self.routine, old=old, new=new) if at == f"{self.vcpu}.pid.control":
                 if word(new) & 1 > word(old) & 1:
+                    unpaired, owed = memory
                     ndst = word(new) >> 32
                     return unpaired, (*owed, (word(new) >> 16 & 0xFF, ndst >> 8 & 0xFF if self.xapic else ndst))
             case ev.Sent(routine=self.routine, vector=vector, to=to, args=(self.vcpu, *_)):
-                return self._sent((vector, to), unpaired, owed, look)
+                return self._sent((vector, to), *memory, look)
             case ev.Taken(vector=vector, guest="") if self.alone and vector == PINV:
                 look.witness("VTD-8")
             case _:
