@@ -35,10 +35,19 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> str
 @click.option("-a", "--adapter", metavar="SPEC", help="A registered name or package.module:Class. Default: reference.")
 @click.option("--profile", metavar="NAME", help="strict, kvm or generic. Default: what the implementation declares.")
 @click.option("--clause", "clauses", multiple=True, metavar="GLOB", help="Only clauses whose id matches. Repeatable.")
+@click.option(
+    "--environment", "environments", multiple=True, metavar="NAME",
+    help="Widen the hardware beyond the architecture: late-mi. Repeatable.",
+)  # fmt: skip
 @click.option("--report", "reports", multiple=True, metavar="PATH", help="Write the report here (.json). Repeatable.")
 @click.option("-n", "workers", default="auto", callback=_workers, metavar="N", help="Worker processes. Default: auto.")
 def run(
-    adapter: str | None, profile: str | None, clauses: tuple[str, ...], reports: tuple[str, ...], workers: str
+    adapter: str | None,
+    profile: str | None,
+    clauses: tuple[str, ...],
+    environments: tuple[str, ...],
+    reports: tuple[str, ...],
+    workers: str,
 ) -> int:
     """Judge an implementation, clause by clause, and print the report."""
     from rich.console import Console
@@ -51,6 +60,7 @@ def run(
         ("adapter", adapter),
         ("profile", profile),
         *(("clause", c) for c in clauses),
+        *(("environment", e) for e in environments),
         *(("report", r) for r in reports),
     ]
     trouble, session = judge([f"--intack-{name}={value}" for name, value in given if value is not None], workers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -28,6 +28,10 @@ from conformance.report.verdict import Clause, Counterexample, Status, Verdict
 PROFILES = ("strict", "kvm", "generic")
 ALWAYS = ("DEADLOCK", "LIVELOCK", "RACE")
 """Clauses that every exploration puts to the test."""
+ENVIRONMENTS = {
+    "late-mi": "a maintenance interrupt may be taken after its level is gone: hardware that the architecture does not allow"
+}
+"""Facts of scenarios that widen the hardware beyond the architecture: off unless asked for."""
 
 __all__ = ["PROFILES", "Judge", "Suite", "catalogue_hash", "load_suite"]
 
@@ -56,7 +60,9 @@ class Judge:
         suite: Suite,
         shared: Path,
         pulse: Callable[[str, int], None] | None = None,
+        environment: Collection[str] = (),
     ) -> None:
+        self.environment = environment
         self.implementation, self.profile, self.suite, self.shared, self.pulse = (
             implementation,
             profile,
@@ -79,7 +85,9 @@ class Judge:
 
     def _applies(self, scenario: Scenario) -> bool:
         """Whether the implementation can take part in a scenario at all."""
-        own = self.implementation.roles
+        own = self.implementation.filled(scenario.architecture)
+        if not own or not set(scenario.facts) & ENVIRONMENTS.keys() <= set(self.environment):
+            return False
         if scenario.devices and "device-posting" in self.implementation.lacks:
             return False
         transfers = {"save_restore", "reset"} & {str(a[0]) for v in scenario.vcpus for a in v.program}
@@ -91,6 +99,14 @@ class Judge:
         ):
             return False
         return not set(scenario.facts) & set(self.implementation.lacks)
+
+    def _needs(self, clause: Clause) -> str:
+        """The environment, not asked for, without which nothing puts the clause to the test."""
+        for scenario in self.suite.scenarios:
+            needs = set(scenario.facts) & ENVIRONMENTS.keys() - set(self.environment)
+            if needs and any(clause.id in (*m.clauses, *m.witnesses) for m in self.suite.monitors(scenario)):
+                return min(needs)
+        return ""
 
     # Explorations
 
@@ -144,6 +160,8 @@ class Judge:
         if clause.check == "sequential":
             return self._judge_function(clause, self.suite.sequential(clause.id, self.implementation))
         scenarios = self.watchers.get(clause.id, [])
+        if not scenarios and (needs := self._needs(clause)):
+            return Status.NOT_CHECKED, f"it takes --environment {needs}: {ENVIRONMENTS[needs]}", None
         if not scenarios:
             return Status.NOT_APPLICABLE, "no scenario that this implementation can take part in concerns it", None
         results = self.explored(scenarios)

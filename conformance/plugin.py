@@ -29,6 +29,7 @@ TWINS = {
 """Options that can also be an ini setting intack_NAME or an environment variable INTACK_NAME."""
 LISTS = {
     "clause": ("GLOB", "judge only clauses whose id matches, such as 'E2E-*'; repeatable"),
+    "environment": ("NAME", "widen the hardware beyond the architecture: late-mi; repeatable"),
     "report": ("PATH", "write the report here, PATH ending in .json; repeatable"),
 }
 REPLAY = "follow the schedule of this replay string, and say what became of it"

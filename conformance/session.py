@@ -20,7 +20,7 @@ from conformance import again
 from conformance.adapters.registry import DEFAULT, AdapterError, resolve
 from conformance.engine.replay import ReplayError
 from conformance.engine.unfold import Fault
-from conformance.judge import PROFILES, Judge, catalogue_hash, load_suite
+from conformance.judge import ENVIRONMENTS, PROFILES, Judge, catalogue_hash, load_suite
 from conformance.report import document, terminal
 from conformance.report.verdict import Clause, Status, Verdict
 
@@ -47,6 +47,7 @@ class Session:
         clause: Sequence[str] = (),
         report: Sequence[str] = (),
         replay: str = "",
+        environment: Sequence[str] = (),
     ) -> None:
         check_packages()
         self.shared, self.replay = shared, replay
@@ -60,20 +61,36 @@ class Session:
         self.profile = profile or self.implementation.profile
         if self.profile not in PROFILES:
             raise BadInput(f"no profile is called {self.profile!r}. {near(self.profile, PROFILES)}")
-        self.clauses = select(self.suite.clauses, clause)
+        for name in environment:
+            if name not in ENVIRONMENTS:
+                raise BadInput(f"no environment is called {name!r}. {near(name, tuple(ENVIRONMENTS))}")
+        self.environment = tuple(environment)
+        self.clauses = self.concerned(select(self.suite.clauses, clause))
         self.reports = [writable(path) for path in report]
         self.verdicts: dict[str, Verdict] = {}
 
+    def concerned(self, clauses: Sequence[Clause]) -> tuple[Clause, ...]:
+        """Less the clauses of an architecture of which the implementation fills no role."""
+        own = self.implementation.architectures
+        concerned = tuple(c for c in clauses if c.architecture in (*own, "any"))
+        if clauses and not concerned:
+            raise BadInput(
+                f"{self.implementation.spec} fills roles of {' and '.join(own)} only, and the clauses asked for are "
+                f"about {clauses[0].architecture}"
+            )
+        return concerned
+
     def about(self) -> str:
         clauses = f"{len(self.clauses)} clause{'s' * (len(self.clauses) != 1)}"
-        return f"adapter {self.implementation.spec}, profile {self.profile}, {clauses}"
+        widened = "".join(f", environment {name}" for name in self.environment)
+        return f"adapter {self.implementation.spec}, profile {self.profile}{widened}, {clauses}"
 
     # Where clauses run: the only process, or a worker
 
     @cached_property
     def judge(self) -> Judge:
         self.shared.mkdir(mode=0o700, exist_ok=True)
-        return Judge(self.implementation, self.profile, self.suite, self.shared)
+        return Judge(self.implementation, self.profile, self.suite, self.shared, environment=self.environment)
 
     def verdict(self, clause: Clause) -> Verdict:
         return self.replayed() if self.replay else self.judge.verdict(clause)

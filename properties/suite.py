@@ -1,4 +1,4 @@
-"""The x86 suite: clauses, scenarios, and which monitors watch which scenario."""
+"""The suite: clauses, scenarios, and which monitors watch which scenario, of both architectures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ASSUMPTIONS = (
 )
 
 
-class X86Suite:
+class Suite:
     """What `conformance` needs to know of the properties."""
 
     scenarios: tuple[Scenario, ...] = SCENARIOS
@@ -54,4 +54,4 @@ class X86Suite:
         return check(clause, implementation)
 
 
-SUITE = X86Suite()
+SUITE = Suite()

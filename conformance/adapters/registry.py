@@ -15,7 +15,8 @@ from conformance.adapters.python import PythonSource
 from conformance.engine.assembly import Assembly
 from conformance.engine.scenario import Scenario
 from conformance.engine.unfold import Source, Unfolding
-from conformance.roles import x86
+from conformance.roles import ARCHITECTURES
+from conformance.roles.role import Role
 
 DEFAULT = "reference"
 """The implementation that fills what another leaves open; found by entry point like anybody else's."""
@@ -25,7 +26,8 @@ class AdapterError(Exception):
     """The SPEC names nothing that can be plugged in. The message says what to write instead."""
 
 
-MakeSource = Callable[[x86.World], Source]
+MakeSource = Callable[[Any], Source]
+"""From the world of one scenario to a source."""
 
 
 @dataclass(frozen=True)
@@ -37,46 +39,60 @@ class Implementation:
 
     name: str
     spec: str
-    roles: Mapping[str, type[x86.Role]]
+    roles: Mapping[type[Role], type[Role]]
+    """The base class of each role it fills, to the class that fills it."""
     profile: str = "generic"
     not_applicable: Mapping[str, str] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
     replaces: Mapping[str, MakeSource] = field(default_factory=dict)
+
+    def filled(self, architecture: str) -> Mapping[str, type[Role]]:
+        """The roles it fills of one architecture, by name."""
+        bases = ARCHITECTURES[architecture].roles.items()
+        return {name: self.roles[base] for name, base in bases if base in self.roles}
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Those of which it fills a role."""
+        return tuple(name for name in ARCHITECTURES if self.filled(name))
 
     def assemble(self, scenario: Scenario) -> Assembly:
         """Every role filled for one scenario."""
         return _assemble(self, scenario)
 
 
-def of_class(cls: type[x86.Role], name: str, spec: str) -> Implementation:
+def of_class(cls: type[Role], name: str, spec: str) -> Implementation:
     """The implementation that a class which subclasses one or several roles is."""
-    roles = {role: cls for role, base in x86.ROLES.items() if issubclass(cls, base)}
-    if not roles:
-        raise AdapterError(
-            f"{spec}: {cls.__name__} subclasses no role, so there is nothing to test. "
-            f"Subclass one of conformance.roles.x86: {', '.join(b.__name__ for b in x86.ROLES.values())}."
+    bases = {base: role for a in ARCHITECTURES.values() for role, base in a.roles.items() if issubclass(cls, base)}
+    if not bases:
+        offered = "; ".join(
+            f"conformance.roles.{a.name}: {', '.join(b.__name__ for b in a.roles.values())}"
+            for a in ARCHITECTURES.values()
         )
-    for role in roles:
-        for routine in routines_of(role):
-            if getattr(cls, routine) is getattr(x86.ROLES[role], routine):
+        raise AdapterError(
+            f"{spec}: {cls.__name__} subclasses no role, so there is nothing to test. Subclass one of {offered}."
+        )
+    for base, role in bases.items():
+        for routine in routines_of(base):
+            if getattr(cls, routine) is getattr(base, routine):
                 raise AdapterError(
                     f"{spec}: {cls.__name__} fills the role {role} but lacks its routine {routine}. "
                     f"Write {routine}, or subclass the reference's class and override only what differs."
                 )
     lacks = tuple(getattr(cls, "lacks", ()))
-    return Implementation(name, spec, roles, cls.profile, dict(cls.not_applicable), lacks)
+    return Implementation(name, spec, dict.fromkeys(bases, cls), cls.profile, dict(cls.not_applicable), lacks)
 
 
-def of_classes(name: str, spec: str, *classes: type[x86.Role]) -> Implementation:
+def of_classes(name: str, spec: str, *classes: type[Role]) -> Implementation:
     """Several classes that fill roles together; the last one's profile counts."""
     parts = [of_class(cls, name, spec) for cls in classes]
-    roles = {role: cls for part in parts for role, cls in part.roles.items()}
+    roles = {base: cls for part in parts for base, cls in part.roles.items()}
     return replace(parts[-1], roles=roles)
 
 
-def routines_of(role: str) -> tuple[str, ...]:
+def routines_of(base: type[Role]) -> tuple[str, ...]:
     """The routines a role asks for."""
-    return tuple(n for n, member in vars(x86.ROLES[role]).items() if callable(member) and not n.startswith("_"))
+    return tuple(n for n, member in vars(base).items() if callable(member) and not n.startswith("_"))
 
 
 def resolve(spec: str) -> Implementation:
@@ -129,27 +145,29 @@ def registered() -> dict[str, str]:
 
 
 def _assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
-    roles = {**resolve(DEFAULT).roles, **implementation.roles}
-    own = set(implementation.roles.values())
+    architecture = ARCHITECTURES[scenario.architecture]
+    own = implementation.filled(architecture.name)
+    roles = {**resolve(DEFAULT).filled(architecture.name), **own}
     classes = sorted(
-        dict.fromkeys(roles[role] for role in x86.ROLES), key=lambda cls: cls in own
+        dict.fromkeys(roles[role] for role in architecture.roles), key=lambda cls: cls in own.values()
     )  # its own word is last
-    declared: dict[str, dict[str, Any]] = {"vcpu_state": {}, "cpu_state": {}, "vm_state": {}}
+    declared: dict[str, dict[str, Any]] = {"vcpu_state": {}, "cpu_state": {}, "vm_state": {}, "irq_state": {}}
     for cls in classes:
         for kind, state in declared.items():
             state.update(getattr(cls, kind))
-    world = x86.World(scenario, **declared)
+    world = architecture.world(scenario, **declared)
+    of_roles = {routine for base in architecture.roles.values() for routine in routines_of(base)}
     routines: dict[str, Unfolding] = {}
     role_of: dict[str, str] = {}
     handlers: dict[int, str] = {}
     for cls in reversed(classes):
         unfolding = Unfolding(PythonSource(lambda cls=cls: cls(world), world.name))
-        filled = [role for role in x86.ROLES if roles[role] is cls]
+        filled = [role for role in architecture.roles if roles[role] is cls]
         for role in filled:
-            for routine in routines_of(role):
+            for routine in routines_of(architecture.roles[role]):
                 routines[routine], role_of[routine] = unfolding, role
         for routine in dir(cls):
-            if not routine.startswith("_") and callable(getattr(cls, routine)) and routine not in _OF_ROLES:
+            if not routine.startswith("_") and callable(getattr(cls, routine)) and routine not in of_roles:
                 routines.setdefault(routine, unfolding)
                 role_of.setdefault(routine, _role_of_extra(routine, filled))
         for vector, handler in cls.handlers.items():
@@ -158,11 +176,8 @@ def _assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
         routines[routine] = Unfolding(make(world))
         role_of.setdefault(routine, "residency")
     by = {id(cls): cls.__name__ for cls in classes}
-    names = {role: implementation.name if role in implementation.roles else by[id(cls)] for role, cls in roles.items()}
-    return Assembly(routines, role_of, world.locations, handlers, names)
-
-
-_OF_ROLES = frozenset(routine for role in x86.ROLES for routine in routines_of(role))
+    names = {role: implementation.name if role in own else by[id(cls)] for role, cls in roles.items()}
+    return Assembly(routines, role_of, world.locations, handlers, names, architecture)
 
 
 def _role_of_extra(routine: str, filled: list[str]) -> str:

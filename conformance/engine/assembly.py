@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from conformance.engine.architecture import Architecture
 from conformance.engine.operations import Result, Value
 from conformance.engine.unfold import Fault, Node, Unfolding
 
@@ -14,8 +15,8 @@ class Shared:
     """A location that more than one agent may touch, or that outlives a call.
 
     `guarded_by`: only the holder of that lock may touch it, and what the holder does merges into one step.
-    `private_to`: only that vCPU's thread and the processor running it touch it. `constant`: holds its initial value
-    throughout the scenario. `lock`: a spinning lock. An access against these rules is a RACE.
+    `private_to`: only that vCPU's thread and the processor running it touch it, or only what runs on that CPU.
+    `constant`: holds its initial value throughout the scenario. `lock`: a spinning lock. An access against these rules is a RACE.
     """
 
     initial: Value = 0
@@ -36,6 +37,7 @@ class Assembly:
     """Host interrupt vector to routine; a vector without one is only acknowledged."""
     filled_by: Mapping[str, str] = field(default_factory=dict)
     """Role to implementation name."""
+    architecture: Architecture = field(default_factory=Architecture)
 
     def root(self, routine: str, args: tuple[Result, ...]) -> Node:
         unfolding = self.routines.get(routine)

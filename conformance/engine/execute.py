@@ -28,7 +28,7 @@ class Execution(Operations):
         """The host takes its highest latched vector: interrupts off, handler on top."""
         cpu = self.m.cpus[self.c]
         self._wait_for_drain()
-        latched = self.view.get(cpu.latched)
+        latched = self.m.takeable(self.view, self.c)
         vector = latched.bit_length() - 1
         self.view.set(cpu.latched, latched & ~(1 << vector))
         self.view.lane = 1
@@ -49,7 +49,7 @@ class Execution(Operations):
         """
         cpu = self.m.cpus[self.c]
         vcpu = self.view.get(self.run).guest
-        latched = self.view.get(cpu.latched)
+        latched = self.m.takeable(self.view, self.c)
         pending = tuple(v for v in range(latched.bit_length()) if latched >> v & 1)
         match self._boundary(vcpu, pending):
             case ("deliver",):
@@ -71,10 +71,8 @@ class Execution(Operations):
     def _boundary(self, vcpu: str, pending: tuple[int, ...]) -> ops.Result:
         node = self.m.assembly.root("boundary", (vcpu, pending))
         while not isinstance(node.answer, ops.Return):
-            if self.noticeable(node.answer, node.routine):
-                raise Fault(
-                    "CRASH", f"boundary may only look at the vCPU's private state, not do {node.answer}", "boundary"
-                )
+            if not isinstance(node.answer, ops.Load) and self.noticeable(node.answer, node.routine):
+                raise Fault("CRASH", f"boundary may only look, not do {node.answer}", "boundary")
             node = node.child(self.perform(node.answer, node))
         return node.answer.value
 
@@ -82,8 +80,8 @@ class Execution(Operations):
         position, in_service = self.view.get(self.m.guests[vcpu])
         program = self.m.programs[vcpu]
         if in_service:
-            action: tuple[int | str, ...] = ("end_of_interrupt",)
-            self.view.set(self.m.guests[vcpu], (position, in_service[:-1]))
+            action, left = self.m.assembly.architecture.completion(in_service[-1], self.m.scenario)
+            self.view.set(self.m.guests[vcpu], (position, (*in_service[:-1], *left)))
         elif self.view.get(self.m.memory[f"{vcpu}.halted"]) or position >= len(program):
             raise NotEnabled
         else:

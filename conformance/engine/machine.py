@@ -10,6 +10,7 @@ Every step is obligatory (code, hardware, messages, drains, a guest that acknowl
 goes, `perform` what an operation does.
 
 Rules, each an assumption that the report lists:
+- A host interrupt that is a level is taken only while it is asserted, unless the scenario has the fact `late-mi`.
 - An interrupt in flight may be delayed for ever; once latched and unmasked it is taken at the next boundary, before the
   next step of that CPU. Messages merge per (vector, CPU). A handler runs with interrupts off; handlers do not nest.
 - A context switch runs put with interrupts off, then, when the thread is next on a CPU, load with interrupts on. It may
@@ -30,7 +31,7 @@ from conformance.engine.execute import Execution
 from conformance.engine.monitor import Attached, Finding, Look, Monitor
 from conformance.engine.scenario import Device, Scenario
 from conformance.engine.state import Agent, Cell, Layout, NotEnabled, View
-from conformance.engine.unfold import Node
+from conformance.engine.unfold import Fault, Node
 
 RUNNABLE, ABOUT_TO_SLEEP, SLEEPING, DONE = "runnable", "about to sleep", "sleeping", "done"
 
@@ -165,18 +166,21 @@ class Machine:
         def add(name: str, pivot: Cell[Any], step: Any, obligatory: bool = True) -> None:
             self.agents.append(Agent(name, len(self.agents), pivot, step, obligatory))
 
+        plain = {t.cpu for t in self.scenario.threads}
+        hosts = [c for c in range(len(self.cpus)) if c not in plain]
         for c, cpu in enumerate(self.cpus):
             add(f"cpu{c}", cpu.run, lambda view, c=c: self._cpu_step(view, c))
         for device in self.scenario.devices:
             add(device.name, self.devices[device.name], lambda view, d=device: self._device_step(view, d))
         for c, cpu in enumerate(self.cpus):
             add(f"wire{c}", cpu.flight, lambda view, c=c: self._arrive(view, c))
+        levels = self.assembly.architecture.levels
+        for c in hosts if levels else ():
+            add(f"level{c}", self.cpus[c].latched, lambda view, c=c: self._rise(view, c))
         if self.depth:
             for c, cpu in enumerate(self.cpus):
                 add(f"buffer{c}", cpu.buffer, lambda view, c=c: self._drain(view, c))
         budget = self.scenario.budget
-        plain = {t.cpu for t in self.scenario.threads}
-        hosts = [c for c in range(len(self.cpus)) if c not in plain]
         if budget.preempt:
             for c in hosts:
                 add(f"preempt cpu{c}", self.cpus[c].run, lambda view, c=c: self._preempt(view, c), False)
@@ -228,7 +232,7 @@ class Machine:
         top = run.frames[-1].kind if run.frames else "idle"
         if run.guest and top != "hardware":
             does.guest_step()
-        elif top in ("idle", "thread", "load") and view.get(cpu.flag) and view.get(cpu.latched):
+        elif top in ("idle", "thread", "load") and view.get(cpu.flag) and self.takeable(view, c):
             does.take_interrupt()
         elif top == "idle":
             does.switch_in(self.runnable(view, c))
@@ -257,6 +261,37 @@ class Machine:
         view.set(self.cpus[c].flight, flight & ~(1 << vector))
         view.set(self.cpus[c].latched, view.get(self.cpus[c].latched) | 1 << vector)
         view.notes.append(("arrives", vector, c))
+
+    def _rise(self, view: View, c: int) -> None:
+        """A level that is asserted is seen by the interrupt controller, now or later."""
+        latched = view.get(self.cpus[c].latched)
+        for vector, routine in self.assembly.architecture.levels.items():
+            if not latched >> vector & 1 and self.asserted(view, c, routine):
+                view.set(self.cpus[c].latched, latched | 1 << vector)
+                view.notes.append(("arrives", vector, c))
+                return
+        raise NotEnabled
+
+    def takeable(self, view: View, c: int) -> int:
+        """The latched vectors as a bit mask, less levels that were withdrawn: those are forgotten."""
+        cell = self.cpus[c].latched
+        latched = view.get(cell)
+        if latched and "late-mi" not in self.scenario.facts:
+            for vector, routine in self.assembly.architecture.levels.items():
+                if latched >> vector & 1 and not self.asserted(view, c, routine):
+                    latched &= ~(1 << vector)
+                    view.set(cell, latched)
+        return latched
+
+    def asserted(self, view: View, c: int, routine: str) -> bool:
+        """Whether a level is asserted at CPU `c`: what the routine answers, which may only load."""
+        node = self.assembly.root(routine, (c,))
+        while isinstance(node.answer, ops.Load):
+            word = view.get(self.memory[self.assembly.shared(node.answer.at, routine) and node.answer.at])
+            node = node.child(word & node.answer.mask if isinstance(word, int) else word)
+        if not isinstance(node.answer, ops.Return):
+            raise Fault("CRASH", f"{routine} may only load and return, not do {node.answer}", routine)
+        return bool(node.answer.value)
 
     def _drain(self, view: View, c: int) -> None:
         buffer = view.get(self.cpus[c].buffer)
@@ -351,6 +386,8 @@ class Machine:
                 continue
             node = frames[-1].node
             match node.answer:
+                case ops.Relax() if who in self.devices:
+                    pass  # hardware that waits for work
                 case ops.Relax():
                     seen = ", ".join(f"{at} = {value}" for at, _, value in node.reads)
                     found.append(Finding("LIVELOCK", f"{node.routine} on {who} spins for ever on {seen}", who))

@@ -57,6 +57,15 @@ class Operations:
         run = self.view.get(self.run)
         return run.guest or run.thread
 
+    def _owns(self, owner: str) -> bool:
+        """Whether this step may touch what is private to `owner`, a vCPU or a CPU."""
+        return owner == (f"cpu{self.c}" if owner.startswith("cpu") else self.owner())
+
+    def _undisturbed(self, owner: str) -> bool:
+        """Of what is private to a CPU, a handler on top of a thread there can notice what the thread does."""
+        shared = owner.startswith("cpu") and self.frames[-1].kind not in ("handler", "hardware")
+        return not shared or not self.view.get(self.m.cpus[self.c].flag)
+
     def switch_out(self, preempted: bool) -> None:
         """The thread on this CPU leaves it."""
         raise NotImplementedError
@@ -69,7 +78,7 @@ class Operations:
                 if shared.constant:
                     return False
                 if shared.private_to:
-                    return shared.private_to != self.owner()
+                    return not (self._owns(shared.private_to) and self._undisturbed(shared.private_to))
                 return not (shared.guarded_by and self.holds(shared.guarded_by))
             case ops.Return() | ops.Choose() | ops.ExitGuest() | ops.Deliver():
                 return False
@@ -128,10 +137,9 @@ class Operations:
                 f"{node.routine} wrote {at}, which scenario {self.m.scenario.name} holds constant (no vector of it lives there)",
                 node.routine,
             )
-        if shared.private_to and shared.private_to != self.owner():
+        if shared.private_to and not self._owns(shared.private_to):
             self.view.breaches.append(
-                ("RACE", f"{node.routine} touched {at} {self._where(shared.private_to)}: only {shared.private_to}'s own thread and "
-                 f"the processor running it may")
+                ("RACE", f"{node.routine} touched {at} {self._where(shared.private_to)}: only {_allowed(shared.private_to)} may")
             )  # fmt: skip
         if shared.guarded_by and not self.holds(shared.guarded_by):
             self.view.breaches.append(
@@ -143,6 +151,8 @@ class Operations:
     def _where(self, vcpu: str) -> str:
         if self.c < 0:
             return "on a device"
+        if vcpu.startswith("cpu"):
+            return f"on cpu{self.c}"
         return (
             f"in a handler on cpu{self.c}"
             if self.frames[-1].kind == "handler"
@@ -369,6 +379,10 @@ class Operations:
                 "CRASH", f"{node.routine} is software: only hardware changes several words in one step", node.routine
             )
         self.atomic = op.on
+
+
+def _allowed(owner: str) -> str:
+    return f"what runs on {owner}" if owner.startswith("cpu") else f"{owner}'s own thread and the processor running it"
 
 
 def _merged(word: ops.Value, value: ops.Value, mask: int) -> ops.Value:

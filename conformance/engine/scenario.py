@@ -66,6 +66,7 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     about: str
+    architecture: str = "x86"
     cpus: int
     vcpus: tuple[Vcpu, ...] = (Vcpu(),)
     threads: tuple[Thread, ...] = ()

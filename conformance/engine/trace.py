@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from conformance.engine import operations as ops
+from conformance.engine.architecture import Architecture
 from conformance.engine.machine import Machine
 from conformance.engine.search import Counterexample, walk
 from conformance.engine.state import Outcome
 from conformance.report.verdict import Row
+
+PLAIN = Architecture()
 
 
 def rows(machine: Machine, found: Counterexample) -> tuple[Row, ...]:
@@ -17,18 +21,18 @@ def rows(machine: Machine, found: Counterexample) -> tuple[Row, ...]:
     for number, (before, outcome, after) in enumerate(walk(machine, found.schedule), 1):
         agent = machine.agents[found.schedule[number - 1][0]].name
         broken = any(clause == found.clause for clause, _ in outcome.breaches)
-        texts, reads, routine = _account(outcome)
+        texts, reads, routine = _account(outcome, machine.assembly.architecture)
         changes = _changes(machine, before, after)
         made.append(Row(number, agent, bool(outcome.lane), texts, changes, routine, reads, broken))
     return tuple(made)
 
 
-def _account(outcome: Outcome) -> tuple[tuple[str, ...], dict[str, str], str]:
+def _account(outcome: Outcome, names: Architecture) -> tuple[tuple[str, ...], dict[str, str], str]:
     texts: list[str] = []
     reads: dict[str, str] = {}
     routine = ""
     for note in outcome.notes:
-        texts.append(describe(note))
+        texts.append(describe(note, names))
         if len(note) == 3 and isinstance(note[1], ops.Operation):
             routine = routine or note[0]
             if isinstance(note[1], ops.Load | ops.Rmw):
@@ -36,19 +40,20 @@ def _account(outcome: Outcome) -> tuple[tuple[str, ...], dict[str, str], str]:
     return tuple(texts), reads, routine
 
 
-def describe(note: tuple[Any, ...]) -> str:
+def describe(note: tuple[Any, ...], names: Architecture = PLAIN) -> str:
     """One thing that happened, in a few words."""
     match note:
         case (str(routine), ops.Operation() as op, result):
-            return f"{routine}: {describe_operation(op, result)}"
+            return f"{routine}: {describe_operation(op, result, names)}"
         case ("takes", vector):
-            return f"takes interrupt {vector:#x} in root mode"
+            interrupt = names.host_interrupt(vector)
+            return f"takes {'interrupt ' * (interrupt[0] == '0')}{interrupt} {names.in_host}"
         case ("acknowledges", vector):
-            return f"acknowledges {vector:#x} in the guest"
+            return f"acknowledges {names.host_interrupt(vector)} in the guest"
         case ("arrives", vector, cpu):
-            return f"{vector:#x} arrives at cpu{cpu}"
+            return f"{names.host_interrupt(vector)} arrives at cpu{cpu}"
         case ("spurious", vector, cpu):
-            return f"spurious {vector:#x} at cpu{cpu}"
+            return f"spurious {names.host_interrupt(vector)} at cpu{cpu}"
         case ("drains", at, value, mask):
             return f"store buffer drains: {place(at, mask)} := {show(value, mask)}"
         case ("guest", action):
@@ -56,7 +61,7 @@ def describe(note: tuple[Any, ...]) -> str:
         case ("exits", vcpu, reason):
             return f"{vcpu} exits: {' '.join(map(str, reason))}"
         case ("delivers", vcpu, vector):
-            return f"delivers {vector} to {vcpu}"
+            return f"delivers {names.guest_interrupt(vector)} to {vcpu}"
         case ("preempts", thread):
             return f"{thread} is preempted"
         case ("migrates", thread, here, there):
@@ -67,7 +72,7 @@ def describe(note: tuple[Any, ...]) -> str:
             return " ".join(map(str, note))
 
 
-def describe_operation(op: ops.Operation, result: Any) -> str:
+def describe_operation(op: ops.Operation, result: Any, names: Architecture) -> str:
     match op:
         case ops.Load(at=at, mask=mask):
             return f"reads {place(at, mask)} = {show(result, mask)}"
@@ -83,7 +88,7 @@ def describe_operation(op: ops.Operation, result: Any) -> str:
         case ops.Preemption(on=on):
             return "preemption on" if on else "preemption off"
         case ops.SendIpi(vector=vector, to=to):
-            return f"sends {vector:#x} to {'itself' if to is None else f'cpu{to}'}"
+            return f"sends {names.host_interrupt(vector)} to {'itself' if to is None else f'cpu{to}'}"
         case ops.Lock(at=at):
             return f"locks {at}"
         case ops.Unlock(at=at):
@@ -104,16 +109,35 @@ def describe_operation(op: ops.Operation, result: Any) -> str:
             return type(op).__name__.lower()
 
 
-FIELDS = ((1, "ON"), (2, "SN"), (0xFF << 16, "NV"), (0xFFFFFFFF << 32, "NDST"))
-"""Fields of the control word of a descriptor, by mask."""
+FIELDS: dict[str, tuple[tuple[int, str], ...]] = {
+    "pid.control": ((1, "ON"), (2, "SN"), (0xFF << 16, "NV"), (0xFFFFFFFF << 32, "NDST")),
+    "lr": (
+        (0x3FF, "VirtualID"), (7 << 10, "CPUID"), (1 << 19, "EOI"), (0x1F << 23, "Priority"), (3 << 28, "State"),
+        (1 << 30, "Group1"), (1 << 31, "HW"),
+    ),
+    "vpendbaser": ((0xFFFF, "vPE"), (1 << 60, "Dirty"), (1 << 61, "PendingLast"), (1 << 62, "Doorbell"), (1 << 63, "Valid")),
+}  # fmt: skip
+"""Fields of the words that have some, by mask."""
+MASKS = {name: mask for known in FIELDS.values() for mask, name in known}
+WORDS = {stem.split(".")[-1]: tuple(name for _, name in known) for stem, known in FIELDS.items()}
+"""The field names of each such word."""
+
+
+def fields(at: str) -> tuple[str, str, tuple[tuple[int, str], ...]]:
+    """What the fields of a word are prefixed with, the word's own name, and its fields; none if it is no such word."""
+    owner, _, rest = at.partition(".")
+    stem, _, index = rest.partition("[")
+    found = FIELDS.get(stem, ())
+    return (f"{owner}.{rest}" if index else owner), f"{owner}.{rest.split('.')[-1]}", found
 
 
 def place(at: str, mask: int) -> str:
-    """A location as the field's people write it: PIR[200], vcpu0.ON, vcpu0.mode."""
+    """A location as the field's people write it: PIR[200], vcpu0.ON, cpu0.lr[0].State, vcpu0.mode."""
+    prefix, whole, known = fields(at)
+    if known:
+        names = [name for bits, name in known if bits & mask]
+        return f"{prefix}.{'+'.join(names)}" if 0 < len(names) < len(known) else whole
     owner, _, rest = at.partition(".pid.")
-    if rest == "control":
-        names = [name for bits, name in FIELDS if bits & mask]
-        return f"{owner}.{'+'.join(names) if len(names) < 4 else 'control'}"
     if rest.startswith("pir["):
         word = int(rest[4:-1])
         if mask.bit_count() == 1:
@@ -147,7 +171,8 @@ def _changes(machine: Machine, before: int, after: int) -> dict[str, tuple[str, 
     for c, cpu in enumerate(machine.cpus):
         for cell, name in ((cpu.latched, "latched"), (cpu.flight, "in flight")):
             if (before ^ after) & cell.mask:
-                changed[f"cpu{c} {name}"] = (_vectors(cell.unpack(before)), _vectors(cell.unpack(after)))
+                shown = machine.assembly.architecture.host_interrupt
+                changed[f"cpu{c} {name}"] = (_vectors(cell.unpack(before), shown), _vectors(cell.unpack(after), shown))
         if (before ^ after) & cpu.flag.mask:
             changed[f"cpu{c} IF"] = (str(int(cpu.flag.unpack(before))), str(int(cpu.flag.unpack(after))))
     for name, thread in machine.threads.items():
@@ -158,13 +183,13 @@ def _changes(machine: Machine, before: int, after: int) -> dict[str, tuple[str, 
 
 def _split(at: str, old: ops.Value, new: ops.Value) -> list[tuple[str, str, str]]:
     if isinstance(old, int) and isinstance(new, int):
-        if at.endswith(".pid.control"):
-            return [(place(at, m), show(old, m), show(new, m)) for m, _ in FIELDS if (old ^ new) & m]
+        if named := [m for m, _ in fields(at)[2] if (old ^ new) & m]:
+            return [(place(at, m), show(old, m), show(new, m)) for m in named]
         if ".pid.pir[" in at:
             bits = [1 << n for n in range(64) if (old ^ new) >> n & 1]
             return [(place(at, m), show(old, m), show(new, m)) for m in bits]
     return [(place(at, ops.WORD), show(old), show(new))]
 
 
-def _vectors(mask: int) -> str:
-    return " ".join(f"{v:#x}" for v in range(mask.bit_length()) if mask >> v & 1) or "none"
+def _vectors(mask: int, shown: Callable[[int], str]) -> str:
+    return ", ".join(shown(v) for v in range(mask.bit_length()) if mask >> v & 1) or "none"

@@ -6,11 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from conformance.engine.trace import FIELDS, show
+from conformance.engine.trace import MASKS, WORDS, show
 from conformance.report.verdict import Row
 
-MASKS = {name: mask for mask, name in FIELDS}
-SENDS = re.compile(r": sends (0x[0-9a-f]+) to (cpu[0-9]+|itself)")
+SENDS = re.compile(r": sends (0x[0-9a-f]+|the kick|vcpu[0-9]+'s doorbell) to (cpu[0-9]+|itself)")
 
 
 class Edge(NamedTuple):
@@ -40,9 +39,12 @@ def part(read: str, value: str, name: str) -> str | None:
         vector = int(bit[1])
         low, high = (64 * int(whole[1]), 64 * int(whole[1]) + 63) if whole[1] else (int(whole[3]), int(whole[2]))
         return str(word >> vector - low & 1) if low <= vector <= high else None
-    names = list(MASKS) if field == "control" else field.split("+")
+    if name.startswith(f"{read}."):  # a list register, read whole
+        inner, names = name.removeprefix(f"{read}."), WORDS.get(field.partition("[")[0], ())
+    else:
+        names = WORDS.get(field) or field.split("+")
     if inner in MASKS and inner in names and all(n in MASKS for n in names):
-        lowest = 0 if field == "control" else min((MASKS[n] & -MASKS[n]).bit_length() - 1 for n in names)
+        lowest = 0 if field.partition("[")[0] in WORDS else min((MASKS[n] & -MASKS[n]).bit_length() - 1 for n in names)
         return show(word << lowest, MASKS[inner])
     return None
 

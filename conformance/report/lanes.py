@@ -27,7 +27,7 @@ from rich.text import Text
 
 from conformance.engine.operations import WORD
 from conformance.engine.search import LIVELOCK_REASON
-from conformance.engine.trace import FIELDS, place
+from conformance.engine.trace import WORDS, place
 from conformance.report.verdict import Counterexample, Row
 
 WIDTH = 110
@@ -182,8 +182,10 @@ def _word(name: str) -> str:
     owner, _, field = name.rpartition(".")
     if field.startswith("PIR"):
         return f"{owner}.PIR"
-    parts = field.split("+")
-    return f"{owner}.control" if all(any(part == known for _, known in FIELDS) for part in parts) else name
+    for word, known in WORDS.items():
+        if all(part in known for part in field.split("+")):
+            return owner if "[" in owner else f"{owner}.{word}"
+    return name
 
 
 def _widths(columns: Sequence[str], lines: Sequence[Line], room: int) -> list[int]:

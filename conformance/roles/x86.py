@@ -15,8 +15,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from conformance.adapters.python import Cpu, Field, Then
+from conformance.engine.architecture import Architecture
 from conformance.engine.assembly import Shared
 from conformance.engine.scenario import Scenario
+from conformance.roles import role
+from conformance.roles.role import Places
 
 PINV = 0xF2
 """Notification vector of a vCPU that is not blocked (Linux: POSTED_INTR_VECTOR)."""
@@ -57,30 +60,11 @@ class Descriptor:
         return Field(self.pir[word].at, 1 << bit, bit)
 
 
-class Places:
-    """Locations by attribute: what a role declared for a vCPU or CPU."""
-
-    def __init__(self, name: str, fields: Mapping[str, Field]) -> None:
-        self._name, self._fields = name, fields
-
-    def __getattr__(self, name: str) -> Any:
-        field = self._fields.get(name)
-        if field is None:
-            raise AttributeError(f"{self._name} has no location {name!r}; declared: {', '.join(sorted(self._fields))}")
-        return field
-
-    def __str__(self) -> str:
-        return self._name
-
-
-class Vcpu(Places):
+class Vcpu(role.Vcpu):
     """A virtual CPU: descriptor, virtual-APIC page, VMCS fields, and what the software declared."""
-
-    is_vcpu = True
 
     def __init__(self, name: str, declared: Mapping[str, Field]) -> None:
         super().__init__(name, declared)
-        self.name = name
         self.pid = Descriptor(f"{name}.pid")
         self.virr = tuple(Field(f"{name}.virr[{w}]") for w in range(4))
         self.visr = tuple(Field(f"{name}.visr[{w}]") for w in range(4))
@@ -104,8 +88,11 @@ yet.
 """
 
 
-class World:
+class World(role.World):
     """What a routine can name in one scenario: vCPUs, CPUs, and what is so in it."""
+
+    vcpus: dict[str, Vcpu]
+    cpus: list[Places]
 
     def __init__(
         self,
@@ -113,12 +100,10 @@ class World:
         vcpu_state: Mapping[str, Shared] | None = None,
         cpu_state: Mapping[str, Shared] | None = None,
         vm_state: Mapping[str, Shared] | None = None,
+        irq_state: Mapping[str, Shared] | None = None,
     ) -> None:
-        self.scenario = scenario
+        super().__init__(scenario)
         self.words = tuple(sorted({v // 64 for v in scenario.vectors})) or (1, 3)
-        self.vcpus: dict[str, Vcpu] = {}
-        self.cpus: list[Places] = []
-        self.locations: dict[str, Shared] = {}
         self.vm = Places("vm", self._declare("vm", vm_state or {}))
         for n in range(len(scenario.vcpus)):
             self._add_vcpu(f"vcpu{n}", vcpu_state or {})
@@ -136,43 +121,17 @@ class World:
         fields = self._declare(name, {**ARCHITECTURAL, **declared})
         self.vcpus[name] = Vcpu(name, fields)
 
-    def _declare(self, owner: str, state: Mapping[str, Shared]) -> dict[str, Field]:
-        fields: dict[str, Field] = {}
-        for short, shared in state.items():
-            guard = f"{owner}.{shared.guarded_by}" if shared.guarded_by else ""
-            private = owner if shared.private_to else ""  # the name is filled in here
-            self.locations[f"{owner}.{short}"] = Shared(shared.initial, guard, private, shared.constant, shared.lock)
-            fields[short] = Field(f"{owner}.{short}")
-        return fields
-
     def posts_on_own_cpu(self) -> bool:
         """Whether anything posts to a vCPU from the pCPU it runs on: a handler there, or the vCPU's own thread."""
         actions = {str(a[0]) for v in self.scenario.vcpus for a in v.program}
         return bool(self.scenario.interrupts) or bool(actions & {"self_ipi", "fastpath_ipi"})
 
-    def fact(self, name: str) -> bool:
-        return name in self.scenario.facts
 
-    def name(self, value: Any) -> Any:
-        """The object a routine gets for an argument: a Vcpu for its name, else the value itself."""
-        return self.vcpus.get(value, value) if isinstance(value, str) else value
-
-
-class Role:
-    """Base of roles. An implementation is one class that subclasses one or several."""
+class Role(role.Role):
+    """Base of x86's roles."""
 
     architecture: ClassVar[str] = "x86"
-    vcpu_state: ClassVar[Mapping[str, Shared]] = {}
-    cpu_state: ClassVar[Mapping[str, Shared]] = {}
-    vm_state: ClassVar[Mapping[str, Shared]] = {}
-    handlers: ClassVar[Mapping[int, str]] = {}
-    """Host interrupt vector to the routine that handles it."""
-    profile: ClassVar[str] = "generic"
-    not_applicable: ClassVar[Mapping[str, str]] = {}
-    """Clauses this implementation declares not applicable, each with its reason."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
+    world: World
 
 
 class Processor(Role):
@@ -286,4 +245,6 @@ ROLES: Mapping[str, type[Role]] = {
     "vm_entry_checks": VmEntryChecks,
 }
 
-__all__ = ["Cpu", "Field", "Shared", "Then", "Vcpu", "World"]
+X86 = Architecture("x86", ROLES, World)
+
+__all__ = ["Cpu", "Field", "Places", "Shared", "Then", "Vcpu", "World"]

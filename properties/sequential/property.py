@@ -208,7 +208,9 @@ class Property:
 
     def evidence(self, subject: Subject, held: str) -> str:
         filled = subject.assembly().filled_by
-        others = [f"{role} to {filled[role]}" for role in self.roles if role not in subject.implementation.roles]
+        others = [
+            f"{role} to {filled[role]}" for role in self.roles if role not in subject.implementation.filled("x86")
+        ]
         left = [f"{subject.implementation.name} leaves {' and '.join(others)}"] if others else []
         return "; ".join((f"one routine alone, {held}", *left, *sorted(subject.notes)))
 

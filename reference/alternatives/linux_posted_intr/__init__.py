@@ -19,7 +19,7 @@ from pathlib import Path
 from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
 from conformance.adapters.registry import AdapterError, Implementation
 from conformance.engine.unfold import Source
-from conformance.roles.x86 import World
+from conformance.roles.x86 import Residency, World
 from reference.kvm import Kvm
 
 HERE = Path(__file__).parent
@@ -86,7 +86,7 @@ def implementation(
 
     spec = f"{name}:{tree}" if tree else name
     routines: tuple[str, ...] = ("load", "put", "wakeup_handler")
-    return Implementation(name, spec, {"residency": Kvm}, Kvm.profile, replaces=dict.fromkeys(routines, source))
+    return Implementation(name, spec, {Residency: Kvm}, Kvm.profile, replaces=dict.fromkeys(routines, source))
 
 
 def kernel_files(tree: Path | str | None = None) -> Mapping[str, str]:

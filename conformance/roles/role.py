@@ -1,0 +1,81 @@
+"""What the roles of all architectures share: locations by attribute, the world of one scenario, and the base of roles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from conformance.adapters.python import Field
+from conformance.engine.assembly import Shared
+from conformance.engine.scenario import Scenario
+
+
+class Places:
+    """Locations by attribute: what a role declared for a vCPU, CPU or interrupt."""
+
+    def __init__(self, name: str, fields: Mapping[str, Field]) -> None:
+        self._name, self._fields = name, fields
+
+    def __getattr__(self, name: str) -> Any:
+        field = self._fields.get(name)
+        if field is None:
+            raise AttributeError(f"{self._name} has no location {name!r}; declared: {', '.join(sorted(self._fields))}")
+        return field
+
+    def __str__(self) -> str:
+        return self._name
+
+
+class Vcpu(Places):
+    """A virtual CPU. Each architecture's own class adds what its manual gives a vCPU."""
+
+    is_vcpu = True
+
+    def __init__(self, name: str, declared: Mapping[str, Field]) -> None:
+        super().__init__(name, declared)
+        self.name = name
+
+
+class World:
+    """What a routine can name in one scenario: vCPUs, CPUs, and what is so in it."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.vcpus: dict[str, Any] = {}
+        self.cpus: list[Any] = []
+        self.locations: dict[str, Shared] = {}
+
+    def _declare(self, owner: str, state: Mapping[str, Shared]) -> dict[str, Field]:
+        fields: dict[str, Field] = {}
+        for short, shared in state.items():
+            guard = f"{owner}.{shared.guarded_by}" if shared.guarded_by else ""
+            private = owner if shared.private_to else ""  # the name is filled in here
+            self.locations[f"{owner}.{short}"] = Shared(shared.initial, guard, private, shared.constant, shared.lock)
+            fields[short] = Field(f"{owner}.{short}")
+        return fields
+
+    def fact(self, name: str) -> bool:
+        return name in self.scenario.facts
+
+    def name(self, value: Any) -> Any:
+        """The object a routine gets for an argument: a Vcpu for its name, else the value itself."""
+        return self.vcpus.get(value, value) if isinstance(value, str) else value
+
+
+class Role:
+    """Base of roles. An implementation is one class that subclasses one or several."""
+
+    architecture: ClassVar[str]
+    vcpu_state: ClassVar[Mapping[str, Shared]] = {}
+    cpu_state: ClassVar[Mapping[str, Shared]] = {}
+    vm_state: ClassVar[Mapping[str, Shared]] = {}
+    irq_state: ClassVar[Mapping[str, Shared]] = {}
+    """For each interrupt, where the architecture has interrupts with state of their own."""
+    handlers: ClassVar[Mapping[int, str]] = {}
+    """Host interrupt vector to the routine that handles it."""
+    profile: ClassVar[str] = "generic"
+    not_applicable: ClassVar[Mapping[str, str]] = {}
+    """Clauses this implementation declares not applicable, each with its reason."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
