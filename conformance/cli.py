@@ -1,10 +1,11 @@
-"""The command line: `intack run`, `intack replay`, `intack list`."""
+"""The command line: `intack run`, `intack replay`, `intack list`, `intack export`."""
 
 from __future__ import annotations
 
 import sys
 import traceback
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -108,6 +109,23 @@ def list_(what: str) -> None:
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         click.echo(f"{name:{width}}  {text}")
+
+
+@cli.command(epilog="Exit status: 0 it is written; 3 bad usage; 4 the suite itself failed.")
+@click.option("--promela", is_flag=True, required=True, help="As Promela, for Spin. How to run it stands at its top.")
+@click.option("-a", "--adapter", default="reference", metavar="SPEC", help="As for run. Default: reference.")
+@click.option("--scenario", required=True, metavar="NAME", help="One of intack list scenarios.")
+@click.option("-o", "--output", default="-", type=click.File("w", lazy=True), metavar="FILE", help="Default: stdout.")
+def export(promela: bool, adapter: str, scenario: str, output: IO[str]) -> None:
+    """Write a scenario and the closed automata of an implementation in it for another model checker."""
+    from conformance.export import as_promela
+    from conformance.session import BadInput
+
+    try:
+        text = as_promela(adapter, scenario)
+    except BadInput as error:
+        raise click.UsageError(str(error)) from None
+    output.write(text)
 
 
 def main() -> None:
