@@ -172,13 +172,15 @@ def _pieces(known: dict[int, list[Known]], choice: int) -> Iterator[list[int]]:
     size = 0
     for number, filed in known.items():
         taken = [entry.outcomes[choice] for entry, _ in filed if len(entry.outcomes) > choice]
+        if choice and not taken:
+            continue
         grows = 6 + sum(6 + 8 * len(o.breaches) + o.writes.bit_count() for o in taken)
         if piece and size + grows > LONGEST:
             yield piece
             piece, size = [], 0
         piece.append(number)
         size += grows
-    if not choice or size:
+    if piece:
         yield piece
 
 
