@@ -36,7 +36,7 @@ REFERENCE = [
     "save-restore", "reset", "inhibit-toggles", "unassign-running", "spin", "tso-running", "tso-block",
 ]  # fmt: skip
 MUTANTS = [
-    "B01", "B02", "B03", "B06", "B11", "B17", "B18", "B19", "B22a", "B22b", "B24", "B25", "M7", "M13", "M15", "F1", "F3",
+    "B01", "B02", "B03", "B06", "B11", "B17", "B18", "B19", "B22a", "B22b", "B24", "B25", "M2", "M7", "M13", "M15", "F1", "F3",
 ]  # fmt: skip
 CASES = [("reference", name) for name in REFERENCE] + [(f"known-bad:{m}", KNOWN_BAD[m].scenario) for m in MUTANTS]
 

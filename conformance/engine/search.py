@@ -4,7 +4,8 @@
 Concurrent Systems, 1996, ch. 5): a step already taken from an equivalent state is not taken again. All states are kept,
 only transitions are saved, so states at rest need no proviso. Two deviations: independence is not declared but read off
 the measured footprints of the two steps, and what sleeps is an agent (with all its choices), not a single transition.
-With `reduce=False` it is plain search: the oracle.
+Beyond a few thousand states `frontier` takes over, which visits many at a time, all orders of them. With `reduce=False`
+it is plain search, one state at a time: the oracle of both.
 
 `shortest` is a second, unreduced search over (state, lane of the last step) that finds the least counterexample: fewest
 switches, then fewest steps, then the agents in their fixed order. The same on every run and machine.
@@ -16,6 +17,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from conformance.engine.frontier import Frontier
 from conformance.engine.machine import Machine
 from conformance.engine.monitor import Finding
 from conformance.engine.state import Entry, Outcome
@@ -24,6 +26,8 @@ Step = tuple[int, tuple[int, ...]]
 """(agent index, choice): one step of a schedule."""
 
 PULSE = 4096
+FEW = 2_000
+"""States up to which one at a time is as fast."""
 
 
 @dataclass(slots=True)
@@ -49,7 +53,21 @@ def prove(
     most: int = 1_000_000,
     pulse: Callable[[int], None] | None = None,
 ) -> Explored:
-    """Visit every reachable state, at most `most`. Raises Fault where the implementation misbehaves."""
+    """Visit every reachable state, at most `most`. Raises Fault where the implementation misbehaves.
+
+    With `reduce`, more than `FEW` states are visited many at a time, by `frontier`, without reduction.
+    """
+    few = min(FEW, most) if reduce else most
+    done = _one_by_one(machine, reduce, few, pulse)
+    if done.complete or few == most:
+        return done
+    done = Explored()
+    Frontier(machine, done).search(most, pulse)
+    return done
+
+
+def _one_by_one(machine: Machine, reduce: bool, most: int, pulse: Callable[[int], None] | None) -> Explored:
+    """Sleep sets, or with `reduce` off plain search: the oracle."""
     done = Explored()
     agents = [(1 << a.index, a.pivot.mask, a.tables, a) for a in machine.agents]
     obligatory = sum(1 << a.index for a in machine.obligatory)
