@@ -172,8 +172,9 @@ def _assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
                 role_of.setdefault(routine, _role_of_extra(routine, filled))
         for vector, handler in cls.handlers.items():
             handlers.setdefault(vector, handler)
+    made = {make: Unfolding(make(world)) for make in implementation.replaces.values()}
     for routine, make in implementation.replaces.items():
-        routines[routine] = Unfolding(make(world))
+        routines[routine] = made[make]
         role_of.setdefault(routine, "residency")
     by = {id(cls): cls.__name__ for cls in classes}
     names = {role: implementation.name if role in own else by[id(cls)] for role, cls in roles.items()}

@@ -19,7 +19,7 @@ import msgspec
 WORD = (1 << 64) - 1
 """A full 64-bit word as a mask."""
 
-Order: TypeAlias = Literal["plain", "relaxed", "acquire", "release", "seq_cst"]
+Order: TypeAlias = Literal["plain", "relaxed", "acquire", "release", "acq_rel", "seq_cst"]
 Value: TypeAlias = int | tuple[str, ...]
 """What a location holds: a 64-bit word, or (a list or queue) a tuple of names."""
 Result: TypeAlias = int | str | bool | None | tuple["Result", ...]

@@ -1,10 +1,10 @@
 /*
  * runtime.c: answers in place of ThreadSanitizer's library.
  *
- * A prepared parent reads questions, one line each: a routine, its arguments, `;`, the results of its operations so
- * far. For each it forks a child that runs the routine from its start, gives every operation its recorded result, and
- * answers with the first operation that has none, or with the Return. So static data are clean, addresses constant, and
- * a crash costs nothing.
+ * A prepared parent reads questions as lines of JSON (docs/protocol.md): a routine, its arguments, the results of its
+ * operations so far. For each it forks a child that runs the routine from its start, gives every operation its recorded
+ * result, and answers with the first operation that has none, or with the Return. So static data are clean, addresses
+ * constant, and a crash costs nothing.
  *
  *     parent --question--> child: routine --hook--> result recorded? go on : answer, end
  *        ^------------------answer in a shared page-----------------------------'
@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/personality.h>
@@ -48,40 +49,63 @@ struct named {
 };
 
 struct routine {
-    const char *name;
+    const char *name, *types; /* types: of a described function, its result's and its parameters' */
     void (*run)(void);
 };
 
-enum { WORDS = 4096, OBJECTS = 1024, ROUTINES = 256, SITES = 4096, ANSWER = 1 << 16 };
+struct range { /* static data that may outlive a call */
+    uintptr_t at;
+    size_t size;
+};
+
+enum { WORDS = 4096, OBJECTS = 1024, ROUTINES = 256, SITES = 4096, TOUCHED = 1 << 13, ANSWER = 1 << 16 };
 
 static struct word word[WORDS]; /* by address */
-static struct named named[OBJECTS], list[OBJECTS];
+static struct named named[OBJECTS], list[OBJECTS], lock[OBJECTS];
 static struct routine routine[ROUTINES];
-static size_t words, names, lists, routines;
+static struct range excused[OBJECTS];
+static size_t words, names, lists, locks, routines, excuses;
 
-/* ---- the run of one child ---------------------------------------------------------------------------------------- */
+/* ---- lines of JSON ----------------------------------------------------------------------------------------------- */
 
-struct token { /* of a question */
-    enum kind { NONE, BOOL, INTEGER, STRING, OPEN, CLOSE, SEPARATOR } kind;
+struct token {
+    enum kind { NONE, BOOL, INTEGER, STRING, OPEN, CLOSE } kind;
     uint64_t number;
     const char *text;
 };
+
+static struct { /* what the first line said */
+    bool greeted;
+    const struct token *vcpus, *vectors, *facts;
+    unsigned cpus;
+} world;
+
+/* ---- the run of one child ---------------------------------------------------------------------------------------- */
 
 struct store { /* a plain store whose value is not known yet */
     uintptr_t at;
     size_t size;
     const char *order;
+    const void *site;
     bool copy; /* the next hook belongs to the same copy: see enum manner */
 };
 
 static struct {
     bool on;   /* between the call of a routine and its return */
     bool twin; /* a fork that only finds out what the pending store does */
+    const struct routine *routine;
     unsigned long operations;
-    struct token *argument, *next, *end;
+    const struct token *argument, *next;
+    const void *site; /* in the program: where the operation is asked for */
     struct store pending;
-    char then[1024], value[32];
+    char then[1024], value[1024];
 } run;
+
+/* Bytes of a static word that the run has written itself, by address. */
+static struct written {
+    uintptr_t at;
+    uint8_t bytes;
+} written[TOUCHED];
 
 /* How the code behind a write hook writes. The hook tells only address and size, so it is found out, once a place. */
 enum manner {
@@ -94,36 +118,65 @@ enum manner {
 static struct page { /* shared by parent and children */
     size_t length;   /* of the answer; 0 if there is none */
     char answer[ANSWER];
-    bool seen;       /* a twin has left the value it saw */
+    const void *pc, *after; /* where a signal hit; where the last operation that has its result was asked for */
+    bool seen;              /* a twin has left the value it saw */
     uint64_t value;
     size_t sites;
     struct {
         const void *at;
         enum manner manner;
     } site[SITES];
+    struct touch { /* of a static word that is not shared, by all runs */
+        uintptr_t at;
+        struct {
+            uint8_t bytes; /* read before the run wrote them itself; written */
+            unsigned routine;
+            const void *site;
+        } by[2];
+    } touch[TOUCHED];
 } *page;
+
+static int answers = 1; /* file descriptor */
 
 static unsigned long limit_ms = 5000;
 
 /* ---- answers ----------------------------------------------------------------------------------------------------- */
 
-static int failure(char *to, size_t room, const char *kind, const char *what)
+static int quoted(char *to, size_t room, const char *text)
 {
-    size_t n = (size_t)snprintf(to, room, "{\"op\":\"error\",\"kind\":\"%s\",\"what\":\"", kind);
-    for (; *what && n < room - 4; what++) {
-        if (*what == '"' || *what == '\\')
+    size_t n = 0;
+    for (; *text && n < room - 4; text++) {
+        if (*text == '"' || *text == '\\')
             to[n++] = '\\';
-        to[n++] = *what < ' ' || *what > '~' ? ' ' : *what;
+        to[n++] = *text < ' ' || *text > '~' ? ' ' : *text;
     }
-    to[n++] = '"';
-    to[n++] = '}';
+    to[n] = 0;
     return (int)n;
+}
+
+static int failure(const char *kind, const char *what, const void *at, const void *after, uintptr_t object)
+{
+    static char text[4096];
+    quoted(text, sizeof text, what);
+    return snprintf(page->answer, ANSWER, "{\"op\":\"error\",\"kind\":\"%s\",\"what\":\"%s\",\"at\":%llu,"
+                    "\"after\":%llu,\"object\":%llu}", kind, text, (unsigned long long)(uintptr_t)at,
+                    (unsigned long long)(uintptr_t)after, (unsigned long long)object);
+}
+
+static void send_all(const char *text, size_t length)
+{
+    for (size_t sent = 0; sent < length;) {
+        ssize_t n = write(answers, text + sent, length - sent);
+        if (n < 0 && errno != EINTR)
+            exit(0); /* nobody asks any more */
+        sent += n > 0 ? (size_t)n : 0;
+    }
 }
 
 _Noreturn static void publish(int length)
 {
     if (length <= 0 || length >= ANSWER)
-        length = failure(page->answer, ANSWER, "refused", "its answer is too long");
+        length = failure("refused", "its answer is too long", run.site, page->after, 0);
     if (!run.twin)
         page->length = (size_t)length;
     _exit(0);
@@ -132,7 +185,7 @@ _Noreturn static void publish(int length)
 static void settle(void);
 static void look_for_strays(void);
 
-_Noreturn void intack_fail(const char *format, ...)
+void intack_fail(const char *format, ...)
 {
     char what[2048];
     va_list arguments;
@@ -141,24 +194,40 @@ _Noreturn void intack_fail(const char *format, ...)
     va_end(arguments);
     if (run.on) {
         settle();
-        publish(failure(page->answer, ANSWER, "refused", what));
+        publish(failure("refused", what, run.site, page->after, 0));
     }
-    fprintf(stderr, "intack: %s\n", what);
+    char line[4200] = "{\"type\":\"error\",\"what\":\"";
+    size_t n = strlen(line);
+    n += (size_t)quoted(line + n, sizeof line - n - 4, what);
+    strcpy(line + n, "\"}\n");
+    send_all(line, n + 3);
     exit(2);
+}
+
+/* The token after this value. */
+static const struct token *behind(const struct token *value)
+{
+    size_t depth = 0;
+    do {
+        depth += value->kind == OPEN;
+        depth -= value->kind == CLOSE;
+        value++;
+    } while (depth);
+    return value;
 }
 
 /* The result of the next operation. If none is recorded, the operation itself, as JSON, is the answer. */
 INTACK_PRINTF(2, 3) static const struct token *perform(enum kind kind, const char *format, ...)
 {
-    static const char *const called[] = {"None", "a bool", "an integer", "a string", "a tuple", "a tuple's end", ";"};
+    static const char *const called[] = {"None", "a bool", "an integer", "a string", "a tuple"};
     va_list arguments;
 
     if (!run.on)
         intack_fail("an operation outside of a routine (%s)", format);
     settle();
     look_for_strays();
-    if (run.next < run.end) {
-        const struct token *result = run.next++;
+    if (run.next->kind != CLOSE) {
+        const struct token *result = run.next;
         if (result->kind != kind) {
             char operation[512];
             va_start(arguments, format);
@@ -167,14 +236,16 @@ INTACK_PRINTF(2, 3) static const struct token *perform(enum kind kind, const cha
             intack_fail("result %lu is %s, but the operation it answers is %s", run.operations, called[result->kind],
                         operation);
         }
-        for (unsigned depth = kind == OPEN; depth && run.next < run.end; run.next++)
-            depth += (run.next->kind == OPEN) - (run.next->kind == CLOSE);
+        run.next = behind(result);
         run.operations++;
+        page->after = run.site;
         return result;
     }
     va_start(arguments, format);
     int length = vsnprintf(page->answer, ANSWER, format, arguments);
     va_end(arguments);
+    if (run.site && length > 0 && length < ANSWER - 64)
+        length += snprintf(page->answer + length - 1, 64, ",\"site\":\"%#lx\"}", (unsigned long)(uintptr_t)run.site) - 1;
     publish(length);
 }
 
@@ -255,8 +326,80 @@ static void settle(void)
         }
         w->known = (w->known & ~mask) | peek(w, mask);
     }
+    const void *now = run.site;
+    run.site = done.site;
     EACH_WORD(w, mask, done.at, done.size)
         store(w, mask, w->known & mask, done.order);
+    run.site = now;
+}
+
+/* ---- static data that is not shared ------------------------------------------------------------------------------ */
+
+extern char __data_start[] __attribute__((weak)), _end[] __attribute__((weak));
+
+static size_t place(uintptr_t at) { return (at >> 3) * 0x9e3779b97f4a7c15ull >> 51; }
+
+/* The entry of this word in a table of TOUCHED entries whose first member is its address; NULL if it is full. */
+#define ENTRY(table, found, word_at) \
+    do { \
+        size_t n = place(word_at), tries = 0; \
+        while (table[n].at && table[n].at != (word_at) && tries++ < TOUCHED) \
+            n = (n + 1) % TOUCHED; \
+        found = tries > TOUCHED ? NULL : &table[n]; \
+        if (found) \
+            found->at = (word_at); \
+    } while (0)
+
+enum { READ, WRITE };
+
+_Noreturn static void undeclared(const struct touch *touch, int how)
+{
+    char what[512];
+    snprintf(what, sizeof what, "memory at %#lx, which is not shared, outlives the call: %s writes it and %s reads it",
+             (unsigned long)touch->at, routine[touch->by[WRITE].routine].name, routine[touch->by[READ].routine].name);
+    (void)how;
+    publish(failure("undeclared", what, touch->by[WRITE].site, touch->by[READ].site, touch->at));
+}
+
+/* A value that one run leaves and another finds would be lost here, so it is an error that some run writes what some
+ * run reads without having written it before. */
+static void touch_static(uintptr_t at, size_t size, int how)
+{
+    if (at < (uintptr_t)__data_start || at + size > (uintptr_t)_end || run.twin)
+        return;
+    for (const struct range *r = excused; r < excused + excuses; r++)
+        if (at >= r->at && at < r->at + r->size)
+            return;
+    for (uintptr_t word_at = at & ~7ull; word_at < at + size; word_at += 8) {
+        uintptr_t low = at > word_at ? at - word_at : 0, high = at + size < word_at + 8 ? at + size - word_at : 8;
+        uint8_t bytes = (uint8_t)((0xffu << low) & (0xffu >> (8 - high)));
+        struct written *own;
+        struct touch *touch;
+        ENTRY(written, own, word_at);
+        ENTRY(page->touch, touch, word_at);
+        if (!own || !touch)
+            intack_fail("more than %d static words that are not shared are touched: excuse large tables as private",
+                        TOUCHED);
+        if (how == READ)
+            bytes &= (uint8_t)~own->bytes;
+        else
+            own->bytes |= bytes;
+        if (bytes & ~touch->by[how].bytes) {
+            touch->by[how].bytes |= bytes;
+            touch->by[how].routine = (unsigned)(run.routine - routine);
+            touch->by[how].site = run.site;
+        }
+        if (touch->by[READ].bytes & touch->by[WRITE].bytes)
+            undeclared(touch, how);
+    }
+}
+
+static bool touched(const volatile void *at, size_t size, int how)
+{
+    if (shared(at, size))
+        return true;
+    touch_static((uintptr_t)at, size, how);
+    return false;
 }
 
 static void end_with_parent(void)
@@ -326,8 +469,9 @@ static void before_read(const volatile void *at, size_t size, const char *order)
     }
     run.pending.copy = false;
     settle();
-    EACH_WORD(w, mask, (uintptr_t)at, size)
-        load(w, mask, order);
+    if (touched(at, size, READ))
+        EACH_WORD(w, mask, (uintptr_t)at, size)
+            load(w, mask, order);
     run.pending = later;
 }
 
@@ -336,9 +480,9 @@ static void before_write(const volatile void *at, size_t size, const char *order
     if (!run.on)
         return;
     settle();
-    if (!shared(at, size))
+    if (!touched(at, size, WRITE))
         return;
-    run.pending = (struct store){(uintptr_t)at, size, order, false};
+    run.pending = (struct store){(uintptr_t)at, size, order, run.site, false};
     if (manner == UNKNOWN)
         manner = find_out(site);
     run.pending.copy = manner == COPIES;
@@ -353,10 +497,16 @@ static void before_write(const volatile void *at, size_t size, const char *order
 
 /* ---- what the compiler calls: plain and volatile accesses -------------------------------------------------------- */
 
-#define SITE __builtin_return_address(0)
+#define HERE (run.site = __builtin_return_address(0))
 #define ACCESS(name, size, order) \
-    void __tsan_##name##read##size(void *at) { before_read(at, size, order); } \
-    void __tsan_##name##write##size(void *at) { before_write(at, size, order, UNKNOWN, SITE); }
+    void __tsan_##name##read##size(void *at) { HERE; before_read(at, size, order); } \
+    void __tsan_##name##write##size(void *at) { HERE; before_write(at, size, order, UNKNOWN, run.site); } \
+    void __tsan_##name##read_write##size(void *at) \
+    { \
+        HERE; \
+        before_read(at, size, order); \
+        before_write(at, size, order, PLAIN, NULL); \
+    }
 #define ACCESSES(name, order) \
     ACCESS(name, 2, order) ACCESS(name, 4, order) ACCESS(name, 8, order) ACCESS(name, 16, order)
 
@@ -367,13 +517,14 @@ ACCESS(volatile_, 1, "relaxed")
 ACCESSES(volatile_, "relaxed")
 ACCESSES(unaligned_volatile_, "relaxed")
 
-void __tsan_read_range(void *at, size_t size) { before_read(at, size, "plain"); }
-void __tsan_write_range(void *at, size_t size) { before_write(at, size, "plain", UNKNOWN, SITE); }
-void __tsan_vptr_read(void **at) { before_read(at, sizeof *at, "plain"); }
+void __tsan_read_range(void *at, size_t size) { HERE; before_read(at, size, "plain"); }
+void __tsan_write_range(void *at, size_t size) { HERE; before_write(at, size, "plain", UNKNOWN, run.site); }
+void __tsan_vptr_read(void **at) { HERE; before_read(at, sizeof *at, "plain"); }
 void __tsan_vptr_update(void **at, void *value)
 {
+    HERE;
     (void)value;
-    before_write(at, sizeof *at, "plain", UNKNOWN, SITE);
+    before_write(at, sizeof *at, "plain", UNKNOWN, run.site);
 }
 
 void __tsan_init(void) {}
@@ -384,25 +535,27 @@ void __tsan_func_entry(void *caller)
 }
 void __tsan_func_exit(void) { settle(); }
 
-void *__tsan_memcpy(void *to, const void *from, size_t size)
+static void *copy(void *to, const void *from, size_t size)
 {
     before_read(from, size, "plain");
     before_write(to, size, "plain", PLAIN, NULL);
     return memmove(to, from, size);
 }
-void *__tsan_memmove(void *to, const void *from, size_t size) { return __tsan_memcpy(to, from, size); }
+void *__tsan_memcpy(void *to, const void *from, size_t size) { HERE; return copy(to, from, size); }
+void *__tsan_memmove(void *to, const void *from, size_t size) { HERE; return copy(to, from, size); }
 void *__tsan_memset(void *to, int byte, size_t size)
 {
+    HERE;
     before_write(to, size, "plain", PLAIN, NULL);
     return memset(to, byte, size);
 }
 
 /* ---- what the compiler calls: atomics ---------------------------------------------------------------------------- */
 
-/* C11's orders as operations know them. They have no acquire-release: the stronger one is taken. */
+/* C11's orders as operations know them. */
 static const char *order_of(int order)
 {
-    static const char *const names_of[] = {"relaxed", "acquire", "acquire", "release", "seq_cst", "seq_cst"};
+    static const char *const names_of[] = {"relaxed", "acquire", "acquire", "release", "acq_rel", "seq_cst"};
     return names_of[(order & 0xff) < 6 ? order & 0xff : 5];
 }
 
@@ -476,12 +629,12 @@ static void shared_store(const volatile void *at, size_t size, uint64_t value, i
 }
 
 /* Whether an atomic has to be an operation; if not, what was written before it is settled here. */
-static bool atomic_is_shared(const volatile void *at, size_t size)
+static bool atomic_is_shared(const volatile void *at, size_t size, int how)
 {
     if (!run.on)
         return false;
     settle();
-    return shared(at, size);
+    return touched(at, size, how);
 }
 
 __extension__ typedef unsigned __int128 word128;
@@ -489,7 +642,8 @@ __extension__ typedef unsigned __int128 word128;
 #define FETCH(bits, type, name, how, operand, result) \
     type __tsan_atomic##bits##_##name(volatile type *at, type value, int order) \
     { \
-        if (atomic_is_shared(at, sizeof *at)) \
+        HERE; \
+        if (atomic_is_shared(at, sizeof *at, READ) || atomic_is_shared(at, sizeof *at, WRITE)) \
             return (type)shared_rmw(at, sizeof *at, how, (uint64_t)(operand), 0, order); \
         type old = *at; \
         *at = (type)(result); \
@@ -499,31 +653,46 @@ __extension__ typedef unsigned __int128 word128;
     int __tsan_atomic##bits##_compare_exchange_##strength(volatile type *at, type *expect, type value, int order, \
                                                           int failed) \
     { \
+        HERE; \
+        (void)failed; \
         type wanted = *expect; \
-        *expect = __tsan_atomic##bits##_compare_exchange_val(at, wanted, value, order, failed); \
+        *expect = exchange_if##bits(at, wanted, value, order); \
         return *expect == wanted; \
     }
 #define ATOMICS(bits, type) \
+    static type load##bits(const volatile type *at, int order) \
+    { \
+        return atomic_is_shared(at, sizeof *at, READ) ? (type)shared_load(at, sizeof *at, order) : *at; \
+    } \
+    static type exchange_if##bits(volatile type *at, type expect, type value, int order) \
+    { \
+        if (atomic_is_shared(at, sizeof *at, READ)) \
+            return (type)shared_rmw(at, sizeof *at, INTACK_CAS, (uint64_t)value, (uint64_t)expect, order); \
+        type old = *at; \
+        if (old == expect) { \
+            atomic_is_shared(at, sizeof *at, WRITE); \
+            *at = value; \
+        } \
+        return old; \
+    } \
     type __tsan_atomic##bits##_load(const volatile type *at, int order) \
     { \
-        return atomic_is_shared(at, sizeof *at) ? (type)shared_load(at, sizeof *at, order) : *at; \
+        HERE; \
+        return load##bits(at, order); \
     } \
     void __tsan_atomic##bits##_store(volatile type *at, type value, int order) \
     { \
-        if (atomic_is_shared(at, sizeof *at)) \
+        HERE; \
+        if (atomic_is_shared(at, sizeof *at, WRITE)) \
             shared_store(at, sizeof *at, (uint64_t)value, order); \
         else \
             *at = value; \
     } \
     type __tsan_atomic##bits##_compare_exchange_val(volatile type *at, type expect, type value, int order, int failed) \
     { \
+        HERE; \
         (void)failed; \
-        if (atomic_is_shared(at, sizeof *at)) \
-            return (type)shared_rmw(at, sizeof *at, INTACK_CAS, (uint64_t)value, (uint64_t)expect, order); \
-        type old = *at; \
-        if (old == expect) \
-            *at = value; \
-        return old; \
+        return exchange_if##bits(at, expect, value, order); \
     } \
     COMPARE(bits, type, strong) \
     COMPARE(bits, type, weak) \
@@ -535,10 +704,13 @@ __extension__ typedef unsigned __int128 word128;
     FETCH(bits, type, fetch_xor, INTACK_XOR, value, old ^ value) \
     type __tsan_atomic##bits##_fetch_nand(volatile type *at, type value, int order) \
     { /* no machine has one: compilers make it a loop */ \
-        type old = __tsan_atomic##bits##_load(at, __ATOMIC_RELAXED); \
-        while (!__tsan_atomic##bits##_compare_exchange_weak(at, &old, (type) ~(old & value), order, __ATOMIC_RELAXED)) \
-            ; \
-        return old; \
+        HERE; \
+        for (type old = load##bits(at, __ATOMIC_RELAXED);;) { \
+            type found = exchange_if##bits(at, old, (type) ~(old & value), order); \
+            if (found == old) \
+                return old; \
+            old = found; \
+        } \
     }
 
 ATOMICS(8, uint8_t)
@@ -551,6 +723,7 @@ static void fence(const char *kind) { perform(NONE, "{\"op\":\"fence\",\"kind\":
 
 void __tsan_atomic_thread_fence(int order)
 {
+    HERE;
     if (!run.on)
         return;
     settle();
@@ -573,21 +746,113 @@ void __tsan_atomic_signal_fence(int order)
 
 static const char *truth(bool value) { return value ? "true" : "false"; }
 
-bool intack_interrupts(bool on) { return perform(BOOL, "{\"op\":\"interrupts\",\"on\":%s}", truth(on))->number; }
-void intack_preemption(bool on) { perform(NONE, "{\"op\":\"preemption\",\"on\":%s}", truth(on)); }
-void intack_lock(const char *name) { perform(NONE, "{\"op\":\"lock\",\"at\":\"%s\"}", name); }
-void intack_unlock(const char *name) { perform(NONE, "{\"op\":\"unlock\",\"at\":\"%s\"}", name); }
-bool intack_wake(const char *thread) { return perform(BOOL, "{\"op\":\"wake\",\"thread\":\"%s\"}", thread)->number; }
-void intack_relax(void) { perform(NONE, "{\"op\":\"relax\"}"); }
-unsigned intack_cpu_id(void) { return (unsigned)perform(INTEGER, "{\"op\":\"cpu_id\"}")->number; }
-void intack_fence(void) { fence("full"); }
+static const char *name_in(const struct named *table, size_t count, const volatile void *at)
+{
+    for (size_t i = 0; i < count; i++)
+        if (table[i].at == at)
+            return table[i].name;
+    return NULL;
+}
+
+const char *intack_name_of(const volatile void *object)
+{
+    const char *name = name_in(named, names, object);
+    if (!name)
+        intack_fail("an object has no name: describe it, or give it one with intack_name()");
+    return name;
+}
+
+static const char *lock_name(const volatile void *at)
+{
+    const char *name = name_in(lock, locks, at);
+    if (!name)
+        intack_fail("no lock at this address: describe it, or declare it with intack_share_lock()");
+    return name;
+}
+
+#define YES_OR_NO(text) perform(BOOL, text, truth(on))->number
+bool intack_interrupts(bool on) { HERE; return YES_OR_NO("{\"op\":\"interrupts\",\"on\":%s}"); }
+void intack_preemption(bool on) { HERE; perform(NONE, "{\"op\":\"preemption\",\"on\":%s}", truth(on)); }
+void intack_atomic(bool on) { HERE; perform(NONE, "{\"op\":\"atomic\",\"on\":%s}", truth(on)); }
+void intack_lock(const volatile void *at) { HERE; perform(NONE, "{\"op\":\"lock\",\"at\":\"%s\"}", lock_name(at)); }
+void intack_unlock(const volatile void *at) { HERE; perform(NONE, "{\"op\":\"unlock\",\"at\":\"%s\"}", lock_name(at)); }
+void intack_prepare_to_block(void) { HERE; perform(NONE, "{\"op\":\"prepare_to_block\"}"); }
+void intack_finish_block(void) { HERE; perform(NONE, "{\"op\":\"finish_block\"}"); }
+void intack_schedule(void) { HERE; perform(NONE, "{\"op\":\"schedule\"}"); }
+void intack_relax(void) { HERE; perform(NONE, "{\"op\":\"relax\"}"); }
+void intack_deliver(unsigned vector) { HERE; perform(NONE, "{\"op\":\"deliver\",\"vector\":%u}", vector); }
+unsigned intack_cpu_id(void) { HERE; return (unsigned)perform(INTEGER, "{\"op\":\"cpu_id\"}")->number; }
+void intack_fence(void) { HERE; fence("full"); }
+void intack_load_fence(void) { HERE; fence("load"); }
+void intack_store_fence(void) { HERE; fence("store"); }
+
+bool intack_wake(const volatile void *thread)
+{
+    HERE;
+    return perform(BOOL, "{\"op\":\"wake\",\"thread\":\"%s\"}", intack_name_of(thread))->number;
+}
 
 void intack_send_ipi(unsigned vector, int64_t to)
 {
+    HERE;
     char destination[32] = "null";
     if (to != INTACK_SELF)
         snprintf(destination, sizeof destination, "%lld", (long long)to);
     perform(NONE, "{\"op\":\"send_ipi\",\"vector\":%u,\"to\":%s}", vector, destination);
+}
+
+unsigned intack_choose(unsigned options, ...)
+{
+    HERE;
+    char text[1024] = "";
+    size_t n = 0;
+    va_list arguments;
+    va_start(arguments, options);
+    for (unsigned i = 0; i < options && n < sizeof text; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s\"%s\"", i ? "," : "", va_arg(arguments, const char *));
+    va_end(arguments);
+    uint64_t taken = perform(INTEGER, "{\"op\":\"choose\",\"options\":[%s]}", text)->number;
+    if (taken >= options)
+        intack_fail("option %llu is taken of %u", (unsigned long long)taken, options);
+    return (unsigned)taken;
+}
+
+static struct intack_tuple tuple_of(const struct token *open)
+{
+    struct intack_tuple value = {0};
+    for (const struct token *t = open + 1; t->kind != CLOSE; t++) {
+        if ((t->kind != STRING && t->kind != INTEGER) || value.length == INTACK_TUPLE_MAX)
+            intack_fail("a tuple is not of at most %d integers and names", INTACK_TUPLE_MAX);
+        value.item[value.length++] = (struct intack_item){(int64_t)t->number, t->kind == STRING ? t->text : NULL};
+    }
+    return value;
+}
+
+static const char *tuple_text(const struct intack_tuple *value, char *text, size_t room)
+{
+    size_t n = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < value->length && i < INTACK_TUPLE_MAX && n < room; i++) {
+        const struct intack_item *item = &value->item[i];
+        if (item->name)
+            n += (size_t)snprintf(text + n, room - n, "%s\"%s\"", i ? "," : "", item->name);
+        else
+            n += (size_t)snprintf(text + n, room - n, "%s%lld", i ? "," : "", (long long)item->number);
+    }
+    return text;
+}
+
+struct intack_tuple intack_enter_guest(const volatile void *vcpu)
+{
+    HERE;
+    return tuple_of(perform(OPEN, "{\"op\":\"enter_guest\",\"vcpu\":\"%s\"}", intack_name_of(vcpu)));
+}
+
+void intack_exit_guest(const struct intack_tuple *reason)
+{
+    HERE;
+    char text[512];
+    perform(NONE, "{\"op\":\"exit_guest\",\"reason\":[%s]}", tuple_text(reason, text, sizeof text));
 }
 
 /* The declared word that begins here, or NULL in private memory: code uses the same function for both. */
@@ -606,12 +871,14 @@ static struct word *word_at(const volatile void *at)
 
 uint64_t intack_load(const volatile void *at, uint64_t mask)
 {
+    HERE;
     struct word *w = word_at(at);
     return w ? load(w, mask, "plain") : *(const volatile uint64_t *)at & mask;
 }
 
 uint64_t intack_rmw(volatile void *at, enum intack_how how, uint64_t value, uint64_t mask)
 {
+    HERE;
     const struct word *w = word_at(at);
     if (how == INTACK_CAS)
         intack_fail("intack_rmw has no argument for what a cas expects: use an atomic of the language");
@@ -622,12 +889,12 @@ uint64_t intack_rmw(volatile void *at, enum intack_how how, uint64_t value, uint
     return old & mask;
 }
 
-static const char *list_name(const void *at)
+static const char *list_name(const volatile void *at)
 {
-    for (size_t i = 0; i < lists; i++)
-        if (list[i].at == at)
-            return list[i].name;
-    intack_fail("no list location at this address: declare it with intack_share_list()");
+    const char *name = name_in(list, lists, at);
+    if (!name)
+        intack_fail("no list location at this address: describe it, or declare it with intack_share_list()");
+    return name;
 }
 
 static void *object_named(const char *name)
@@ -635,11 +902,12 @@ static void *object_named(const char *name)
     for (size_t i = 0; i < names; i++)
         if (!strcmp(named[i].name, name))
             return (void *)named[i].at;
-    intack_fail("no object has the name %s: give it one with intack_name()", name);
+    intack_fail("no object has the name %s: describe it, or give it one with intack_name()", name);
 }
 
-struct intack_list intack_list_load(const void *at)
+struct intack_list intack_list_load(const volatile void *at)
 {
+    HERE;
     struct intack_list value = {0};
     const char *name = list_name(at);
     const struct token *result = perform(OPEN, "{\"op\":\"load\",\"at\":\"%s\"}", name);
@@ -652,8 +920,9 @@ struct intack_list intack_list_load(const void *at)
     return value;
 }
 
-void intack_list_store(const void *at, const struct intack_list *value)
+void intack_list_store(const volatile void *at, const struct intack_list *value)
 {
+    HERE;
     char items[4096] = "";
     size_t n = 0;
     const char *name = list_name(at);
@@ -662,25 +931,42 @@ void intack_list_store(const void *at, const struct intack_list *value)
     perform(NONE, "{\"op\":\"store\",\"at\":\"%s\",\"value\":[%s]}", name, items);
 }
 
-/* ---- intack.h: arguments and Return ------------------------------------------------------------------------------ */
+/* ---- intack.h: arguments, Return, scenario ----------------------------------------------------------------------- */
+
+static size_t length_of(const struct token *first)
+{
+    size_t count = 0;
+    for (; first->kind != CLOSE; first = behind(first))
+        count++;
+    return count;
+}
 
 static const struct token *argument(unsigned index, enum kind kind, const char *wanted)
 {
-    const struct token *found = run.argument + index;
-    for (unsigned i = 0; i <= index; i++)
-        if (run.argument[i].kind == SEPARATOR)
-            intack_fail("argument %u is missing: %s is expected", index, wanted);
+    const struct token *found = run.argument;
+    if (index >= length_of(found))
+        intack_fail("argument %u is missing: %s is expected", index, wanted);
+    while (index--)
+        found = behind(found);
     if (found->kind != kind)
-        intack_fail("argument %u is not %s", index, wanted);
+        intack_fail("argument %zu is not %s", (size_t)0 + length_of(run.argument) - length_of(found), wanted);
     return found;
 }
 
+unsigned intack_arguments(void) { return (unsigned)length_of(run.argument); }
 bool intack_bool_argument(unsigned index) { return argument(index, BOOL, "a bool")->number; }
 int64_t intack_integer_argument(unsigned index) { return (int64_t)argument(index, INTEGER, "an integer")->number; }
 void *intack_object_argument(unsigned index) { return object_named(argument(index, STRING, "a name")->text); }
+const char *intack_string_argument(unsigned index) { return argument(index, STRING, "a name")->text; }
+struct intack_tuple intack_tuple_argument(unsigned index) { return tuple_of(argument(index, OPEN, "a tuple")); }
 
 void intack_return_bool(bool value) { snprintf(run.value, sizeof run.value, "%s", truth(value)); }
 void intack_return_integer(uint64_t value) { snprintf(run.value, sizeof run.value, "%llu", (unsigned long long)value); }
+void intack_return_tuple(const struct intack_tuple *value)
+{
+    char text[512];
+    snprintf(run.value, sizeof run.value, "[%s]", tuple_text(value, text, sizeof text));
+}
 
 INTACK_PRINTF(1, 2) static void then(const char *format, ...)
 {
@@ -697,8 +983,33 @@ void intack_then(const char *name)
     run.then[0] = 0;
     then("\"%s\"", name);
 }
+void intack_then_bool(bool value) { then(",%s", truth(value)); }
 void intack_then_integer(int64_t value) { then(",%lld", (long long)value); }
-void intack_then_object(const void *object) { then(",\"%s\"", intack_name_of(object)); }
+void intack_then_object(const volatile void *object) { then(",\"%s\"", intack_name_of(object)); }
+void intack_then_item(struct intack_item item)
+{
+    if (item.name)
+        then(",\"%s\"", item.name);
+    else
+        intack_then_integer(item.number);
+}
+
+unsigned intack_vcpus(void) { return world.vcpus ? (unsigned)length_of(world.vcpus + 1) : 0; }
+unsigned intack_cpus(void) { return world.cpus; }
+unsigned intack_vectors(void) { return world.vectors ? (unsigned)length_of(world.vectors + 1) : 0; }
+unsigned intack_vector(unsigned index)
+{
+    if (index >= intack_vectors())
+        intack_fail("the scenario has no vector %u", index);
+    return (unsigned)world.vectors[1 + index].number;
+}
+bool intack_fact(const char *name)
+{
+    for (const struct token *fact = world.facts; fact && (++fact)->kind == STRING;)
+        if (!strcmp(fact->text, name))
+            return true;
+    return false;
+}
 
 /* ---- intack.h: set-up -------------------------------------------------------------------------------------------- */
 
@@ -748,83 +1059,90 @@ void intack_share(const volatile void *object, size_t size, const char *format, 
     }
 }
 
-void intack_share_list(const void *at, const char *format, ...)
+#define NAMES_ONE(function, table, count, what) \
+    void function(const volatile void *at, const char *format, ...) \
+    { \
+        va_list arguments; \
+        va_start(arguments, format); \
+        *new_named(table, &count, what) = (struct named){(const void *)at, keep_name(format, arguments)}; \
+        va_end(arguments); \
+    }
+NAMES_ONE(intack_share_list, list, lists, "lists")
+NAMES_ONE(intack_share_lock, lock, locks, "locks")
+NAMES_ONE(intack_name, named, names, "names")
+
+void intack_private(const volatile void *object, size_t size)
 {
-    va_list arguments;
-    va_start(arguments, format);
-    *new_named(list, &lists, "lists") = (struct named){at, keep_name(format, arguments)};
-    va_end(arguments);
+    if (excuses == OBJECTS)
+        intack_fail("more than %d private objects", OBJECTS);
+    excused[excuses++] = (struct range){(uintptr_t)object, size};
 }
 
-void intack_name(const void *object, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    *new_named(named, &names, "names") = (struct named){object, keep_name(format, arguments)};
-    va_end(arguments);
-}
-
-const char *intack_name_of(const void *object)
-{
-    for (size_t i = 0; i < names; i++)
-        if (named[i].at == object)
-            return named[i].name;
-    intack_fail("an object has no name: give it one with intack_name()");
-}
-
-void intack_routine(const char *name, void (*start)(void))
+static void add_routine(const char *name, const char *types, void (*start)(void))
 {
     if (routines == ROUTINES)
         intack_fail("more than %d routines", ROUTINES);
-    routine[routines++] = (struct routine){name, start};
+    routine[routines++] = (struct routine){name, types, start};
 }
+void intack_routine(const char *name, void (*start)(void)) { add_routine(name, NULL, start); }
 
 /* ---- the child: one question ------------------------------------------------------------------------------------- */
 
-/* Tokens are separated by spaces: 'routine, arguments, ;, results. -: None, t f: bools, 'x: a string, ( ): a tuple. */
-static const char *read_question(char *line)
+/* The letters of a type: v nothing, b bool, i or u an integer and its bytes, p an object, s a string. */
+static uint64_t passed(unsigned index, const char *type)
 {
-    size_t count = 0, room = 0;
-    struct token *token = NULL;
-
-    for (char *text = strtok(line, " \n"); text; text = strtok(NULL, " \n")) {
-        if (count == room && !(token = realloc(token, (room = 2 * room + 64) * sizeof *token)))
-            intack_fail("no memory for the question");
-        struct token *t = &token[count++];
-        *t = (struct token){NONE, 0, text};
-        switch (*text) {
-        case 't': t->kind = BOOL; t->number = 1; break;
-        case 'f': t->kind = BOOL; break;
-        case '\'': t->kind = STRING; t->text++; break;
-        case '(': t->kind = OPEN; break;
-        case ')': t->kind = CLOSE; break;
-        case ';': t->kind = SEPARATOR; break;
-        default:
-            if (strcmp(text, "-")) {
-                t->kind = INTEGER;
-                t->number = strtoull(text, NULL, 10); /* of a negative number, its two's complement */
-            }
-        }
+    switch (*type) {
+    case 'b': return intack_bool_argument(index);
+    case 'p': return (uintptr_t)intack_object_argument(index);
+    case 's': return (uintptr_t)intack_string_argument(index);
+    default: return (uint64_t)intack_integer_argument(index);
     }
-    run.next = token;
-    run.end = token + count;
-    while (run.next < run.end && run.next->kind != SEPARATOR)
-        run.next++;
-    if (run.next++ >= run.end || token->kind != STRING)
-        intack_fail("the question is not complete");
-    run.argument = token + 1;
-    return token->text;
 }
 
-_Noreturn static void answer(char *line)
+static void call(const struct routine *asked)
 {
+    uint64_t value[6] = {0};
+    unsigned count = 0;
+    for (const char *type = asked->types; (type = strchr(type, ' ')); count++) {
+        if (count == 6)
+            intack_fail("a function of more than 6 parameters cannot be called");
+        value[count] = passed(count, ++type);
+    }
+    uint64_t (*function)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+    memcpy(&function, &asked->run, sizeof function);
+    uint64_t result = function(value[0], value[1], value[2], value[3], value[4], value[5]);
+    unsigned unused = asked->types[1] ? 64 - 8 * (unsigned)(asked->types[1] - '0') : 0;
+    switch (*asked->types) {
+    case 'b': intack_return_bool((uint8_t)result); break;
+    case 'u': intack_return_integer(result << unused >> unused); break;
+    case 'i':
+        snprintf(run.value, sizeof run.value, "%lld", (long long)((int64_t)(result << unused) >> unused));
+        break;
+    }
+}
+
+static const struct token *member(const struct token *object, const char *key)
+{
+    for (const struct token *t = object + 1; t->kind != CLOSE; t = behind(t + 1))
+        if (!strcmp(t->text, key))
+            return t + 1;
+    return NULL;
+}
+
+static void answer(const struct token *question)
+{
+    const struct token *name = member(question, "routine"), *arguments = member(question, "arguments"),
+                       *results = member(question, "results");
     run.on = true;
     strcpy(run.value, "null");
-    const char *name = read_question(line);
-    const struct routine *asked = routine;
-    while (asked < routine + routines && strcmp(asked->name, name))
-        asked++;
-    if (asked == routine + routines) {
+    if (!name || !arguments || !results || name->kind != STRING || arguments->kind != OPEN || results->kind != OPEN)
+        intack_fail("the question is not complete");
+    run.argument = arguments + 1;
+    run.next = results + 1;
+    run.routine = routine;
+    while (run.routine < routine + routines && strcmp(run.routine->name, name->text))
+        run.routine++;
+    if (run.routine == routine + routines) {
         char offered[1024] = "";
         for (size_t i = 0, n = 0; i < routines && n < sizeof offered; i++)
             n += (size_t)snprintf(offered + n, sizeof offered - n, "%s%s", i ? ", " : "", routine[i].name);
@@ -832,15 +1150,126 @@ _Noreturn static void answer(char *line)
     }
     for (struct word *w = word; w < word + words; w++)
         w->known = peek(w, ~0ull);
-    asked->run();
+    if (run.routine->types)
+        call(run.routine);
+    else
+        run.routine->run();
     settle();
     look_for_strays();
-    if (run.next < run.end)
+    if (run.next->kind != CLOSE)
         intack_fail("the routine returns after %lu operations, but there are more results than that", run.operations);
     publish(snprintf(page->answer, ANSWER, "{\"op\":\"return\",\"then\":[%s],\"value\":%s}", run.then, run.value));
 }
 
-/* ---- the parent -------------------------------------------------------------------------------------------------- */
+/* ---- the parent: lines of JSON ----------------------------------------------------------------------------------- */
+
+/* The tokens of a line, strings ended in place. Names need no escapes, so there are none. */
+static struct token *parse(char *line)
+{
+    size_t count = 0, room = 0, depth = 0;
+    struct token *token = NULL;
+
+    for (char *c = line; *c;) {
+        if (strchr(" \t\r\n,:", *c)) {
+            c++;
+            continue;
+        }
+        if (count + 2 > room && !(token = realloc(token, (room = 2 * room + 64) * sizeof *token)))
+            intack_fail("no memory for the line");
+        struct token *t = &token[count++];
+        *t = (struct token){NONE, 0, c};
+        if (*c == '{' || *c == '[') {
+            t->kind = OPEN;
+            depth++, c++;
+        } else if (*c == '}' || *c == ']') {
+            t->kind = CLOSE;
+            if (!depth--)
+                intack_fail("the line closes more than it opens");
+            c++;
+        } else if (*c == '"') {
+            t->kind = STRING;
+            t->text = ++c;
+            while (*c && *c != '"' && *c != '\\')
+                c++;
+            if (*c != '"')
+                intack_fail("a string has an escape, or no end");
+            *c++ = 0;
+            if (!strncmp(t->text, "0x", 2)) {
+                t->kind = INTEGER;
+                t->number = strtoull(t->text, NULL, 16);
+            }
+        } else if (*c == 't' || *c == 'f') {
+            t->kind = BOOL;
+            t->number = *c == 't';
+            c += *c == 't' ? 4 : 5;
+        } else if (*c == 'n')
+            c += 4;
+        else if (*c == '-' || (*c >= '0' && *c <= '9')) {
+            t->kind = INTEGER;
+            t->number = strtoull(c, &c, 10); /* of a negative number, its two's complement */
+        } else
+            intack_fail("the line is not JSON at '%.20s'", c);
+    }
+    if (depth || !count || token->kind != OPEN)
+        intack_fail("the line is not one object");
+    return token;
+}
+
+/* A row of the layout: kind, address, bytes, name, types. */
+static void lay_out(const struct token *row)
+{
+    const char *kind = row[1].text, *name = row[4].text;
+    void *at = (void *)(uintptr_t)row[2].number;
+    size_t bytes = row[3].number;
+    if (!strcmp(kind, "word"))
+        add_word((uintptr_t)at, bytes, name);
+    else if (!strcmp(kind, "list"))
+        *new_named(list, &lists, "lists") = (struct named){at, name};
+    else if (!strcmp(kind, "lock"))
+        *new_named(lock, &locks, "locks") = (struct named){at, name};
+    else if (!strcmp(kind, "object"))
+        *new_named(named, &names, "names") = (struct named){at, name};
+    else if (!strcmp(kind, "private"))
+        intack_private(at, bytes);
+    else if (!strcmp(kind, "routine")) {
+        void (*start)(void);
+        memcpy(&start, &at, sizeof start);
+        add_routine(name, row[5].text, start);
+    } else
+        intack_fail("the layout has a row of the unknown kind %s", kind);
+}
+
+void intack_setup(void) __attribute__((weak));
+
+static void greet(const struct token *hello)
+{
+    const struct token *version = member(hello, "version"), *given = member(hello, "world"),
+                       *rows = member(hello, "layout"), *limit = member(hello, "limit_ms");
+    if (world.greeted)
+        intack_fail("it was greeted before");
+    if (!version || version->number != 1)
+        intack_fail("it speaks version 1 of the protocol");
+    world.greeted = true;
+    if (limit)
+        limit_ms = limit->number;
+    if (given) {
+        world.vcpus = member(given, "vcpus");
+        world.vectors = member(given, "vectors");
+        world.facts = member(given, "facts");
+        world.cpus = member(given, "cpus") ? (unsigned)member(given, "cpus")->number : 0;
+    }
+    for (const struct token *row = rows ? rows + 1 : NULL; row && row->kind != CLOSE; row = behind(row))
+        lay_out(row);
+    if (intack_setup)
+        intack_setup();
+    char text[1 << 14] = "{\"type\":\"hello\",\"version\":1,\"routines\":[";
+    size_t n = strlen(text);
+    for (size_t i = 0; i < routines && n < sizeof text; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s\"%s\"", i ? "," : "", routine[i].name);
+    if (n < sizeof text)
+        n += (size_t)snprintf(text + n, sizeof text - n, "]}\n");
+    send_all(text, n);
+}
 
 /* So that a value that is an address is the same in every process. Where that is forbidden, it is in all children. */
 static void fix_addresses(char **argv)
@@ -866,51 +1295,98 @@ static void explain(int status)
         snprintf(what, sizeof what, "it crashed with signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else
         snprintf(what, sizeof what, "it ended by itself, with exit status %d", WEXITSTATUS(status));
-    page->length = (size_t)failure(page->answer, ANSWER, kind, what);
+    page->length = (size_t)failure(kind, what, page->pc, page->after, 0);
 }
 
-int main(int argc, char **argv)
+/* Remembers where the program was, and lets the signal end it. */
+static void caught(int signal_number, siginfo_t *info, void *context)
 {
-    fix_addresses(argv);
-    end_with_parent();
-    signal(SIGALRM, SIG_DFL);
+    ucontext_t *machine = context;
+    (void)info;
+#if defined __x86_64__ && defined __linux__
+    page->pc = (const void *)machine->uc_mcontext.gregs[REG_RIP];
+#elif defined __aarch64__ && defined __linux__
+    page->pc = (const void *)machine->uc_mcontext.pc;
+#else
+    (void)machine;
+#endif
+    raise(signal_number);
+}
+
+static void catch_signals(void)
+{
+    static const int fatal[] = {SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    static char stack[1 << 14] __attribute__((aligned(16)));
+    struct sigaction action = {.sa_sigaction = caught, .sa_flags = SA_SIGINFO | SA_ONSTACK | (int)SA_RESETHAND};
+    stack_t other = {.ss_sp = stack, .ss_size = sizeof stack};
+    sigaltstack(&other, NULL);
+    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
+        sigaction(fatal[i], &action, NULL);
     signal(SIGCHLD, SIG_DFL);
-    if (argc > 1)
-        limit_ms = strtoul(argv[1], NULL, 10);
+}
 
-    /* The program's own output goes to stderr, and it has no input: both pipes are for questions and answers only. */
-    FILE *questions = fdopen(fcntl(0, F_DUPFD_CLOEXEC, 3), "r");
-    int answers = fcntl(1, F_DUPFD_CLOEXEC, 3), nothing = open("/dev/null", O_RDONLY);
-    setvbuf(stdout, NULL, _IONBF, 0); /* a run that ends here and now must not keep what it printed */
-    page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (!questions || answers < 0 || nothing < 0 || dup2(nothing, 0) < 0 || dup2(2, 1) < 0 || page == MAP_FAILED)
-        intack_fail("cannot start: %s", strerror(errno));
-
-    intack_setup();
-
-    char *line = NULL;
-    size_t room = 0;
-    while (getline(&line, &room, questions) > 0) {
+static void step(const struct token *message)
+{
+    const struct token *id = member(message, "id"), *questions = member(message, "questions");
+    if (!world.greeted || !id || !questions || questions->kind != OPEN)
+        intack_fail("a step before hello, or one without id and questions");
+    char head[64];
+    send_all(head, (size_t)snprintf(head, sizeof head, "{\"type\":\"step\",\"id\":%llu,\"answers\":[",
+                                    (unsigned long long)id->number));
+    for (const struct token *question = questions + 1; question->kind != CLOSE; question = behind(question)) {
         int status = 0;
         page->length = 0;
+        page->pc = page->after = NULL;
         pid_t child = fork_limited();
         if (child < 0)
             intack_fail("fork: %s", strerror(errno));
         if (child == 0) {
             close(answers);
-            answer(line);
+            answer(question);
         }
         while (waitpid(child, &status, 0) < 0 && errno == EINTR)
             ;
         if (!page->length)
             explain(status);
-        page->answer[page->length++] = '\n';
-        for (size_t sent = 0; sent < page->length;) {
-            ssize_t n = write(answers, page->answer + sent, page->length - sent);
-            if (n < 0 && errno != EINTR)
-                return 0; /* nobody asks any more */
-            sent += n > 0 ? (size_t)n : 0;
+        page->answer[page->length] = ',';
+        send_all(page->answer, page->length + (behind(question)->kind != CLOSE));
+    }
+    send_all("]}\n", 3);
+}
+
+int main(int argc, char **argv)
+{
+    (void)argc;
+    fix_addresses(argv);
+    end_with_parent();
+
+    /* The program's own output goes to stderr, and it has no input: both pipes are for questions and answers only. */
+    FILE *questions = fdopen(fcntl(0, F_DUPFD_CLOEXEC, 3), "r");
+    answers = fcntl(1, F_DUPFD_CLOEXEC, 3);
+    int nothing = open("/dev/null", O_RDONLY);
+    setvbuf(stdout, NULL, _IONBF, 0); /* a run that ends here and now must not keep what it printed */
+    page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (!questions || answers < 0 || nothing < 0 || dup2(nothing, 0) < 0 || dup2(2, 1) < 0 || page == MAP_FAILED)
+        return 2;
+    catch_signals();
+
+    char *line = NULL;
+    size_t room = 0;
+    while (getline(&line, &room, questions) > 0) {
+        char *kept = strdup(line); /* what the first line said stays */
+        struct token *message = kept ? parse(kept) : NULL;
+        const struct token *type = message ? member(message, "type") : NULL;
+        if (!type || type->kind != STRING)
+            intack_fail("the line is no message");
+        if (!strcmp(type->text, "hello")) {
+            greet(message);
+            continue;
         }
+        if (strcmp(type->text, "step"))
+            break;
+        step(message);
+        free(message);
+        free(kept);
     }
     return 0;
 }

@@ -44,7 +44,7 @@ void kvm_vcpu_wake_up(struct kvm_vcpu *vcpu)
 {
     intack_fence();
     if (READ_ONCE(vcpu->blocking))
-        intack_wake(intack_name_of(vcpu));
+        intack_wake(vcpu);
 }
 
 bool vmx_interrupt_blocked(struct kvm_vcpu *vcpu) { return !vcpu->rflags_if; }
@@ -52,19 +52,19 @@ bool vmx_interrupt_blocked(struct kvm_vcpu *vcpu) { return !vcpu->rflags_if; }
 void raw_spin_lock_init(raw_spinlock_t *lock)
 {
     cpus[this_cpu].lock = lock;
-    intack_name(lock, "cpu%u.wakeup_lock", this_cpu);
+    intack_share_lock(lock, "cpu%u.wakeup_lock", this_cpu);
 }
 
 void raw_spin_lock(raw_spinlock_t *lock)
 {
-    intack_lock(intack_name_of(lock));
+    intack_lock(lock);
     held = lock;
 }
 
 void raw_spin_unlock(raw_spinlock_t *lock)
 {
     held = NULL;
-    intack_unlock(intack_name_of(lock));
+    intack_unlock(lock);
 }
 
 /* ---- lists of vCPUs ---------------------------------------------------------------------------------------------- */

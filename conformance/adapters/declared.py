@@ -1,0 +1,97 @@
+"""From what a program declares to an implementation: its routines are those of roles, its locations join the others."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from conformance.adapters import protocol
+from conformance.adapters.registry import AdapterError, Implementation, MakeSource, of_class, routines_of
+from conformance.engine.assembly import Shared
+from conformance.roles import x86
+
+
+def implementation_of(
+    declared: protocol.Declaration, name: str, spec: str, make: MakeSource, also: tuple[str, ...] = ()
+) -> Implementation:
+    """The roles whose routines the program has. `also` are routines beside those it declares. Raises AdapterError."""
+    offered = dict.fromkeys((*declared.routines, *also))
+    filled = [role for role in x86.ROLES if offered.keys() & set(routines_of(role))]
+    for role in filled:
+        missing = [routine for routine in routines_of(role) if routine not in offered]
+        if missing:
+            has = sorted(offered.keys() & set(routines_of(role)))
+            raise AdapterError(
+                f"{spec}: it has {', '.join(has)} of the role {role}, but not {', '.join(missing)}. A role is filled whole."
+            )
+    if not filled:
+        known = [routine for role in x86.ROLES for routine in routines_of(role)]
+        near = [m for o in offered for m in difflib.get_close_matches(o, known, n=1)]
+        hint = f"Did you mean {near[0]}?" if near else f"Roles ask for: {', '.join(known)}."
+        raise AdapterError(
+            f"{spec}: its routines ({', '.join(offered) or 'none'}) fill no role, so there is nothing to test. {hint}"
+        )
+    members: dict[str, Any] = {routine: _placeholder(routine) for routine in offered}
+    for owner in ("vcpu", "cpu", "vm"):
+        members[f"{owner}_state"] = _locations(spec, owner, getattr(declared.state, owner))
+    members["handlers"] = _handlers(spec, declared.handlers, offered)
+    members |= {
+        "profile": declared.profile,
+        "not_applicable": dict(declared.not_applicable),
+        "lacks": declared.lacks,
+        "__doc__": f"What {spec} declares.",
+    }
+    cls = type(name, tuple(x86.ROLES[role] for role in filled), members)
+    return replace(of_class(cls, name, spec), replaces=dict.fromkeys(offered, make))
+
+
+def world_of(world: x86.World) -> protocol.World:
+    """A scenario as a program is told of it."""
+    scenario = world.scenario
+    own_cpu = ("posts-on-own-cpu",) if world.posts_on_own_cpu() else ()
+    return protocol.World(
+        vcpus=tuple(world.vcpus),
+        cpus=scenario.cpus,
+        vectors=tuple(scenario.vectors),
+        facts=(*scenario.facts, *own_cpu),
+        locations={at: _kind(shared) for at, shared in world.locations.items()},
+    )
+
+
+def _kind(shared: Shared) -> protocol.LocationKind:
+    if shared.lock:
+        return "lock"
+    return "list" if isinstance(shared.initial, tuple) else "word"
+
+
+def _locations(spec: str, owner: str, state: protocol.Locations) -> Mapping[str, Shared]:
+    made: dict[str, Shared] = {}
+    for short, given in state.items():
+        initial = given if isinstance(given, protocol.Initial) else protocol.Initial(given)
+        if initial.guarded_by and initial.guarded_by not in state:
+            raise AdapterError(
+                f"{spec}: {owner}.{short} is guarded by {initial.guarded_by}, which is not declared for the {owner} too"
+            )
+        made[short] = Shared(initial.initial, guarded_by=initial.guarded_by, lock=initial.lock)
+    return made
+
+
+def _handlers(spec: str, handlers: Mapping[str, str], offered: Mapping[str, None]) -> Mapping[int, str]:
+    made: dict[int, str] = {}
+    for vector, routine in handlers.items():
+        try:
+            made[int(vector, 0)] = routine
+        except ValueError:
+            raise AdapterError(f"{spec}: the handler {routine} is for {vector!r}, which is no vector") from None
+        if routine not in offered:
+            raise AdapterError(f"{spec}: the handler of {vector} is {routine}, a routine that it does not offer")
+    return made
+
+
+def _placeholder(routine: str) -> Any:
+    def elsewhere(*_: Any) -> Any:
+        raise AssertionError(f"{routine} is answered by a program")
+
+    return elsewhere

@@ -1,0 +1,199 @@
+"""`native:FILE.toml`: a description of which functions of a native program are routines, and which objects are shared.
+
+    sources = ["posted.c"]                 # C, C++, Rust; objects and archives are linked as they are
+    [routines]                             # of roles, and of their handlers; and the functions they are
+    deliver_interrupt = "deliver_interrupt"
+    [objects]                              # vcpu0 is vcpus[0], and so on
+    vcpu = "vcpus"
+    [members]                              # where a location is not the member of that name
+    "pid.control" = "pi_desc.control"
+
+A location such as vcpu0.pid.pir[3] is then vcpus[0].pid.pir[3], whose address and size the program's debug information
+tells. Members that are no location are private to each call.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from conformance.adapters import protocol
+from conformance.adapters.declared import implementation_of, world_of
+from conformance.adapters.native.build import HERE, NativeError, hooks_of
+from conformance.adapters.native.debuginfo import DebugInfoError, Object
+from conformance.adapters.native.program import NativeProgram, Row
+from conformance.adapters.pipe import STEP_SECONDS
+from conformance.adapters.registry import AdapterError, Implementation
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A native program, as its TOML file describes it. Paths and `command` are relative to that file."""
+
+    sources: tuple[str, ...]
+    routines: Mapping[str, str]
+    """Routine to function."""
+    objects: Mapping[str, str]
+    """vcpu, cpu: an array of the program with an element for each; vm: a variable."""
+    members: Mapping[str, str] = {}
+    """Location, without its owner, to member; `:8` after it says how many bytes from there on the location has."""
+    private: tuple[str, ...] = ()
+    """Variables that calls leave for each other on purpose: statistics."""
+    state: protocol.State = protocol.State()
+    """Locations of its own."""
+    name: str = ""
+    profile: str = "generic"
+    handlers: Mapping[str, str] = {}
+    not_applicable: Mapping[str, str] = {}
+    lacks: tuple[str, ...] = ()
+    compiler: str = ""
+    cflags: tuple[str, ...] = ()
+    command: str = ""
+    """Run by the shell before, to make the sources or objects; INTACK_CFLAGS is how to compile with the hooks."""
+    step_seconds: float = STEP_SECONDS
+
+    def declaration(self) -> protocol.Declaration:
+        return protocol.Declaration(
+            version=protocol.VERSION,
+            routines=tuple(self.routines),
+            name=self.name,
+            profile=self.profile,
+            state=self.state,
+            handlers=self.handlers,
+            not_applicable=self.not_applicable,
+            lacks=self.lacks,
+        )
+
+
+class DescribedProgram(NativeProgram):
+    """The program that the file describes."""
+
+    def __init__(self, file: Path, description: Description, world: protocol.World | None = None) -> None:
+        super().__init__(
+            [file.parent / source for source in description.sources],
+            cflags=(f"-I{file.parent.absolute()}", *description.cflags) if _for_cc(description) else description.cflags,
+            compiler=description.compiler,
+            time_limit=description.step_seconds,
+            world=world,
+        )
+        self.file, self.description = file, description
+
+    def prepare(self, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:
+        if self.description.command:
+            flags = " ".join(("-g", *hooks_of(self.compiler), f"-I{HERE}"))
+            done = subprocess.run(
+                self.description.command,
+                shell=True,
+                cwd=self.file.parent,
+                env={**os.environ, "INTACK_CFLAGS": flags},
+                capture_output=True,
+                text=True,
+                errors="replace",
+                stdin=subprocess.DEVNULL,
+            )
+            if done.returncode:
+                said = (done.stdout + done.stderr).strip()[-8000:]
+                raise NativeError(f"{self.file}: the command failed: {self.description.command}\n{said}", "build")
+        for source in self.sources:
+            if not source.exists():
+                raise NativeError(f"{self.file}: there is no source {source}", "build")
+        return self.sources, self.cflags
+
+    def roots(self) -> Sequence[str]:
+        """What an archive or a compiler must not leave out."""
+        d = self.description
+        variables = (o.partition("[")[0].partition(".")[0] for o in d.objects.values())
+        return [n for n in dict.fromkeys((*d.routines.values(), *variables)) if "::" not in n]
+
+    def layout(self) -> tuple[Row, ...]:
+        """Where everything of this world is. Raises NativeError."""
+        try:
+            return (*self._routines(), *self._private(), *self._objects())
+        except DebugInfoError as error:
+            raise NativeError(f"{self.file}: {error}", "build") from None
+
+    def _routines(self) -> Iterator[Row]:
+        for routine, function in self.description.routines.items():
+            address, types = self.debug.function(function)
+            yield "routine", address, 0, routine, types
+
+    def _private(self) -> Iterator[Row]:
+        for variable in self.description.private:
+            found = self.debug.object(variable)
+            yield "private", found.address, found.bytes, variable, ""
+
+    def _objects(self) -> Iterator[Row]:
+        owners = {name: "vcpu" for name in self.world.vcpus}
+        owners |= {f"cpu{n}": "cpu" for n in range(self.world.cpus)} | {"vm": "vm"}
+        used: set[str] = set()
+        for name, kind in owners.items():
+            expression = self.description.objects.get(kind)
+            if expression is None:
+                continue
+            whole = self.debug.object(expression if kind == "vm" else f"{expression}[{name.removeprefix(kind)}]")
+            yield "object", whole.address, whole.bytes, name, ""
+            for at, what in self.world.locations.items():
+                owner, _, short = at.partition(".")
+                if owner == name and (part := self._part(whole, kind, short)) is not None:
+                    used.add(kind)
+                    yield what, part[0], part[1], at, ""
+        if unused := [o for k, o in self.description.objects.items() if k not in used and k in owners.values()]:
+            known = sorted({at.partition(".")[2] for at in self.world.locations})
+            raise DebugInfoError(
+                f"nothing in {', '.join(unused)} is a location; write under [members] which member stands for which of: "
+                + ", ".join(known)
+            )
+
+    def _part(self, whole: Object, kind: str, short: str) -> tuple[int, int] | None:
+        """Address and size of a location in its object, if the program has it there."""
+        own = short in getattr(self.description.state, kind)
+        member, _, size = self.description.members.get(short, short).partition(":")
+        try:
+            part = self.debug.inside(whole, member)
+        except DebugInfoError as error:
+            if own or short in self.description.members:
+                raise DebugInfoError(f"the location {short} of a {kind} should be its member {member}: {error}") from None
+            return None
+        bytes_ = int(size) if size.isdecimal() else part.bytes
+        locked = self.world.locations.get(short) in ("lock", "list")
+        if not locked and not 0 < bytes_ <= 8 and own:
+            raise DebugInfoError(f"the member {member} is of {bytes_} bytes; a location is of 8 at most")
+        return part.address, min(bytes_, 8)
+
+
+def adapter(argument: str) -> Implementation:
+    """Native code of yours, instrumented by its own compiler: native:FILE.toml describes it (intack new, intack build)."""
+    program = described(argument)
+    try:
+        program.build()
+    except NativeError as error:
+        raise AdapterError(f"native:{argument}: {error}") from error
+    description = program.description
+    name = description.name or Path(argument).stem
+    return implementation_of(
+        description.declaration(), name, f"native:{argument}", lambda world: program.in_world(world_of(world))
+    )
+
+
+def described(argument: str) -> DescribedProgram:
+    """The program that a file describes. Raises AdapterError."""
+    file = Path(argument)
+    if not argument:
+        raise AdapterError("native: needs the file that describes the program, native:FILE.toml (see intack new --help)")
+    try:
+        description = msgspec.convert(tomllib.loads(file.read_text()), Description)
+    except OSError as error:
+        raise AdapterError(f"native:{argument}: cannot read it: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise AdapterError(f"native:{argument}: it does not describe a program: {error}") from None
+    if unknown := sorted(set(description.objects) - {"vcpu", "cpu", "vm"}):
+        raise AdapterError(f"native:{argument}: [objects] has {', '.join(unknown)}; there are vcpu, cpu and vm")
+    return DescribedProgram(file, description)
+
+
+def _for_cc(description: Description) -> bool:
+    return not any(source.endswith(".rs") for source in description.sources)
