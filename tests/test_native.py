@@ -68,7 +68,7 @@ struct mixed {
     uint32_t low, high;
     uint8_t tail[16];
 };
-static struct mixed shared, private;
+static struct mixed shared __attribute__((aligned(16))), private;
 static long count, list, thing, lock, thread;
 static volatile int flag;
 static uint64_t pair[2];
@@ -112,8 +112,11 @@ static void increment(void)
 static void fences(void)
 {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    flag; /* neighbouring fences may be merged */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    flag;
     __atomic_thread_fence(__ATOMIC_RELEASE);
+    flag;
     __atomic_thread_fence(__ATOMIC_ACQ_REL);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
@@ -270,9 +273,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def small(source: Path) -> Iterator[NativeProgram]:
-    program = NativeProgram([source])
+@pytest.fixture(scope="module", params=["gcc", "clang"])
+def small(source: Path, request: pytest.FixtureRequest) -> Iterator[NativeProgram]:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    program = NativeProgram([source], compiler=request.param, cflags=["-mcx16"])  # for an atomic of 16 bytes
     yield program
     program.close()
 

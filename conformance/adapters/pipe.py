@@ -205,16 +205,16 @@ class PipeSource:
         """The program, greeted. Raises PipeError."""
         if self._program is not None and self._program.usable:
             return self._program
+        command, layout = self.start_command(), self.layout()
         self._starts += 1
         if self._starts > 1 + self.restarts:
             raise PipeError(
-                f"{asked}, the {self.what} was to be started for the {self._starts}th time: {self.restarts} restarts are "
+                f"{asked}, the {self.what} was to be started for the {self.restarts + 2}th time: {self.restarts} restarts are "
                 "allowed. See what it died of before: run `intack smoke` on it.",
                 "crash",
             )
-        command = self.start_command()
         limit = round(self.step_seconds * 1000)
-        hello = protocol.encode(protocol.Hello(protocol.VERSION, self.world, max(1, limit), self.layout()))
+        hello = protocol.encode(protocol.Hello(protocol.VERSION, self.world, max(1, limit), layout))
         try:
             self._program = Contained(command, memory=self.memory)
         except OSError as error:

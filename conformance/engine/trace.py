@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.engine import operations as ops
+from conformance.engine.alone import may_change
 from conformance.engine.architecture import Architecture
 from conformance.engine.machine import Machine
 from conformance.engine.search import Counterexample, walk
@@ -82,6 +83,7 @@ def describe_operation(op: ops.Operation, result: Any, names: Architecture) -> s
             how = "done" if result == expect else "lost, it was " + show(result, mask)
             return f"cmpxchg {place(at, mask)} {show(expect, mask)} -> {show(value, mask)}: {how}"
         case ops.Rmw(at=at, how=how, value=value, mask=mask):
+            mask = may_change(op) if ".pid." in at else mask  # the field that is meant, where the code takes the word
             return f"{how} {place(at, mask)} {show(value, mask)}, was {show(result, mask)}"
         case ops.Interrupts(on=on):
             return "interrupts on" if on else "interrupts off"

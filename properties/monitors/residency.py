@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from conformance.engine import events as ev
 from conformance.engine import operations as ops
+from conformance.engine.alone import may_change
 from conformance.engine.monitor import Finding, Look, Monitor
 from conformance.engine.scenario import Scenario
 from properties.monitors.end_to_end import PINV, word
@@ -82,11 +83,11 @@ class Residency(Monitor):
                 look.witness("KVM-PI-1")
                 if mask & ON and not value & ON and how in ("and", "swap", "cas") and (expect & ON or how != "cas"):
                     look.breach("KVM-PI-1", f"{routine} clears ON")
-                if how != "cas" and mask & (mask - 1):
+                if how != "cas" and may_change(op).bit_count() > 1:
                     look.breach("KVM-PI-1", f"{routine} changes several control fields without comparing what it read")
                 if how == "cas" and isinstance(result, int) and result != expect & mask:
                     return memory._replace(lost=memory.lost or bool((result ^ expect) & ON))
-                if how == "or" and mask == ON:
+                if how == "or" and value & ON:
                     return memory._replace(set_on=True)
             case ops.Load(at=at) if at.startswith(f"{self.vcpu}.pid.pir[") and memory.sn_cleared:
                 return memory._replace(looked=True, found=memory.found or bool(result))

@@ -14,7 +14,7 @@ from conformance.engine.monitor import Look, Monitor
 from conformance.engine.scenario import Scenario
 from properties.monitors.end_to_end import PINV, word
 
-IN = 1
+IN, ON = 1, 1
 SENDER = "deliver_interrupt"
 
 
@@ -64,14 +64,14 @@ class SenderOrder(Monitor):
 
     def _asked(self, op: ops.Operation, result: ops.Result, memory: Call, look: Look) -> Call:
         match op:
-            case ops.Rmw(at=at, how="or") if at.startswith(f"{self.vcpu}.pid.pir["):
-                if result:
+            case ops.Rmw(at=at, how="or", value=bits) if at.startswith(f"{self.vcpu}.pid.pir["):
+                if isinstance(result, int) and result & bits:
                     look.witness("KVM-SND-2")
                 return memory._replace(pir=True)
             case ops.Rmw(at=at) | ops.Store(at=at) if at == f"{self.vcpu}.pid.control":
                 if not memory.pir:
                     look.breach("KVM-SND-1", "the sender sets ON before it has set its PIR bit")
-                if result and isinstance(op, ops.Rmw):
+                if isinstance(op, ops.Rmw) and isinstance(result, int) and result & ON:
                     look.witness("KVM-SND-3")
                 return memory._replace(on=True)
             case ops.Load(at=at) if at == f"{self.vcpu}.mode":
