@@ -27,9 +27,7 @@ Result: TypeAlias = int | str | bool | None | tuple["Result", ...]
 
 
 class Operation(msgspec.Struct, frozen=True, tag_field="op", omit_defaults=True):
-    """Base of all operations. `site` is where the code asked for it (file:line), kept out of comparison by the
-    unfolding.
-    """
+    """Base of all operations. Where the code asked for one (file:line) its source knows: Node.site."""
 
 
 class Load(Operation, frozen=True, tag="load"):

@@ -107,7 +107,7 @@ class Operations:
             raise Fault("CRASH", f"{node.routine} runs on a device, which cannot do {answer}", node.routine)
         result: ops.Result = _DO[type(answer)](self, answer, node)
         if not isinstance(answer, QUIET):
-            self.view.notes.append((node.routine, answer, result))
+            self.view.notes.append((node.routine, answer, result, node))
         self.emit(ev.Asked(self.c, node.routine, answer, result))
         return result
 

@@ -22,29 +22,32 @@ def rows(machine: Machine, found: Counterexample) -> tuple[Row, ...]:
     for number, (before, outcome, after) in enumerate(walk(machine, found.schedule), 1):
         agent = machine.agents[found.schedule[number - 1][0]].name
         broken = any(clause == found.clause for clause, _ in outcome.breaches)
-        texts, reads, routine = _account(outcome, machine.assembly.architecture)
+        texts, sites, reads, routine = _account(outcome, machine.assembly.architecture)
         changes = _changes(machine, before, after)
-        made.append(Row(number, agent, bool(outcome.lane), texts, changes, routine, reads, broken))
+        made.append(Row(number, agent, bool(outcome.lane), texts, changes, routine, reads, broken, sites))
     return tuple(made)
 
 
-def _account(outcome: Outcome, names: Architecture) -> tuple[tuple[str, ...], dict[str, str], str]:
+def _account(outcome: Outcome, names: Architecture) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str], str]:
     texts: list[str] = []
+    sites: list[str] = []
     reads: dict[str, str] = {}
     routine = ""
     for note in outcome.notes:
         texts.append(describe(note, names))
-        if len(note) == 3 and isinstance(note[1], ops.Operation):
+        sites.append("")
+        if len(note) == 4 and isinstance(note[1], ops.Operation):
             routine = routine or note[0]
+            sites[-1] = note[3].site
             if isinstance(note[1], ops.Load | ops.Rmw):
                 reads[place(note[1].at, note[1].mask)] = show(note[2], note[1].mask)
-    return tuple(texts), reads, routine
+    return tuple(texts), tuple(sites) if any(sites) else (), reads, routine
 
 
 def describe(note: tuple[Any, ...], names: Architecture = PLAIN) -> str:
     """One thing that happened, in a few words."""
     match note:
-        case (str(routine), ops.Operation() as op, result):
+        case (str(routine), ops.Operation() as op, result, _):
             return f"{routine}: {describe_operation(op, result, names)}"
         case ("takes", vector):
             interrupt = names.host_interrupt(vector)

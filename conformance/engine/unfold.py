@@ -9,7 +9,7 @@ a fresh source.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from conformance.engine import operations as ops
@@ -63,6 +63,12 @@ class Node:
             history.append(node.result)
             node = node.parent
         return tuple(reversed(history))
+
+    @property
+    def site(self) -> str:
+        """Where in the code this operation was asked for (file:line), if the source knows."""
+        site = getattr(self.owner.source, "site", None)
+        return site(self.routine, self.args, self.results) if site else ""
 
     def child(self, result: ops.Result) -> Node:
         """The node after this one's operation answered `result`."""
@@ -146,10 +152,20 @@ class Unfolding:
         again = self.source.fresh()
         nodes = list(self.nodes())
         random.Random(0).shuffle(nodes)
-        for node in nodes:
-            answer = again.next(node.routine, node.args, node.results)
+        answers = answers_of(again, [(node.routine, node.args, node.results) for node in nodes])
+        for node, answer in zip(nodes, answers, strict=True):
+            if isinstance(answer, Fault):
+                raise answer
             if answer != node.answer:
                 raise _differs(node, answer)
+
+
+def answers_of(
+    source: Source, questions: list[tuple[str, tuple[ops.Result, ...], tuple[ops.Result, ...]]]
+) -> Iterable[ops.Answer | Fault]:
+    """The answers to many questions: at one go, where the source can, else as they are asked for."""
+    at_once = getattr(source, "answers", None)
+    return at_once(questions) if at_once else (source.next(*question) for question in questions)
 
 
 def _differs(node: Node, answer: object) -> Fault:

@@ -163,6 +163,7 @@ def _lines(rows: Sequence[Row], agents: dict[str, str], owner: str, glyphs: Glyp
             new = running.get((row.agent, row.in_handler)) != routine
             running[row.agent, row.in_handler] = routine
             does = _ascii(shorten(does, owner))
+            does += f" @{_ascii(row.sites[n])}" if row.sites and row.sites[n] else ""
             if new and routine:
                 did.append([f"{lead}{_ascii(routine)}:", does])
             elif new or not did:

@@ -71,6 +71,8 @@ class Row(msgspec.Struct, frozen=True):
     reads: dict[str, str] = {}
     """What it read of shared locations, as printed: the value it acted on."""
     breaks: bool = False
+    sites: tuple[str, ...] = ()
+    """Of each text, where in the code its operation was asked for (file:line), where the implementation says so."""
 
 
 class Counterexample(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ import msgspec
 from conformance.adapters import protocol
 from conformance.adapters.declared import implementation_of, world_of
 from conformance.adapters.native.build import HERE, NativeError, hooks_of
-from conformance.adapters.native.debuginfo import DebugInfoError, Object
+from conformance.adapters.native.debuginfo import DebugInfo, DebugInfoError, Object
 from conformance.adapters.native.program import NativeProgram, Row
 from conformance.adapters.pipe import STEP_SECONDS
 from conformance.adapters.registry import AdapterError, Implementation
@@ -170,6 +170,7 @@ def adapter(argument: str) -> Implementation:
     program = described(argument)
     try:
         program.build()
+        program.debug = DebugInfo(program.build())  # read once, for all worlds
     except NativeError as error:
         raise AdapterError(f"native:{argument}: {error}") from error
     description = program.description
