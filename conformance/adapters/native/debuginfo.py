@@ -61,9 +61,9 @@ class DebugInfo:
             near = difflib.get_close_matches(variable, self._variables, n=3) or sorted(self._variables)[:10]
             raise DebugInfoError(
                 f"there is no global variable {variable or expression!r} with debug information (compile with -g, and keep "
-                f"it outside of functions); there are: {', '.join(near) or 'none'}"
+                f"it outside of functions, and of unnamed namespaces); there are: {', '.join(near) or 'none'}"
             )
-        address = self._symbols.get(found[0])
+        address = self._address(variable, found[0])
         if address is None:
             raise DebugInfoError(f"the variable {variable} is not in the program: nothing uses it")
         return self.inside(Object(address, found[1]), rest)
@@ -112,10 +112,14 @@ class DebugInfo:
     def name_of(self, address: int) -> str:
         """The variable, and the member of it, at this address; or the address."""
         for name, (symbol, type_) in self._variables.items():
-            start = self._symbols.get(symbol)
+            start = self._address(name, symbol)
             if start is not None and start <= address < start + max(1, _size(type_)):
                 return name + _path(Object(start, type_), address)
         return f"{address:#x}"
+
+    def _address(self, name: str, symbol: str) -> int | None:
+        """Of a variable: by its symbol, or by its plain name, as Rust has it with no_mangle."""
+        return self._symbols.get(symbol) or self._symbols.get(name)
 
     # Tables
 
