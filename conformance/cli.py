@@ -1,4 +1,4 @@
-"""The command line: `intack run`, `intack replay`, `intack list`, `intack export`."""
+"""The command line: `intack run`, `replay`, `list`, `export`; `new`, `build` and `smoke` are in plugging.py."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import IO
 import click
 
 from conformance import __version__
+from conformance.plugging import build, new, smoke
 
 BAD_USAGE, FAILED, INTERRUPTED = 3, 4, 130
 """Exit status beside those of `verdict.exit_status`, where click's own would be taken for a verdict."""
@@ -126,6 +127,10 @@ def export(promela: bool, adapter: str, scenario: str, output: IO[str]) -> None:
     except BadInput as error:
         raise click.UsageError(str(error)) from None
     output.write(text)
+
+
+for command in (new, build, smoke):
+    cli.add_command(command)
 
 
 def main() -> None:

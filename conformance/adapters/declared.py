@@ -12,13 +12,16 @@ from conformance.adapters.registry import AdapterError, Implementation, MakeSour
 from conformance.engine.assembly import Shared
 from conformance.roles import x86
 
+ROLES = x86.ROLES
+"""Of all architectures, by name."""
+
 
 def implementation_of(
     declared: protocol.Declaration, name: str, spec: str, make: MakeSource, also: tuple[str, ...] = ()
 ) -> Implementation:
     """The roles whose routines the program has. `also` are routines beside those it declares. Raises AdapterError."""
     offered = dict.fromkeys((*declared.routines, *also))
-    filled = [role for role in x86.ROLES if offered.keys() & set(routines_of(role))]
+    filled = [role for role in ROLES if offered.keys() & set(routines_of(role))]
     for role in filled:
         missing = [routine for routine in routines_of(role) if routine not in offered]
         if missing:
@@ -27,7 +30,7 @@ def implementation_of(
                 f"{spec}: it has {', '.join(has)} of the role {role}, but not {', '.join(missing)}. A role is filled whole."
             )
     if not filled:
-        known = [routine for role in x86.ROLES for routine in routines_of(role)]
+        known = [routine for role in ROLES for routine in routines_of(role)]
         near = [m for o in offered for m in difflib.get_close_matches(o, known, n=1)]
         hint = f"Did you mean {near[0]}?" if near else f"Roles ask for: {', '.join(known)}."
         raise AdapterError(
@@ -43,7 +46,7 @@ def implementation_of(
         "lacks": declared.lacks,
         "__doc__": f"What {spec} declares.",
     }
-    cls = type(name, tuple(x86.ROLES[role] for role in filled), members)
+    cls = type(name, tuple(ROLES[role] for role in filled), members)
     return replace(of_class(cls, name, spec), replaces=dict.fromkeys(offered, make))
 
 

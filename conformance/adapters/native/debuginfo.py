@@ -21,6 +21,8 @@ from elftools.elf.elffile import ELFFile
 
 STEP = re.compile(r"\.?(\w+)|\[(\d+)\]")
 NAMES_ONLY = ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_atomic_type", "DW_TAG_restrict_type")
+LIBRARY = re.compile(r"^/usr/|^/rustc/|/rustlib/|/intack\.h$")
+"""Files that are nobody's own code."""
 STRUCTS = ("DW_TAG_structure_type", "DW_TAG_class_type", "DW_TAG_union_type")
 ENCODINGS = {2: "b", 4: "", 5: "i", 6: "i", 7: "u", 8: "u", 16: "u"}
 """DW_ATE_*: boolean, float (not passed), signed, unsigned, characters."""
@@ -105,9 +107,18 @@ class DebugInfo:
         return address, " ".join(map(str, types))
 
     def line(self, address: int) -> str:
-        """file:line of the instruction before this address (a return address), or nothing."""
-        at = bisect.bisect_right(self._lines, (address - 1, "\x7f")) - 1
-        return self._lines[at][1] if at >= 0 and address else ""
+        """file:line of the instruction before this address (a return address), or nothing.
+
+        Of code that the compiler put in line from a library, it is the line that called it.
+        """
+        before = address - 1
+        at = bisect.bisect_right(self._lines, (before, "\x7f", 0)) - 1
+        if at < 0 or not self._lines[at][1]:
+            return ""
+        calls = sorted((call for call in self._inlined if call[0] <= before < call[1]), reverse=True, key=lambda c: c[2])
+        places = [self._lines[at][1:], *(call[3:] for call in calls)]
+        file, line = next(((f, n) for f, n in places if not LIBRARY.search(f)), places[0])
+        return f"{Path(file).name}:{line}"
 
     def name_of(self, address: int) -> str:
         """The variable, and the member of it, at this address; or the address."""
@@ -163,23 +174,70 @@ class DebugInfo:
         }
 
     @cached_property
-    def _lines(self) -> list[tuple[int, str]]:
-        """Addresses from which on the instructions belong to a line; to none where a sequence ends."""
-        lines: list[tuple[int, str]] = []
+    def _lines(self) -> list[tuple[int, str, int]]:
+        """Addresses from which on the instructions belong to a file and line; to none where a sequence ends."""
+        lines: list[tuple[int, str, int]] = []
         for unit in self._units:
             program = self._dwarf.line_program_for_CU(unit) if self._dwarf else None
-            if program is None:
-                continue
-            first = 0 if program["version"] >= 5 else 1
-            files = [os.fsdecode(f.name) for f in program["file_entry"]]
-            for entry in program.get_entries():
+            files = self._files(unit)
+            for entry in program.get_entries() if program is not None else ():
                 state = entry.state
-                if state is None:
-                    continue
-                number = state.file - first
-                known = 0 <= number < len(files) and state.line and not state.end_sequence
-                lines.append((state.address, f"{Path(files[number]).name}:{state.line}" if known else ""))
+                if state is not None:
+                    file = "" if state.end_sequence or not state.line else files.get(state.file, "")
+                    lines.append((state.address, file, state.line))
         return sorted(lines)
+
+    @cached_property
+    def _inlined(self) -> list[tuple[int, int, int, str, int]]:
+        """Calls that were put in line: from, to, depth, and the file and line of the call."""
+        found: list[tuple[int, int, int, str, int]] = []
+        for unit in self._units:
+            files = self._files(unit)
+            pending = [(unit.get_top_DIE(), 0)]
+            while pending:
+                die, depth = pending.pop()
+                inline = die.tag == "DW_TAG_inlined_subroutine"
+                if inline:
+                    file, line = files.get(_number(die, "DW_AT_call_file"), ""), _number(die, "DW_AT_call_line")
+                    found.extend((low, high, depth, file, line) for low, high in self._ranges(die))
+                if die.tag not in ("DW_TAG_variable", *STRUCTS):
+                    pending.extend((child, depth + inline) for child in die.iter_children())
+        return found
+
+    def _files(self, unit: Any) -> dict[int, str]:
+        """Paths by the number that this unit gives them."""
+        program = self._dwarf.line_program_for_CU(unit) if self._dwarf else None
+        if program is None:
+            return {}
+        first = 0 if program["version"] >= 5 else 1
+        directories = [os.fsdecode(d) for d in program["include_directory"]]
+        if first:
+            directories.insert(0, _text(unit.get_top_DIE(), "DW_AT_comp_dir"))
+        paths: dict[int, str] = {}
+        for number, entry in enumerate(program["file_entry"], first):
+            folder = directories[entry.dir_index] if entry.dir_index < len(directories) else ""
+            paths[number] = os.path.join(directories[0] if directories else "", folder, os.fsdecode(entry.name))
+        return paths
+
+    def _ranges(self, die: DIE) -> list[tuple[int, int]]:
+        """The addresses that a DIE covers."""
+        low, high = die.attributes.get("DW_AT_low_pc"), die.attributes.get("DW_AT_high_pc")
+        if low is not None and high is not None:
+            end = high.value if high.form == "DW_FORM_addr" else low.value + high.value
+            return [(low.value, end)]
+        lists = self._dwarf.range_lists() if self._dwarf else None
+        if lists is None or "DW_AT_ranges" not in die.attributes:
+            return []
+        unit: Any = die.cu
+        base = _number(unit.get_top_DIE(), "DW_AT_low_pc")
+        made: list[tuple[int, int]] = []
+        for entry in lists.get_range_list_at_offset(die.attributes["DW_AT_ranges"].value, unit):
+            if hasattr(entry, "base_address"):
+                base = entry.base_address
+            else:
+                start = 0 if entry.is_absolute else base
+                made.append((start + entry.begin_offset, start + entry.end_offset))
+        return made
 
 
 def _top(die: DIE, prefix: str) -> Iterator[tuple[str, DIE]]:

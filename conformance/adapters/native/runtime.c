@@ -185,7 +185,7 @@ _Noreturn static void publish(int length)
 static void settle(void);
 static void look_for_strays(void);
 
-void intack_fail(const char *format, ...)
+INTACK_PRINTF(1, 2) INTACK_NORETURN static void give_up(const char *format, ...)
 {
     char what[2048];
     va_list arguments;
@@ -223,7 +223,7 @@ INTACK_PRINTF(2, 3) static const struct token *perform(enum kind kind, const cha
     va_list arguments;
 
     if (!run.on)
-        intack_fail("an operation outside of a routine (%s)", format);
+        give_up("an operation outside of a routine (%s)", format);
     settle();
     look_for_strays();
     if (run.next->kind != CLOSE) {
@@ -233,7 +233,7 @@ INTACK_PRINTF(2, 3) static const struct token *perform(enum kind kind, const cha
             va_start(arguments, format);
             vsnprintf(operation, sizeof operation, format, arguments);
             va_end(arguments);
-            intack_fail("result %lu is %s, but the operation it answers is %s", run.operations, called[result->kind],
+            give_up("result %lu is %s, but the operation it answers is %s", run.operations, called[result->kind],
                         operation);
         }
         run.next = behind(result);
@@ -290,7 +290,7 @@ static void look_for_strays(void)
 {
     for (const struct word *w = word; w < word + words; w++)
         if (peek(w, ~0ull) != w->known)
-            intack_fail("%s was written by code without a hook before it: inline assembly, a library function, a call that "
+            give_up("%s was written by code without a hook before it: inline assembly, a library function, a call that "
                         "returns a struct into it, or an object that was not compiled with -fsanitize=thread", w->name);
 }
 
@@ -299,7 +299,7 @@ static uint64_t load(struct word *w, uint64_t mask, const char *order)
     uint64_t bits = perform(INTEGER, "{\"op\":\"load\",\"at\":\"%s\",\"mask\":%llu,\"order\":\"%s\"}", w->name,
                             (unsigned long long)mask, order)->number;
     if (bits & ~mask)
-        intack_fail("result %lu, a load of %s, has bits outside of the mask %#llx", run.operations - 1, w->name,
+        give_up("result %lu, a load of %s, has bits outside of the mask %#llx", run.operations - 1, w->name,
                     (unsigned long long)mask);
     poke(w, mask, bits);
     return bits;
@@ -378,7 +378,7 @@ static void touch_static(uintptr_t at, size_t size, int how)
         ENTRY(written, own, word_at);
         ENTRY(page->touch, touch, word_at);
         if (!own || !touch)
-            intack_fail("more than %d static words that are not shared are touched: excuse large tables as private",
+            give_up("more than %d static words that are not shared are touched: excuse large tables as private",
                         TOUCHED);
         if (how == READ)
             bytes &= (uint8_t)~own->bytes;
@@ -433,7 +433,7 @@ static enum manner find_out(const void *site)
         pid_t twin = fork_limited();
         if (twin < 0) {
             run.pending.size = 0; /* it has not happened yet */
-            intack_fail("fork: %s", strerror(errno));
+            give_up("fork: %s", strerror(errno));
         }
         if (twin == 0) {
             run.twin = true;
@@ -564,7 +564,7 @@ static struct word *word_of(const volatile void *at, size_t size, uint64_t *cove
 {
     EACH_WORD(w, mask, (uintptr_t)at, size) {
         if ((size_t)__builtin_popcountll(mask) != 8 * size)
-            intack_fail("an atomic of %zu bytes at %s reaches beyond one 64-bit location", size, w->name);
+            give_up("an atomic of %zu bytes at %s reaches beyond one 64-bit location", size, w->name);
         *covered = mask;
         return w;
     }
@@ -599,7 +599,7 @@ static uint64_t rmw(const struct word *w, uint64_t mask, enum intack_how how, ui
                            expected, order)
                        ->number;
     if (old & ~mask)
-        intack_fail("result %lu, an rmw of %s, has bits outside of the mask %#llx", run.operations - 1, w->name,
+        give_up("result %lu, an rmw of %s, has bits outside of the mask %#llx", run.operations - 1, w->name,
                     (unsigned long long)mask);
     return old;
 }
@@ -742,6 +742,17 @@ void __tsan_atomic_signal_fence(int order)
     settle();
 }
 
+void intack_fail(const char *format, ...)
+{
+    char what[2048];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    HERE;
+    give_up("%s", what);
+}
+
 /* ---- intack.h: operations ---------------------------------------------------------------------------------------- */
 
 static const char *truth(bool value) { return value ? "true" : "false"; }
@@ -758,7 +769,7 @@ const char *intack_name_of(const volatile void *object)
 {
     const char *name = name_in(named, names, object);
     if (!name)
-        intack_fail("an object has no name: describe it, or give it one with intack_name()");
+        give_up("an object has no name: describe it, or give it one with intack_name()");
     return name;
 }
 
@@ -766,7 +777,7 @@ static const char *lock_name(const volatile void *at)
 {
     const char *name = name_in(lock, locks, at);
     if (!name)
-        intack_fail("no lock at this address: describe it, or declare it with intack_share_lock()");
+        give_up("no lock at this address: describe it, or declare it with intack_share_lock()");
     return name;
 }
 
@@ -813,7 +824,7 @@ unsigned intack_choose(unsigned options, ...)
     va_end(arguments);
     uint64_t taken = perform(INTEGER, "{\"op\":\"choose\",\"options\":[%s]}", text)->number;
     if (taken >= options)
-        intack_fail("option %llu is taken of %u", (unsigned long long)taken, options);
+        give_up("option %llu is taken of %u", (unsigned long long)taken, options);
     return (unsigned)taken;
 }
 
@@ -822,7 +833,7 @@ static struct intack_tuple tuple_of(const struct token *open)
     struct intack_tuple value = {0};
     for (const struct token *t = open + 1; t->kind != CLOSE; t++) {
         if ((t->kind != STRING && t->kind != INTEGER) || value.length == INTACK_TUPLE_MAX)
-            intack_fail("a tuple is not of at most %d integers and names", INTACK_TUPLE_MAX);
+            give_up("a tuple is not of at most %d integers and names", INTACK_TUPLE_MAX);
         value.item[value.length++] = (struct intack_item){(int64_t)t->number, t->kind == STRING ? t->text : NULL};
     }
     return value;
@@ -865,7 +876,7 @@ static struct word *word_at(const volatile void *at)
         if (w->at == (uintptr_t)at)
             return w;
     if (shared(at, 8))
-        intack_fail("an instruction on some bits of a word needs the address where a shared 64-bit word begins");
+        give_up("an instruction on some bits of a word needs the address where a shared 64-bit word begins");
     return NULL;
 }
 
@@ -881,7 +892,7 @@ uint64_t intack_rmw(volatile void *at, enum intack_how how, uint64_t value, uint
     HERE;
     const struct word *w = word_at(at);
     if (how == INTACK_CAS)
-        intack_fail("intack_rmw has no argument for what a cas expects: use an atomic of the language");
+        give_up("intack_rmw has no argument for what a cas expects: use an atomic of the language");
     if (w)
         return rmw(w, mask, how, value, 0, "seq_cst");
     uint64_t old = *(volatile uint64_t *)at;
@@ -893,7 +904,7 @@ static const char *list_name(const volatile void *at)
 {
     const char *name = name_in(list, lists, at);
     if (!name)
-        intack_fail("no list location at this address: describe it, or declare it with intack_share_list()");
+        give_up("no list location at this address: describe it, or declare it with intack_share_list()");
     return name;
 }
 
@@ -902,7 +913,7 @@ static void *object_named(const char *name)
     for (size_t i = 0; i < names; i++)
         if (!strcmp(named[i].name, name))
             return (void *)named[i].at;
-    intack_fail("no object has the name %s: describe it, or give it one with intack_name()", name);
+    give_up("no object has the name %s: describe it, or give it one with intack_name()", name);
 }
 
 struct intack_list intack_list_load(const volatile void *at)
@@ -913,7 +924,7 @@ struct intack_list intack_list_load(const volatile void *at)
     const struct token *result = perform(OPEN, "{\"op\":\"load\",\"at\":\"%s\"}", name);
     for (result++; result->kind != CLOSE; result++) {
         if (result->kind != STRING || value.length == INTACK_LIST_MAX)
-            intack_fail("result %lu, a load of %s, is not a tuple of at most %d names", run.operations - 1, name,
+            give_up("result %lu, a load of %s, is not a tuple of at most %d names", run.operations - 1, name,
                         INTACK_LIST_MAX);
         value.item[value.length++] = object_named(result->text);
     }
@@ -945,11 +956,11 @@ static const struct token *argument(unsigned index, enum kind kind, const char *
 {
     const struct token *found = run.argument;
     if (index >= length_of(found))
-        intack_fail("argument %u is missing: %s is expected", index, wanted);
+        give_up("argument %u is missing: %s is expected", index, wanted);
     while (index--)
         found = behind(found);
     if (found->kind != kind)
-        intack_fail("argument %zu is not %s", (size_t)0 + length_of(run.argument) - length_of(found), wanted);
+        give_up("argument %zu is not %s", (size_t)0 + length_of(run.argument) - length_of(found), wanted);
     return found;
 }
 
@@ -974,7 +985,7 @@ INTACK_PRINTF(1, 2) static void then(const char *format, ...)
     va_list arguments;
     va_start(arguments, format);
     if ((size_t)vsnprintf(run.then + used, room, format, arguments) >= room)
-        intack_fail("the next routine and its arguments are longer than %zu characters", sizeof run.then);
+        give_up("the next routine and its arguments are longer than %zu characters", sizeof run.then);
     va_end(arguments);
 }
 
@@ -1000,7 +1011,7 @@ unsigned intack_vectors(void) { return world.vectors ? (unsigned)length_of(world
 unsigned intack_vector(unsigned index)
 {
     if (index >= intack_vectors())
-        intack_fail("the scenario has no vector %u", index);
+        give_up("the scenario has no vector %u", index);
     return (unsigned)world.vectors[1 + index].number;
 }
 bool intack_fact(const char *name)
@@ -1018,17 +1029,17 @@ static const char *keep_name(const char *format, va_list arguments)
 {
     char *name;
     if (vasprintf(&name, format, arguments) < 0)
-        intack_fail("no memory for names");
+        give_up("no memory for names");
     for (const char *c = name; *c; c++)
         if (*c <= ' ' || *c > '~' || *c == '"' || *c == '\\')
-            intack_fail("the name '%s' must have only printable characters, no space, quote or backslash", name);
+            give_up("the name '%s' must have only printable characters, no space, quote or backslash", name);
     return name;
 }
 
 static struct named *new_named(struct named *table, size_t *count, const char *what)
 {
     if (*count == OBJECTS)
-        intack_fail("more than %d %s", OBJECTS, what);
+        give_up("more than %d %s", OBJECTS, what);
     return &table[(*count)++];
 }
 
@@ -1036,9 +1047,9 @@ static void add_word(uintptr_t at, size_t bytes, const char *name)
 {
     size_t place = words;
     if (words == WORDS)
-        intack_fail("more than %d shared words", WORDS);
+        give_up("more than %d shared words", WORDS);
     if (shared((const void *)at, bytes))
-        intack_fail("%s overlaps an object that is already shared", name);
+        give_up("%s overlaps an object that is already shared", name);
     for (; place && word[place - 1].at > at; place--)
         word[place] = word[place - 1];
     word[place] = (struct word){at, bytes, name, 0};
@@ -1054,7 +1065,7 @@ void intack_share(const volatile void *object, size_t size, const char *format, 
     for (size_t offset = 0; offset < size; offset += 8) {
         char *location = (char *)name;
         if (size > 8 && asprintf(&location, "%s[%zu]", name, offset / 8) < 0)
-            intack_fail("no memory for names");
+            give_up("no memory for names");
         add_word((uintptr_t)object + offset, size - offset < 8 ? size - offset : 8, location);
     }
 }
@@ -1074,14 +1085,14 @@ NAMES_ONE(intack_name, named, names, "names")
 void intack_private(const volatile void *object, size_t size)
 {
     if (excuses == OBJECTS)
-        intack_fail("more than %d private objects", OBJECTS);
+        give_up("more than %d private objects", OBJECTS);
     excused[excuses++] = (struct range){(uintptr_t)object, size};
 }
 
 static void add_routine(const char *name, const char *types, void (*start)(void))
 {
     if (routines == ROUTINES)
-        intack_fail("more than %d routines", ROUTINES);
+        give_up("more than %d routines", ROUTINES);
     routine[routines++] = (struct routine){name, types, start};
 }
 void intack_routine(const char *name, void (*start)(void)) { add_routine(name, NULL, start); }
@@ -1105,7 +1116,7 @@ static void call(const struct routine *asked)
     unsigned count = 0;
     for (const char *type = asked->types; (type = strchr(type, ' ')); count++) {
         if (count == 6)
-            intack_fail("a function of more than 6 parameters cannot be called");
+            give_up("a function of more than 6 parameters cannot be called");
         value[count] = passed(count, ++type);
     }
     uint64_t (*function)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
@@ -1136,7 +1147,7 @@ static void answer(const struct token *question)
     run.on = true;
     strcpy(run.value, "null");
     if (!name || !arguments || !results || name->kind != STRING || arguments->kind != OPEN || results->kind != OPEN)
-        intack_fail("the question is not complete");
+        give_up("the question is not complete");
     run.argument = arguments + 1;
     run.next = results + 1;
     run.routine = routine;
@@ -1146,7 +1157,7 @@ static void answer(const struct token *question)
         char offered[1024] = "";
         for (size_t i = 0, n = 0; i < routines && n < sizeof offered; i++)
             n += (size_t)snprintf(offered + n, sizeof offered - n, "%s%s", i ? ", " : "", routine[i].name);
-        intack_fail("the program has no routine of this name; it has %s", routines ? offered : "none");
+        give_up("the program has no routine of this name; it has %s", routines ? offered : "none");
     }
     for (struct word *w = word; w < word + words; w++)
         w->known = peek(w, ~0ull);
@@ -1157,7 +1168,7 @@ static void answer(const struct token *question)
     settle();
     look_for_strays();
     if (run.next->kind != CLOSE)
-        intack_fail("the routine returns after %lu operations, but there are more results than that", run.operations);
+        give_up("the routine returns after %lu operations, but there are more results than that", run.operations);
     publish(snprintf(page->answer, ANSWER, "{\"op\":\"return\",\"then\":[%s],\"value\":%s}", run.then, run.value));
 }
 
@@ -1175,7 +1186,7 @@ static struct token *parse(char *line)
             continue;
         }
         if (count + 2 > room && !(token = realloc(token, (room = 2 * room + 64) * sizeof *token)))
-            intack_fail("no memory for the line");
+            give_up("no memory for the line");
         struct token *t = &token[count++];
         *t = (struct token){NONE, 0, c};
         if (*c == '{' || *c == '[') {
@@ -1184,7 +1195,7 @@ static struct token *parse(char *line)
         } else if (*c == '}' || *c == ']') {
             t->kind = CLOSE;
             if (!depth--)
-                intack_fail("the line closes more than it opens");
+                give_up("the line closes more than it opens");
             c++;
         } else if (*c == '"') {
             t->kind = STRING;
@@ -1192,7 +1203,7 @@ static struct token *parse(char *line)
             while (*c && *c != '"' && *c != '\\')
                 c++;
             if (*c != '"')
-                intack_fail("a string has an escape, or no end");
+                give_up("a string has an escape, or no end");
             *c++ = 0;
             if (!strncmp(t->text, "0x", 2)) {
                 t->kind = INTEGER;
@@ -1208,10 +1219,10 @@ static struct token *parse(char *line)
             t->kind = INTEGER;
             t->number = strtoull(c, &c, 10); /* of a negative number, its two's complement */
         } else
-            intack_fail("the line is not JSON at '%.20s'", c);
+            give_up("the line is not JSON at '%.20s'", c);
     }
     if (depth || !count || token->kind != OPEN)
-        intack_fail("the line is not one object");
+        give_up("the line is not one object");
     return token;
 }
 
@@ -1236,7 +1247,7 @@ static void lay_out(const struct token *row)
         memcpy(&start, &at, sizeof start);
         add_routine(name, row[5].text, start);
     } else
-        intack_fail("the layout has a row of the unknown kind %s", kind);
+        give_up("the layout has a row of the unknown kind %s", kind);
 }
 
 void intack_setup(void) __attribute__((weak));
@@ -1246,9 +1257,9 @@ static void greet(const struct token *hello)
     const struct token *version = member(hello, "version"), *given = member(hello, "world"),
                        *rows = member(hello, "layout"), *limit = member(hello, "limit_ms");
     if (world.greeted)
-        intack_fail("it was greeted before");
+        give_up("it was greeted before");
     if (!version || version->number != 1)
-        intack_fail("it speaks version 1 of the protocol");
+        give_up("it speaks version 1 of the protocol");
     world.greeted = true;
     if (limit)
         limit_ms = limit->number;
@@ -1329,7 +1340,7 @@ static void step(const struct token *message)
 {
     const struct token *id = member(message, "id"), *questions = member(message, "questions");
     if (!world.greeted || !id || !questions || questions->kind != OPEN)
-        intack_fail("a step before hello, or one without id and questions");
+        give_up("a step before hello, or one without id and questions");
     char head[64];
     send_all(head, (size_t)snprintf(head, sizeof head, "{\"type\":\"step\",\"id\":%llu,\"answers\":[",
                                     (unsigned long long)id->number));
@@ -1339,7 +1350,7 @@ static void step(const struct token *message)
         page->pc = page->after = NULL;
         pid_t child = fork_limited();
         if (child < 0)
-            intack_fail("fork: %s", strerror(errno));
+            give_up("fork: %s", strerror(errno));
         if (child == 0) {
             close(answers);
             answer(question);
@@ -1377,7 +1388,7 @@ int main(int argc, char **argv)
         struct token *message = kept ? parse(kept) : NULL;
         const struct token *type = message ? member(message, "type") : NULL;
         if (!type || type->kind != STRING)
-            intack_fail("the line is no message");
+            give_up("the line is no message");
         if (!strcmp(type->text, "hello")) {
             greet(message);
             continue;
