@@ -1,4 +1,4 @@
-"""The command line: `intack run`, `replay`, `list`, `export`; `new`, `build` and `smoke` are in plugging.py."""
+"""The command line: `intack run`, `replay`, `scan`, `list`, `export`; `new`, `build` and `smoke` are in plugging.py."""
 
 from __future__ import annotations
 
@@ -91,6 +91,29 @@ def replay(string: str) -> int:
         raise click.UsageError(str(error)) from None
     click.echo(terminal.block_text(verdict, color=sys.stdout.isatty()), nl=False)
     return exit_status([verdict])
+
+
+@cli.command(epilog=STATUS)
+@click.option(
+    "-a", "--adapter", "spec", metavar="SPEC", required=True, help="package.module:function or c:FILE.c:function."
+)
+@click.option("--clause", "clauses", multiple=True, metavar="GLOB", help="Only clauses whose id matches. Repeatable.")
+@click.option("--report", "reports", multiple=True, metavar="PATH", help="Write the report here (.json). Repeatable.")
+def scan(spec: str, clauses: tuple[str, ...], reports: tuple[str, ...]) -> int:
+    """Judge a PIR scanner: a function that harvests arrays of posted-interrupt descriptors (docs/scanner.md)."""
+    from rich.console import Console
+
+    from conformance import scan as scanners
+    from conformance.report import terminal
+    from conformance.report.verdict import exit_status
+    from conformance.session import BadInput
+
+    try:
+        verdicts, assumptions = scanners.scan(spec, clauses, reports)
+    except BadInput as error:
+        raise click.UsageError(str(error)) from None
+    terminal.show(verdicts, Console(), assumptions=assumptions)
+    return exit_status(verdicts)
 
 
 @cli.command("list")

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.roles.x86 import PINV, Cpu, Field, Processor, Vcpu, VmEntryChecks
+from reference.pir import harvest
 from reference.x86.descriptor import check_vm_entry
 
 
@@ -112,8 +113,9 @@ class ReferenceProcessor(Processor, VmEntryChecks):
         bits = cpu.swap(vcpu.pid.pir[word], 0)
         if not bits:
             return 0
-        cpu.store(vcpu.virr[word], cpu.load(vcpu.virr[word]) | bits)
-        return 64 * word + bits.bit_length() - 1
+        merged, posted, _ = harvest(bits, cpu.load(vcpu.virr[word]))
+        cpu.store(vcpu.virr[word], merged)
+        return 64 * word + posted
 
     def raise_rvi(self, cpu: Cpu, vcpu: Vcpu, found: int) -> None:
         """Step 6: RVI becomes the maximum of its old value and the highest bit found in PIR; an empty PIR leaves it
