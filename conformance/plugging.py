@@ -57,7 +57,7 @@ def build(file: str, output: Path | None) -> None:
     made = program.build()
     if output:
         shutil.copy2(made, output)
-    click.echo(f"{output or made}: fills {', '.join(implementation.roles)}")
+    click.echo(f"{output or made}: fills {', '.join(implementation.filled('x86'))}")
     for kind, address, size, name, types in rows:
         what = program.debug.name_of(address) if kind != "routine" else program.debug.line(address + 1)
         bytes_ = f", {size} byte{'s' * (size != 1)}" if kind == "word" else ""
@@ -82,7 +82,9 @@ def smoke(adapter: str) -> int:
     except Fault as fault:
         click.echo(f"{fault.status}: {fault}")
         return UNDECIDED
-    click.echo(f"{implementation.name} fills {', '.join(implementation.roles)}; profile {implementation.profile}")
+    click.echo(
+        f"{implementation.name} fills {', '.join(implementation.filled('x86'))}; profile {implementation.profile}"
+    )
     width = max((len(t.call) for t in found.tried), default=0)
     for tried in found.tried:
         click.echo(f"  {tried.call:{width}}  {tried.first or 'no answer'}{'; ' * bool(tried.ended)}{tried.ended}")

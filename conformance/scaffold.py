@@ -61,7 +61,7 @@ def create(folder: Path, language: str, role: str) -> list[Path]:
         "module": base.__module__,
         "spec": SPECS[language].format(name=name, camel=camel),
         "language": language,
-        "routines": [_routine(role, routine) for routine in routines_of(role)],
+        "routines": [_routine(role, routine) for routine in routines_of(ROLES[role])],
     }
     loader = jinja2.PackageLoader("conformance")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True,

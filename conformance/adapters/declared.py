@@ -21,16 +21,16 @@ def implementation_of(
 ) -> Implementation:
     """The roles whose routines the program has. `also` are routines beside those it declares. Raises AdapterError."""
     offered = dict.fromkeys((*declared.routines, *also))
-    filled = [role for role in ROLES if offered.keys() & set(routines_of(role))]
+    filled = [role for role in ROLES if offered.keys() & set(routines_of(ROLES[role]))]
     for role in filled:
-        missing = [routine for routine in routines_of(role) if routine not in offered]
+        missing = [routine for routine in routines_of(ROLES[role]) if routine not in offered]
         if missing:
-            has = sorted(offered.keys() & set(routines_of(role)))
+            has = sorted(offered.keys() & set(routines_of(ROLES[role])))
             raise AdapterError(
                 f"{spec}: it has {', '.join(has)} of the role {role}, but not {', '.join(missing)}. A role is filled whole."
             )
     if not filled:
-        known = [routine for role in ROLES for routine in routines_of(role)]
+        known = [routine for role in ROLES.values() for routine in routines_of(role)]
         near = [m for o in offered for m in difflib.get_close_matches(o, known, n=1)]
         hint = f"Did you mean {near[0]}?" if near else f"Roles ask for: {', '.join(known)}."
         raise AdapterError(

@@ -179,10 +179,16 @@ class PipeSource:
             try:
                 reply = self._exchange(line, asked, len(questions))
             except PipeError as again:
-                raise PipeError(f"{again}\nIt was started anew for it, and did so twice.", again.kind, routine) from None
+                raise PipeError(
+                    f"{again}\nIt was started anew for it, and did so twice.", again.kind, routine
+                ) from None
         if not isinstance(reply, protocol.Answers) or reply.id != self._id or len(reply.answers) != len(questions):
-            raise self._misses(asked, line, f"an answer to step {self._id} with {len(questions)} answers", reply, routine)
-        return [self._answer(question, raw, asked, line) for question, raw in zip(questions, reply.answers, strict=True)]
+            raise self._misses(
+                asked, line, f"an answer to step {self._id} with {len(questions)} answers", reply, routine
+            )
+        return [
+            self._answer(question, raw, asked, line) for question, raw in zip(questions, reply.answers, strict=True)
+        ]
 
     def _exchange(self, line: bytes, asked: str, count: int) -> protocol.Reply:
         program = self._running(asked)
@@ -229,7 +235,9 @@ class PipeSource:
             raise self._lost("when greeted", f"it gave up: {reply.what}", "refused")
         if not isinstance(reply, protocol.Declaration) or reply.version != protocol.VERSION:
             found = f"version {reply.version}" if isinstance(reply, protocol.Declaration) else _named(reply)
-            raise self._lost("when greeted", f"it answered with {found}, not with version {protocol.VERSION}", "protocol")
+            raise self._lost(
+                "when greeted", f"it answered with {found}, not with version {protocol.VERSION}", "protocol"
+            )
         self._declaration = reply
         return self._program
 

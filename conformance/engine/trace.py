@@ -76,7 +76,7 @@ def describe(note: tuple[Any, ...], names: Architecture = PLAIN) -> str:
             return " ".join(map(str, note))
 
 
-def describe_operation(op: ops.Operation, result: Any, names: Architecture) -> str:
+def describe_operation(op: ops.Operation, result: Any, names: Architecture = PLAIN) -> str:
     match op:
         case ops.Load(at=at, mask=mask):
             return f"reads {place(at, mask)} = {show(result, mask)}"

@@ -90,7 +90,9 @@ def hooks_of(compiler: str) -> tuple[str, ...]:
 class Build:
     """One program to be made from `sources`. `roots` are symbols that must not be left out of archives."""
 
-    def __init__(self, sources: Sequence[Path], cflags: Sequence[str], compiler: str, roots: Iterable[str] = ()) -> None:
+    def __init__(
+        self, sources: Sequence[Path], cflags: Sequence[str], compiler: str, roots: Iterable[str] = ()
+    ) -> None:
         self.sources, self.cflags, self.compiler = tuple(sources), tuple(cflags), compiler
         self.roots = tuple(sorted(roots))
         self.cc = compiler_for(".c", compiler)
@@ -108,9 +110,7 @@ class Build:
         """A hash of all but the headers."""
         tools = sorted({compiler_for(s.suffix, self.compiler) for s in self.sources} | {self.cc})
         own = [(HERE / name).read_bytes().hex() for name in ("runtime.c", "intack.h", "build.py")]
-        texts = [
-            (str(s).replace(str(scratch), ""), s.read_bytes().hex() if s.exists() else "") for s in self.sources
-        ]
+        texts = [(str(s).replace(str(scratch), ""), s.read_bytes().hex() if s.exists() else "") for s in self.sources]
         flags = [flag.replace(str(scratch), "") for flag in self.cflags]
         parts = (texts, flags, self.roots, [(tool, _version(tool)) for tool in tools], own)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
@@ -233,12 +233,16 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise NativeError(f"the object {path} cannot be read: {error.strerror}. Has it been compiled?", "build") from None
+        raise NativeError(
+            f"the object {path} cannot be read: {error.strerror}. Has it been compiled?", "build"
+        ) from None
 
 
 def _version(tool: str) -> str:
     try:
-        return subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+        return subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout.partition("\n")[
+            0
+        ]
     except OSError:
         return ""
 
@@ -249,7 +253,9 @@ def _rust_library(rustc: str, scratch: Path) -> tuple[str | Path, ...]:
     """
     empty, library = scratch / "intack-empty.rs", scratch / "libintack-rust.a"
     empty.write_text("")
-    _run("pack Rust's library", rustc, "--crate-type=staticlib", "--edition=2021", "-Cpanic=abort", empty, "-o", library)
+    _run(
+        "pack Rust's library", rustc, "--crate-type=staticlib", "--edition=2021", "-Cpanic=abort", empty, "-o", library
+    )
     return "-Wl,--gc-sections", library, "-lgcc_eh", "-lc"
 
 

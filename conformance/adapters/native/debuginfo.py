@@ -20,7 +20,13 @@ from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
 STEP = re.compile(r"\.?(\w+)|\[(\d+)\]")
-NAMES_ONLY = ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_atomic_type", "DW_TAG_restrict_type")
+NAMES_ONLY = (
+    "DW_TAG_typedef",
+    "DW_TAG_const_type",
+    "DW_TAG_volatile_type",
+    "DW_TAG_atomic_type",
+    "DW_TAG_restrict_type",
+)
 LIBRARY = re.compile(r"^/usr/|^/rustc/|/rustlib/|/intack\.h$")
 """Files that are nobody's own code."""
 STRUCTS = ("DW_TAG_structure_type", "DW_TAG_class_type", "DW_TAG_union_type")
@@ -115,7 +121,9 @@ class DebugInfo:
         at = bisect.bisect_right(self._lines, (before, "\x7f", 0)) - 1
         if at < 0 or not self._lines[at][1]:
             return ""
-        calls = sorted((call for call in self._inlined if call[0] <= before < call[1]), reverse=True, key=lambda c: c[2])
+        calls = sorted(
+            (call for call in self._inlined if call[0] <= before < call[1]), reverse=True, key=lambda c: c[2]
+        )
         places = [self._lines[at][1:], *(call[3:] for call in calls)]
         file, line = next(((f, n) for f, n in places if not LIBRARY.search(f)), places[0])
         return f"{Path(file).name}:{line}"
@@ -231,6 +239,7 @@ class DebugInfo:
         unit: Any = die.cu
         base = _number(unit.get_top_DIE(), "DW_AT_low_pc")
         made: list[tuple[int, int]] = []
+        entry: Any
         for entry in lists.get_range_list_at_offset(die.attributes["DW_AT_ranges"].value, unit):
             if hasattr(entry, "base_address"):
                 base = entry.base_address

@@ -127,7 +127,7 @@ class DescribedProgram(NativeProgram):
             yield "private", found.address, found.bytes, variable, ""
 
     def _objects(self) -> Iterator[Row]:
-        owners = {name: "vcpu" for name in self.world.vcpus}
+        owners = dict.fromkeys(self.world.vcpus, "vcpu")
         owners |= {f"cpu{n}": "cpu" for n in range(self.world.cpus)} | {"vm": "vm"}
         used: set[str] = set()
         for name, kind in owners.items():
@@ -156,7 +156,9 @@ class DescribedProgram(NativeProgram):
             part = self.debug.inside(whole, member)
         except DebugInfoError as error:
             if own or short in self.description.members:
-                raise DebugInfoError(f"the location {short} of a {kind} should be its member {member}: {error}") from None
+                raise DebugInfoError(
+                    f"the location {short} of a {kind} should be its member {member}: {error}"
+                ) from None
             return None
         bytes_ = int(size) if size.isdecimal() else part.bytes
         locked = self.world.locations.get(short) in ("lock", "list")
@@ -184,7 +186,9 @@ def described(argument: str) -> DescribedProgram:
     """The program that a file describes. Raises AdapterError."""
     file = Path(argument)
     if not argument:
-        raise AdapterError("native: needs the file that describes the program, native:FILE.toml (see intack new --help)")
+        raise AdapterError(
+            "native: needs the file that describes the program, native:FILE.toml (see intack new --help)"
+        )
     try:
         description = msgspec.convert(tomllib.loads(file.read_text()), Description)
     except OSError as error:

@@ -90,4 +90,3 @@ class NativeProgram(PipeSource):
         where = f" at {at}" if at else ""
         then = f", after its operation at {after}" if after and after != at else ""
         return f"{failure.what}{where}{then}"
-
