@@ -49,7 +49,7 @@ SEQUENTIAL = (
 EDGES = (0x20, 0x40, 0x3F, 0x80, 0x7F, 0xC0, 0xBF, 0x1F, 0x5F, 0x60, 0x9F, 0xA0, 0xDF, 0xE0, 0xFF, 0)
 """The first vector for a guest's devices, and both sides of every edge of a word."""
 VECTORS = (*EDGES, *sorted(set(range(256)) - set(EDGES)))
-LENGTHS = (1, 1, 1, 1, 2, 3, 4, 5, 8, 9, 17, 33, 65, 300, 2100)
+LENGTHS = (1, 1, 1, 1, 2, 3, 4, 5, 8, 9, 17, 33, 65, 1025)
 """Rows: edges of what a loop may take at a time."""
 ALL = (1 << 256) - 1
 
