@@ -33,8 +33,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """One table of states, transitions, time and memory. Asserts nothing about time."""
-    session.install("-e", ".")
+    """Tables: what scenarios cost to exhaust, what a harvest costs. Asserts nothing about time."""
+    session.install("-e", ".[compiled]")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

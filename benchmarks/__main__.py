@@ -1,5 +1,9 @@
-"""All benchmarks: python -m benchmarks [scenario ...]"""
+"""All benchmarks: python -m benchmarks. Some scenarios only: python -m benchmarks one-sender block"""
 
-from benchmarks.scenarios import main
+import sys
 
-main()
+from benchmarks import pir, scenarios
+
+scenarios.main()
+if not sys.argv[1:]:
+    pir.main()

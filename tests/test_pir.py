@@ -122,6 +122,16 @@ def test_every_pair_of_bits(harvest_many: HarvestMany) -> None:
     assert numbers(v) == [1 << i | 1 << j for i, j in pairs]
 
 
+def test_every_row_has_a_vector_in_the_highest_word(harvest_many: HarvestMany) -> None:
+    """And then one that does not."""
+    pairs = [(high, low) for high in range(224, 256) for low in (0, 100, 223, 224, 255)]
+    for more in ([], [(0, 0)], [(223, 5)]):
+        table = [*pairs, *more]
+        p, v = words([1 << a | 1 << b for a, b in table]), words([1 << b for _, b in table])
+        found = harvest_many(p, v)
+        assert found.posted.tolist() == found.rvi.tolist() == [max(pair) for pair in table]
+
+
 @pytest.mark.parametrize("n", [0, 1, pir.BLOCK - 1, pir.BLOCK, pir.BLOCK + 1, 2 * pir.BLOCK + 3])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_any_number_of_descriptors(harvest_many: HarvestMany, n: int, threads: int) -> None:

@@ -1,0 +1,302 @@
+"""What a harvest costs, in nanoseconds a descriptor, and how far that is from copying as many bytes. Asserts nothing.
+
+    python -m benchmarks.pir             one table of everything, 1 to 10 million descriptors
+    python -m benchmarks.pir --write     the same, put into README.md
+    python -m benchmarks.pir 1000        only this many descriptors
+
+sparse: one vector posted and another one pending in each descriptor. dense: every bit as likely set as not. empty: none.
+mixed: each register any of the three.
+All contenders take turns on the same input, in one process; the table has the median of the rounds, the ratios below it
+the median of the ratios within a round. A round restores the input first, and what that takes is `copy`: it reads and
+writes as many bytes as a harvest does, 64 a descriptor each, and stands for the memory bandwidth. What is changed in
+place need not be fetched twice, and can be faster: `merge alone`, in C, is all that memory has to do for a harvest.
+Single descriptors and small arrays are timed by the batch, many arrays one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from conformance.adapters import compiled
+from conformance.adapters.scanner import PROTOTYPE
+from reference import pir, pir_compiled, pir_naive
+from reference.pir import Harvested, Words
+
+README = Path(__file__).parent.parent / "README.md"
+SECTION = re.compile(r"(?<=<!-- bench: pir -->\n).*?(?=<!-- end -->)", re.DOTALL)
+SIZES = (1, 1_000, 100_000, 1_000_000, 10_000_000)
+JUDGED = 1_000_000
+"""The size that the ratios below the table are about: far more than any cache holds."""
+ROUNDS = {1: 15, 1_000: 15, 100_000: 15, 1_000_000: 15, 10_000_000: 3}
+MANY = 10_000_000
+AT_A_TIME = 20_000
+"""Descriptors in one timing, made of several arrays where one is shorter."""
+
+Batch = Sequence[tuple[Words, Words, Harvested]]
+
+
+class Contender(NamedTuple):
+    name: str
+    run: Callable[[Batch], None]
+    least: int = 1
+    most: int = MANY
+    """Array lengths at which it takes part: threads need work for two, a loop in Python is slow."""
+
+
+def each(harvest: Callable[..., object], **more: int) -> Callable[[Batch], None]:
+    def run(batch: Batch) -> None:
+        for p, v, out in batch:
+            harvest(p, v, out=out, **more)
+
+    return run
+
+
+def naive(batch: Batch) -> None:
+    for p, v, _ in batch:
+        pir_naive.harvest_many(p, v)
+
+
+def obvious(batch: Batch) -> None:
+    """As one would write it: word by word, the highest bit through the exponent of a double."""
+    for p, v, out in batch:
+        v |= p
+        for table, found in ((p, out.posted), (v, out.rvi)):
+            found.fill(-1)
+            for word in range(8):
+                column = table.view("<u4")[:, word]
+                _, exponent = np.frexp(column.astype(np.float64))
+                np.copyto(found, 32 * word + exponent - 1, where=column != 0, casting="unsafe")
+        p.fill(0)
+
+
+def in_c(source: Path, name: str) -> Callable[[Batch], None]:
+    scan, ffi = compiled.load(source, name, PROTOTYPE)
+
+    def run(batch: Batch) -> None:
+        for p, v, out in batch:
+            words = [ffi.from_buffer("uint64_t[]", array) for array in (p, v)]
+            scan(*words, ffi.NULL, *(ffi.from_buffer("int16_t[]", array) for array in out), len(p))
+
+    return run
+
+
+def contenders() -> list[Contender]:
+    made = [
+        Contender("naive", naive, most=1_000),
+        Contender("obvious NumPy", obvious),
+        Contender("NumPy", each(pir.harvest_many)),
+        Contender("NumPy, 2 threads", each(pir.harvest_many, threads=2), least=100_000),
+    ]
+    if not compiled.unavailable():
+        kernel = Path(__file__).with_name("kernel.c")
+        made += [
+            Contender("KVM older", in_c(kernel, "older")),
+            Contender("KVM newer", in_c(kernel, "newer")),
+            Contender("compiled", each(pir_compiled.harvest_many)),
+            Contender("compiled, 2 threads", each(pir_compiled.harvest_many, threads=2), least=100_000),
+            Contender(MERGE, in_c(kernel, "merge")),
+        ]
+    return made
+
+
+COPY, MERGE, ONE = "copy", "merge alone", "Python integer"
+COLUMNS = (
+    *("naive", ONE, "obvious NumPy", "NumPy", "NumPy, 2 threads"),
+    *("KVM older", "KVM newer", "compiled", "compiled, 2 threads", MERGE, COPY),
+)
+
+
+def sparse(n: int, random: np.random.Generator) -> Words:
+    table = np.zeros((n, 4), np.uint64)
+    vectors = random.integers(0, 256, n)
+    table[np.arange(n), vectors >> 6] = np.uint64(1) << (vectors & 63).astype(np.uint64)
+    return table
+
+
+def dense(n: int, random: np.random.Generator) -> Words:
+    return random.integers(0, 1 << 64, (n, 4), np.uint64)
+
+
+def empty(n: int, random: np.random.Generator) -> Words:
+    return np.zeros((n, 4), np.uint64)
+
+
+def mixed(n: int, random: np.random.Generator) -> Words:
+    kind = random.integers(0, 3, (n, 1))
+    return np.where(kind == 0, sparse(n, random), np.where(kind == 1, dense(n, random), empty(n, random)))
+
+
+PATTERNS: dict[str, Callable[[int, np.random.Generator], Words]] = {
+    "sparse": sparse,
+    "dense": dense,
+    "mixed": mixed,
+    "empty": empty,
+}
+
+Times = dict[str, list[float]]
+"""Nanoseconds a descriptor in each round."""
+
+
+def measure(pattern: str, n: int) -> Times:
+    random = np.random.default_rng(1)
+    arrays = max(1, AT_A_TIME // n)
+    given = [tuple(PATTERNS[pattern](n, random) for _ in range(2)) for _ in range(arrays)]
+    batch = [(p.copy(), v.copy(), Harvested(np.empty(n, np.int16), np.empty(n, np.int16))) for p, v in given]
+    taking_part = [c for c in contenders() if c.least <= n <= c.most]
+    times: Times = {}
+    for _ in range(ROUNDS.get(n, 5)):
+        for contender in taking_part:
+            few = (
+                batch[:20]
+                if contender.name == "naive" and n == 1
+                else batch[:1]
+                if contender.name == "naive"
+                else batch
+            )
+            times.setdefault(COPY, []).append(timed(lambda: restore(batch, given), arrays * n))
+            times.setdefault(contender.name, []).append(timed(lambda few=few, c=contender: c.run(few), len(few) * n))
+        if n == 1:
+            times.setdefault(ONE, []).append(one_at_a_time(given))
+    return times
+
+
+def restore(batch: Batch, given: Sequence[tuple[Words, ...]]) -> None:
+    for (p, v, _), (p_given, v_given) in zip(batch, given, strict=True):
+        np.copyto(p, p_given)
+        np.copyto(v, v_given)
+
+
+def one_at_a_time(given: Sequence[tuple[Words, ...]]) -> float:
+    pairs = [tuple(int.from_bytes(words.tobytes(), "little") for words in row) for row in given]
+    harvest = pir.harvest
+
+    def run() -> None:
+        for p, v in pairs:
+            harvest(p, v)
+
+    return timed(run, len(pairs))
+
+
+def timed(run: Callable[[], None], descriptors: int) -> float:
+    before = time.perf_counter()
+    run()
+    return (time.perf_counter() - before) / descriptors * 1e9
+
+
+# The report
+
+
+def cell(times: Times, name: str) -> str:
+    """Nanoseconds, and how many times that of the copy."""
+    if name not in times:
+        return ""
+    spent = statistics.median(times[name])
+    shown = f"{spent:,.0f}" if spent >= 100 else f"{spent:.1f}"
+    ratio = spent / statistics.median(times[COPY])
+    return shown if name == COPY else f"{shown} ({ratio:.1f})" if ratio < 100 else f"{shown} ({ratio:,.0f})"
+
+
+def ratio(times: Times, name: str, others: Sequence[str]) -> float:
+    """The median over the rounds of how it compares with the best of the others in the same round."""
+    rounds = zip(times[name], *(times[other] for other in others), strict=False)
+    return statistics.median(mine / min(theirs) for mine, *theirs in rounds)
+
+
+def aims(results: dict[tuple[str, int], Times]) -> list[str]:
+    """What the scanner is measured by, in sentences."""
+    said = []
+    for pattern in PATTERNS:
+        times = results.get((pattern, JUDGED))
+        if not times:
+            continue
+        parts = [f"two threads {1 / ratio(times, 'NumPy, 2 threads', ['NumPy']):.2f} times as fast as one"]
+        if "compiled" in times:
+            best = ratio(times, "NumPy", ["KVM older", "KVM newer"])
+            limit = ratio(times, "compiled", [MERGE])
+            parts.insert(0, f"NumPy takes {best:.2f} times as long as the better kernel algorithm")
+            parts.append(f"the compiled path takes {limit:.2f} times as long as the merge alone")
+        said.append(f"{pattern}, {JUDGED:,} descriptors: {'; '.join(parts)}.")
+    ones = [t[ONE] for (_, n), t in results.items() if n == 1]
+    if ones:
+        said.append(f"One descriptor as Python integers: at most {max(map(statistics.median, ones)):.0f} ns.")
+    return said
+
+
+def bandwidth(results: dict[tuple[str, int], Times]) -> str:
+    times = results.get(("dense", JUDGED))
+    return f"; the copy moves {128 / statistics.median(times[COPY]):.0f} GB/s at {JUDGED:,}" if times else ""
+
+
+def about(results: dict[tuple[str, int], Times]) -> str:
+    model = next((x.split(":")[1].strip() for x in _cpuinfo() if x.startswith("model name")), platform.processor())
+    return (
+        f"{datetime.date.today()}, {model}, {len(os.sched_getaffinity(0))} CPUs, Python {platform.python_version()}, "
+        f"NumPy {np.__version__}{bandwidth(results)}"
+    )
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def rows(results: dict[tuple[str, int], Times]) -> list[list[str]]:
+    return [[pattern, f"{n:,}", *(cell(times, name) for name in COLUMNS)] for (pattern, n), times in results.items()]
+
+
+def markdown(results: dict[tuple[str, int], Times]) -> str:
+    lines = [
+        f"`python -m benchmarks.pir --write`, {about(results)}. Nanoseconds a descriptor, median; in brackets how many times",
+        "as long as copying as many bytes takes.",
+        "",
+        f"| input | descriptors | {' | '.join(COLUMNS)} |",
+        f"| --- |{' ---: |' * (len(COLUMNS) + 1)}",
+        *(f"| {' | '.join(row)} |" for row in rows(results)),
+        "",
+        *(f"- {sentence}" for sentence in aims(results)),
+    ]
+    return "\n".join(lines) + "\n\n"
+
+
+def show(results: dict[tuple[str, int], Times]) -> None:
+    table = Table("input", title="Harvest: ns a descriptor, and how many times the copy", caption=about(results))
+    for column in ("descriptors", *COLUMNS):
+        table.add_column(column, justify="right")
+    for row in rows(results):
+        table.add_row(*row)
+    console = Console()
+    console.width = max(console.width, 180)
+    console.print(table)
+    for sentence in aims(results):
+        console.print(sentence, highlight=False)
+    if missing := compiled.unavailable():
+        console.print(f"without C: {missing}", highlight=False)
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pir", description="What a harvest costs.")
+    parser.add_argument("sizes", nargs="*", type=int, help="numbers of descriptors; default: all")
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    asked = parser.parse_args(arguments)
+    results = {(p, n): measure(p, n) for p in PATTERNS for n in asked.sizes or SIZES}
+    show(results)
+    if asked.write:
+        README.write_text(SECTION.sub(lambda _: markdown(results), README.read_text()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
