@@ -288,6 +288,7 @@ def test_a_scanner_that_raises_by_the_command(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert re.search(r"CRASH +PIP-5 +MUST +scanning 1 descriptor: it raised ValueError\('mine'\)", done.stdout)
     assert "Traceback" not in done.stdout + done.stderr
+    assert "here" in done.stderr and "here" not in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -229,6 +230,7 @@ class ScannerProcess:
 def _serve(connection: Connection, spec: str, path: list[str]) -> None:
     """The child: descriptors in, (status of the fault or "", what was found) out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process
+    os.dup2(2, 1)  # what the scanner prints is no part of the report
     sys.path[:] = path
     try:
         scan = resolve(spec)
