@@ -1,4 +1,4 @@
-"""The command line: `intack run`, `replay`, `scan`, `list`, `export`; `new`, `build` and `smoke` are in plugging.py."""
+"""The command line: `run`, `replay`, `scan`, `list` and `export` here, the others where what they do is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import IO
 import click
 
 from conformance import __version__
+from conformance.ordering import commands
 from conformance.plugging import build, new, smoke
 
 BAD_USAGE, FAILED, INTERRUPTED = 3, 4, 130
@@ -152,7 +153,7 @@ def export(promela: bool, adapter: str, scenario: str, output: IO[str]) -> None:
     output.write(text)
 
 
-for command in (new, build, smoke):
+for command in (new, build, smoke, commands.litmus):
     cli.add_command(command)
 
 
