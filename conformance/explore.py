@@ -15,6 +15,7 @@ from conformance.engine.sampling import sample
 from conformance.engine.scenario import Scenario
 from conformance.engine.search import LIVELOCK_REASON, prove, shortest
 from conformance.engine.search import Counterexample as Found
+from conformance.engine.search import Explored as Proved
 from conformance.engine.settle import recovery
 from conformance.engine.state import LayoutFull
 from conformance.engine.trace import rows
@@ -108,8 +109,12 @@ def _explore(
     machine: Machine, implementation: Implementation, reduce: bool, pulse: Callable[[int], None] | None, profile: str
 ) -> Explored:
     scenario = machine.scenario
-    done = prove(machine, reduce=reduce, most=MOST_STATES, pulse=pulse)
-    machine.assembly.recheck()
+    done = Proved()
+    try:
+        prove(machine, reduce=reduce, most=MOST_STATES, pulse=pulse, done=done)
+        machine.assembly.recheck()
+    except Fault as fault:
+        return _until(fault, machine, done, implementation, profile)
     broken = {*done.breached, *done.at_rest, *(("LIVELOCK",) if done.livelock else ())}
     counterexamples: dict[str, Counterexample] = {}
     if broken:
@@ -133,6 +138,29 @@ def _explore(
         complete=done.complete,
         counterexamples=counterexamples,
         witnessed=done.witnessed,
+    )
+
+
+def _until(fault: Fault, machine: Machine, done: Proved, implementation: Implementation, profile: str) -> Explored:
+    """What was found before the fault. If the implementation contradicts itself, nothing that it led to counts."""
+    scenario = machine.scenario
+    broken = {} if fault.status == "NONDETERMINISTIC" else done.breached | {c: f.reason for c, f in done.at_rest.items()}
+    counterexamples = {c: unshortened(scenario, c in done.at_rest, reason) for c, reason in broken.items()}
+    for clause in broken:
+        try:  # the fault may lie on the way to the least schedule, too
+            found = shortest(machine, {clause}).get(clause)
+            counterexamples |= {clause: document(machine, found, implementation, profile)} if found else {}
+        except Fault:
+            continue
+    return Explored(
+        scenario=scenario.name,
+        bounds=scenario.bounds(),
+        questions=machine.assembly.questions(),
+        complete=False,
+        counterexamples=counterexamples,
+        fault=str(fault),
+        fault_status=fault.status,
+        fault_routine=fault.routine,
     )
 
 

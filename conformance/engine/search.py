@@ -45,6 +45,11 @@ class Explored:
     livelock: tuple[int, ...] = ()
     """A state from which no quiescent state can be reached by obligatory steps alone, if there is one."""
 
+    def begin_again(self) -> None:
+        """Forget the counts, keep what was found."""
+        self.states = self.transitions = self.quiescent = 0
+        self.complete, self.livelock = True, ()
+
 
 def prove(
     machine: Machine,
@@ -52,23 +57,26 @@ def prove(
     reduce: bool = True,
     most: int = 1_000_000,
     pulse: Callable[[int], None] | None = None,
+    done: Explored | None = None,
 ) -> Explored:
-    """Visit every reachable state, at most `most`. Raises Fault where the implementation misbehaves.
+    """Visit every reachable state, at most `most`. Raises Fault where the implementation misbehaves; what was found
+    until then is in `done`, if that is given.
 
     With `reduce`, more than `FEW` states are visited many at a time, by `frontier`, without reduction.
     """
+    done = Explored() if done is None else done
     few = min(FEW, most) if reduce else most
-    done = _one_by_one(machine, reduce, few, pulse)
-    if done.complete or few == most:
-        return done
-    done = Explored()
-    Frontier(machine, done).search(most, pulse)
+    _one_by_one(machine, reduce, few, pulse, done)
+    if not done.complete and few < most:
+        done.begin_again()
+        Frontier(machine, done).search(most, pulse)
     return done
 
 
-def _one_by_one(machine: Machine, reduce: bool, most: int, pulse: Callable[[int], None] | None) -> Explored:
+def _one_by_one(
+    machine: Machine, reduce: bool, most: int, pulse: Callable[[int], None] | None, done: Explored
+) -> Explored:
     """Sleep sets, or with `reduce` off plain search: the oracle."""
-    done = Explored()
     agents = [(1 << a.index, a.pivot.mask, a.tables, a) for a in machine.agents]
     obligatory = sum(1 << a.index for a in machine.obligatory)
     everyone = (1 << len(agents)) - 1
