@@ -144,7 +144,9 @@ def _explore(
 def _until(fault: Fault, machine: Machine, done: Proved, implementation: Implementation, profile: str) -> Explored:
     """What was found before the fault. If the implementation contradicts itself, nothing that it led to counts."""
     scenario = machine.scenario
-    broken = {} if fault.status == "NONDETERMINISTIC" else done.breached | {c: f.reason for c, f in done.at_rest.items()}
+    broken = (
+        {} if fault.status == "NONDETERMINISTIC" else done.breached | {c: f.reason for c, f in done.at_rest.items()}
+    )
     counterexamples = {c: unshortened(scenario, c in done.at_rest, reason) for c, reason in broken.items()}
     for clause in broken:
         try:  # the fault may lie on the way to the least schedule, too

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import descendants, left
 
 from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
 from conformance.adapters.pipe import PipeError
@@ -527,30 +528,15 @@ class TestContainment:
             "program.next('hang', (), ())\n"
         )
         path = os.pathsep.join(sys.path)
-        environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)}  # killed, it leaves its files
+        environment = {**os.environ, "PYTHONPATH": path}
         runner = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
         assert runner.stdout
-        group = int(runner.stdout.readline())
-        time.sleep(0.2)
+        guard = int(runner.stdout.readline())
+        while len(before := [guard, *descendants(guard)]) < 3:  # guard, fork server, and the run that hangs
+            time.sleep(0.02)
         runner.kill()
         runner.communicate()
-        deadline = time.monotonic() + 10
-        while (left := _alive(group)) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert not left
-
-
-def _alive(group: int) -> list[int]:
-    """Processes of this group that have not ended. Zombies are left to whoever inherits them."""
-    found: list[int] = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
+        assert not left(before)
 
 
 class TestBuild:

@@ -124,11 +124,10 @@ class Contained:
             return GoneError("crash", f"it closed its standard output{_in_between(half)}, but runs on")
         if code == guard.CANNOT_START and not half:
             return GoneError("refused", f"it does not start ({Path(self.command[0]).name})")
-        if code < 0:
-            how = f"it was ended by signal {-code} ({signal.strsignal(-code)})"
-        else:
-            how = f"it ended with exit status {code}"
-        return GoneError("crash", how + _in_between(half))
+        by = (
+            f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit status {code}"
+        )
+        return GoneError("crash", f"it {by}{_in_between(half)}")
 
 
 def _in_between(half: bytes) -> str:

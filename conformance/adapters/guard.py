@@ -10,6 +10,7 @@ command did. MEMORY limits the data of each process, in bytes (0: no limit). Thi
 so that it starts fast.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -88,16 +89,12 @@ def reaped(child: int) -> int | None:
 
 def kill(child: int) -> None:
     """The command's group and all descendants, until none is left."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     while True:
         for pid in children():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         try:
             os.waitpid(-1, 0)  # what it had started becomes the guard's own, and is found the next time round
         except ChildProcessError:

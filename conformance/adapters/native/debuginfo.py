@@ -88,7 +88,7 @@ class DebugInfo:
             found = _member(part, name) if name else _element(part, int(index))
             if found is None:
                 has = ", ".join(dict.fromkeys(_names(part.type))) or "no members"
-                where = path[: step.start()] or "it"
+                where = path[: step.start()].lstrip(".") or "it"
                 raise DebugInfoError(f"{where} has no {step.group().lstrip('.')}; it has {has}")
             part = found
         return Object(part.address, _unwrapped(part.type))
@@ -239,8 +239,8 @@ class DebugInfo:
         unit: Any = die.cu
         base = _number(unit.get_top_DIE(), "DW_AT_low_pc")
         made: list[tuple[int, int]] = []
-        entry: Any
-        for entry in lists.get_range_list_at_offset(die.attributes["DW_AT_ranges"].value, unit):
+        entries: list[Any] = lists.get_range_list_at_offset(die.attributes["DW_AT_ranges"].value, unit)
+        for entry in entries:
             if hasattr(entry, "base_address"):
                 base = entry.base_address
             else:

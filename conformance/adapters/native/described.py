@@ -27,8 +27,9 @@ from conformance.adapters.declared import implementation_of, world_of
 from conformance.adapters.native.build import HERE, NativeError, hooks_of
 from conformance.adapters.native.debuginfo import DebugInfo, DebugInfoError, Object
 from conformance.adapters.native.program import NativeProgram, Row
-from conformance.adapters.pipe import STEP_SECONDS
+from conformance.adapters.pipe import STEP_SECONDS, PipeError
 from conformance.adapters.registry import AdapterError, Implementation
+from conformance.engine.scenario import Scenario
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -177,9 +178,17 @@ def adapter(argument: str) -> Implementation:
         raise AdapterError(f"native:{argument}: {error}") from error
     description = program.description
     name = description.name or Path(argument).stem
-    return implementation_of(
+    implementation = implementation_of(
         description.declaration(), name, f"native:{argument}", lambda world: program.in_world(world_of(world))
     )
+    scenario = Scenario(name="check", about="is there what the file describes?", cpus=1)
+    source = implementation.assemble(scenario).routines[next(iter(description.routines))].source
+    try:
+        assert isinstance(source, DescribedProgram)
+        source.layout()
+    except PipeError as error:
+        raise AdapterError(f"native:{argument}: {error}") from None
+    return implementation
 
 
 def described(argument: str) -> DescribedProgram:

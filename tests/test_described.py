@@ -1,0 +1,404 @@
+"""Native programs described by a file: routines and locations found by their names, lines shown, mistakes named."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from conformance.adapters import protocol
+from conformance.adapters.native.debuginfo import DebugInfo, DebugInfoError
+from conformance.adapters.native.described import DescribedProgram, described
+from conformance.adapters.pipe import PipeError
+from conformance.adapters.registry import AdapterError, resolve
+from conformance.cli import cli
+from conformance.engine.operations import (
+    Choose,
+    CpuId,
+    EnterGuest,
+    Fence,
+    FinishBlock,
+    Load,
+    Lock,
+    PrepareToBlock,
+    Result,
+    Return,
+    Rmw,
+    Schedule,
+    Store,
+    Unlock,
+    Wake,
+)  # fmt: skip
+from conformance.explore import explore
+from conformance.report.lanes import lane_table, plain
+from properties.suite import SUITE
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+
+SOURCE = r"""
+#include <intack.h>
+#include <stdatomic.h>
+
+struct descriptor {
+    uint64_t pir[4];
+    union {
+        struct { uint16_t on : 1, sn : 1, rest : 14; uint8_t nv, unused; uint32_t ndst; };
+        uint64_t bits;
+    } state;
+};
+struct vcpu {
+    const char *label;
+    struct descriptor pid;
+    _Atomic uint32_t cpu;
+    uint64_t mode;
+    uint8_t flags[16];
+};
+struct { struct vcpu vcpus[2]; uint64_t assigned; } machine;
+struct { char wakeup_lock, wakeup_list; } cpus[3];
+static long posts, hidden[4];
+enum kind { PLAIN, URGENT = 7 };
+
+void post(struct vcpu *v, unsigned vector, _Bool urgent) { v->pid.pir[vector / 64] |= 1ull << vector % 64; posts += urgent; }
+long plain(struct vcpu *v) { return -5 - (long)v->pid.state.nv; }
+_Bool on(struct vcpu *v) { return v->pid.state.on; }
+signed char small(signed char x) { return x + (signed char)intack_integer_argument(1); }
+enum kind kind(enum kind k) { return k == URGENT ? PLAIN : URGENT; }
+int named(const char *what, int many) { return what[0] == 'h' ? many : -many; }
+void where(struct vcpu *v) { v->cpu = intack_cpu_id() + 1; machine.assigned = 1; }
+void label(struct vcpu *v) { intack_return_bool(v->label == 0); }
+void hide(struct vcpu *v)
+{
+    (void)v;
+    hidden[2] = 1;
+}
+int seek(struct vcpu *v) { (void)v; return (int)hidden[2]; }
+void crash(struct vcpu *v)
+{
+    if (v->mode)
+        *(volatile int *)4 = 1;
+}
+void deep(struct vcpu *v) { volatile char big[1 << 12]; big[0] = 0; if (!v->mode) deep(v); big[1] = 1; }
+void hang(struct vcpu *v)
+{
+    v->mode = 1;
+    for (volatile int local = 0;; local++)
+        ;
+}
+void tuple(struct vcpu *v)
+{
+    struct intack_tuple reason = intack_enter_guest(v);
+    intack_then("leave");
+    intack_then_object(v);
+    for (size_t i = 0; i < reason.length; i++)
+        intack_then_item(reason.item[i]);
+    if (intack_arguments() > 1 && intack_tuple_argument(1).length)
+        intack_return_tuple(&reason);
+}
+void block(struct vcpu *v)
+{
+    intack_prepare_to_block();
+    intack_load_fence();
+    if (intack_choose(2, "sleep", "stay") == 0)
+        intack_schedule();
+    intack_finish_block();
+    intack_store_fence();
+    intack_wake(v);
+    intack_lock(&cpus[1].wakeup_lock);
+    intack_unlock(&cpus[1].wakeup_lock);
+}
+void world(void)
+{
+    intack_return_integer(intack_vcpus() * 1000 + intack_cpus() * 100 + intack_vectors() * 10 + intack_fact("xapic"));
+}
+double real(double x) { return x; }
+"""
+
+DESCRIPTION = """
+sources = ["program.c"]
+private = ["posts"]
+[routines]
+{routines}
+[objects]
+vcpu = "machine.vcpus"
+cpu = "cpus"
+vm = "machine"
+[members]
+"pid.control" = "pid.state"
+"visr[0]" = "flags[8]:8"
+"""
+ROUTINES = (
+    "post", "plain", "on", "small", "kind", "named", "where", "label", "hide",
+    "seek", "crash", "deep", "hang", "tuple", "block", "world",
+)  # fmt: skip
+PARTS: dict[str, protocol.LocationKind] = {
+    **{f"vcpu{n}.pid.pir[{w}]": "word" for n in range(2) for w in range(4)},
+    **{f"vcpu{n}.{short}": "word" for n in range(2) for short in ("pid.control", "cpu", "mode", "visr[0]", "virr[0]")},
+    **{f"cpu{n}.wakeup_lock": "lock" for n in range(2)},
+    **{f"cpu{n}.wakeup_list": "list" for n in range(2)},
+    "vm.assigned": "word",
+}
+WORLD = protocol.World(("vcpu0", "vcpu1"), 2, (200,), ("xapic",), PARTS)
+OWN = protocol.World(("vcpu0",), 1, (), (), {**PARTS, "vcpu0.own": "word"})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("described")
+    (path / "program.c").write_text(SOURCE)
+    (path / "program.toml").write_text(DESCRIPTION.format(routines="\n".join(f'{r} = "{r}"' for r in ROUTINES)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def program(folder: Path) -> DescribedProgram:
+    made = described(str(folder / "program.toml"))
+    made.world = WORLD
+    return made
+
+
+class TestLocations:
+    def test_they_are_named_as_the_role_names_them(self, program: DescribedProgram) -> None:
+        rows = {name: (kind, size) for kind, _, size, name, _ in program.layout() if kind != "routine"}
+        assert rows["vcpu1.pid.pir[3]"] == ("word", 8)
+        assert rows["vcpu1.cpu"] == ("word", 4)
+        assert rows["vcpu0.visr[0]"] == ("word", 8)
+        assert rows["cpu1.wakeup_lock"][0] == "lock" and rows["cpu0.wakeup_list"][0] == "list"
+        assert "vcpu0.virr[0]" not in rows, "the program has no such member, and need not"
+
+    def test_accesses(self, program: DescribedProgram) -> None:
+        assert program.next("post", ("vcpu1", 200, True), ()) == Load("vcpu1.pid.pir[3]")
+        assert program.next("post", ("vcpu1", 200, True), (1,)) == Store("vcpu1.pid.pir[3]", 0x101)
+        assert program.next("plain", ("vcpu0",), ()) == Load("vcpu0.pid.control", 0xFF << 16)
+        assert program.next("where", ("vcpu1",), ()) == CpuId()
+        assert program.next("where", ("vcpu1",), (2,)) == Store("vcpu1.cpu", 3, 0xFFFFFFFF, "seq_cst")
+        assert program.next("where", ("vcpu1",), (2, None)) == Store("vm.assigned", 1)
+
+    def test_members_that_are_no_location_are_private(self, program: DescribedProgram) -> None:
+        assert program.next("label", ("vcpu0",), ()) == Return(value=True)
+
+    def test_where_each_operation_is_asked_for(self, program: DescribedProgram) -> None:
+        program.next("post", ("vcpu0", 1, False), ())
+        line = next(n for n, text in enumerate(SOURCE.splitlines(), 1) if "void post" in text)
+        assert program.site("post", ("vcpu0", 1, False), ()) == f"program.c:{line}"
+
+    def test_the_scenario_is_known_in_c(self, program: DescribedProgram) -> None:
+        assert program.next("world", (), ()) == Return(value=2211)
+
+
+class TestFunctions:
+    @pytest.mark.parametrize(
+        ("routine", "args", "results", "value"),
+        [
+            ("plain", ("vcpu0",), (3 << 16,), -8),
+            ("on", ("vcpu0",), (1,), True),
+            ("small", (-100, -100), (), 56),
+            ("kind", (7,), (), 0),
+            ("named", ("hlt", 3), (), 3),
+            ("named", ("other", 3), (), -3),
+        ],
+    )
+    def test_arguments_and_results_are_of_the_types_it_declares(
+        self, program: DescribedProgram, routine: str, args: tuple[Result, ...], results: tuple[Result, ...], value: int
+    ) -> None:
+        answer = program.next(routine, args, results)
+        assert answer == Return(value=value) and type(answer.value) is type(value)  # type: ignore[union-attr]
+
+    def test_tuples(self, program: DescribedProgram) -> None:
+        assert program.next("tuple", ("vcpu0",), ()) == EnterGuest("vcpu0")
+        assert program.next("tuple", ("vcpu0",), (("eoi", 200),)) == Return(("leave", "vcpu0", "eoi", 200))
+        asked = program.next("tuple", ("vcpu0", (1,)), (("hlt",),))
+        assert asked == Return(("leave", "vcpu0", "hlt"), ("hlt",))
+
+    def test_blocking_choosing_waking(self, program: DescribedProgram) -> None:
+        results: tuple[Result, ...] = (None, None, 0, None, None, None, True, None, None)
+        asked = [program.next("block", ("vcpu1",), results[:n]) for n in range(len(results) + 1)]
+        assert asked == [
+            PrepareToBlock(), Fence("load"), Choose(("sleep", "stay")), Schedule(), FinishBlock(), Fence("store"),
+            Wake("vcpu1"), Lock("cpu1.wakeup_lock"), Unlock("cpu1.wakeup_lock"), Return(),
+        ]  # fmt: skip
+        assert program.next("block", ("vcpu1",), (None, None, 1)) == FinishBlock()
+
+    def test_a_float_is_not_passed(self, folder: Path) -> None:
+        with pytest.raises(DebugInfoError, match="real takes or returns something else than integers"):
+            described(str(folder / "program.toml")).debug.function("real")
+
+
+def line_of(text: str) -> str:
+    return f"program.c:{next(n for n, line in enumerate(SOURCE.splitlines(), 1) if text in line)}"
+
+
+class TestFaults:
+    def test_undeclared_memory_that_two_calls_share_is_named(self, program: DescribedProgram) -> None:
+        own = program.fresh()
+        assert own.next("seek", ("vcpu0",), ()) == Return(value=0)
+        told = (
+            rf"hidden\[2\] is not shared, but outlives the call: hide writes it at {line_of('hidden[2] = 1')}, "
+            rf"and seek reads it at {line_of('int seek')}"
+        )
+        with pytest.raises(PipeError, match=told) as error:
+            own.next("hide", ("vcpu0",), ())
+        assert error.value.kind == "undeclared"
+        with pytest.raises(PipeError, match=told):
+            own.next("seek", ("vcpu0",), ())
+
+    def test_statistics_may_be_left(self, program: DescribedProgram) -> None:
+        for n in range(3):
+            assert program.next("post", ("vcpu0", n, True), (0, None)) == Return()
+
+    def test_a_crash_names_signal_routine_and_line(self, program: DescribedProgram) -> None:
+        told = rf"crash\('vcpu0'\) .*signal 11 .* at {line_of('*(volatile int *)4')}, after its operation at {line_of('if (v->mode)')}"
+        with pytest.raises(PipeError, match=told) as error:
+            program.next("crash", ("vcpu0",), (1,))
+        assert error.value.status == "CRASH"
+
+    def test_endless_recursion_is_a_crash_too(self, program: DescribedProgram) -> None:
+        with pytest.raises(PipeError, match=rf"signal 11 .* at {line_of('void deep')}") as error:
+            program.next("deep", ("vcpu0",), (0,) * 4000)
+        assert error.value.status == "CRASH"
+
+    def test_a_run_that_computes_for_ever_names_the_line(self, program: DescribedProgram) -> None:
+        hasty = program.fresh()
+        hasty.step_seconds = 0.3
+        with pytest.raises(PipeError, match=r"no answer within 300 ms.* at program.c:\d+") as error:
+            hasty.next("hang", ("vcpu0",), (None,))
+        assert error.value.status == "TIMEOUT"
+
+    def test_more_vcpus_than_the_program_has(self, program: DescribedProgram) -> None:
+        world = protocol.World(("vcpu0", "vcpu1", "vcpu2"), 1, (), (), {**PARTS, "vcpu2.mode": "word"})
+        with pytest.raises(PipeError, match=r"vcpus has no \[2\]; it has 2 elements"):
+            program.in_world(world).next("plain", ("vcpu2",), ())
+
+
+class TestDescription:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (("sources", "source"), "unknown field `source`"),
+            (('["program.c"]', "3"), "it does not describe a program: Expected `array`"),
+            (("[routines]", "[routines"), "it does not describe a program"),
+            (('["program.c"]', '["missing.c"]'), "there is no source .*missing.c"),
+            (('post = "post"', 'post = "pots"'), "there is no function pots: did you mean post?"),
+            (('"cpus"', '"cpu"'), "no global variable 'cpu'.*there are: .*cpus"),
+            (
+                ('vcpu = "machine.vcpus"', 'vcpus = "machine.vcpus"'),
+                r"\[objects\] has vcpus; there are vcpu, cpu and vm",
+            ),
+            (
+                ('"pid.state"', '"pid.stat"'),
+                "the location pid.control of a vcpu should be its member pid.stat: .*state",
+            ),
+            (("[members]", "[state.vcpu]\nown = 1\n[members]"), "the location own of a vcpu should be its member own"),
+        ],
+    )
+    def test_mistakes_are_named(self, folder: Path, change: tuple[str, str], message: str) -> None:
+        text = (folder / "program.toml").read_text()
+        assert change[0] in text
+        wrong = folder / "wrong.toml"
+        wrong.write_text(text.replace(*change, 1))
+        with pytest.raises((AdapterError, PipeError), match=message):
+            described(str(wrong)).in_world(OWN).next("world", (), ())
+
+    def test_objects_and_a_command_that_makes_them(self, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "program.c").write_text(SOURCE)
+        text = (folder / "program.toml").read_text().replace("program.c", "made.o")
+        (tmp_path / "made.toml").write_text('command = "gcc -O1 $INTACK_CFLAGS -c program.c -o made.o"\n' + text)
+        program = described(str(tmp_path / "made.toml")).in_world(WORLD)
+        assert program.next("post", ("vcpu1", 200, True), ()) == Load("vcpu1.pid.pir[3]")
+        (tmp_path / "made.toml").write_text('command = "exit 3"\n' + text)
+        with pytest.raises(PipeError, match="the command failed: exit 3"):
+            described(str(tmp_path / "made.toml")).build()
+
+    def test_there_is_no_such_file(self) -> None:
+        with pytest.raises(AdapterError, match="cannot read it: No such file"):
+            resolve("native:no-such.toml")
+
+    def test_a_program_without_debug_information(self, folder: Path, tmp_path: Path) -> None:
+        bare = tmp_path / "bare"
+        shutil.copy(described(str(folder / "program.toml")).build(), bare)
+        subprocess.run(["strip", "-g", str(bare)], check=True)
+        with pytest.raises(DebugInfoError, match="no global variable 'machine' with debug information"):
+            DebugInfo(bare).object("machine")
+
+
+class TestCommands:
+    @pytest.mark.parametrize("language", ["python", "c", "c++", "rust", "pipe"])
+    def test_from_nothing_to_a_first_answer_and_a_verdict(
+        self, language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if language == "rust" and not (shutil.which("rustc") or Path("~/.cargo/bin/rustc").expanduser().exists()):
+            pytest.skip("rustc is not installed")
+        if language == "c++" and shutil.which("g++") is None:
+            pytest.skip("g++ is not installed")
+        monkeypatch.chdir(tmp_path)
+        name = f"mine_{language.replace('+', 'p')}"
+        made = CliRunner().invoke(cli, ["new", name, "--lang", language], standalone_mode=False)
+        assert made.exception is None, made.output
+        assert 8 <= len((tmp_path / name / "README.md").read_text().splitlines()) <= 11
+        monkeypatch.chdir(tmp_path / name)
+        camel = "".join(part.capitalize() for part in name.split("_"))
+        spec = {"python": f"{name}:{camel}", "pipe": f"exec:python3 {name}.py"}.get(language, f"native:{name}.toml")
+        smoke = CliRunner().invoke(cli, ["smoke", "-a", spec], standalone_mode=False)
+        assert smoke.return_value == 0, smoke.output
+        assert "or vcpu0.PIR[200] 1" in smoke.output and "returned after 4 operations" in smoke.output
+        assert "asked again in another process: the same answers" in smoke.output
+        (scenario,) = (s for s in SUITE.scenarios if s.name == "core")
+        found = explore(resolve(spec), scenario, SUITE)
+        assert not found.fault and not found.counterexamples and found.states > 13_000
+
+    @pytest.mark.parametrize("language", ["python", "c", "c++", "rust", "pipe"])
+    @pytest.mark.parametrize("role", ["residency", "processor", "state_transfer"])
+    def test_what_is_not_written_yet_says_so(
+        self, language: str, role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if language in ("c++", "rust") and role != "processor":
+            pytest.skip("one role each shows it, for compilers that take long")
+        if language == "rust" and not (shutil.which("rustc") or Path("~/.cargo/bin/rustc").expanduser().exists()):
+            pytest.skip("rustc is not installed")
+        monkeypatch.chdir(tmp_path)
+        name = f"{role}_{language.replace('+', 'p')}"
+        assert CliRunner().invoke(cli, ["new", name, "--lang", language, "--role", role]).exit_code == 0
+        monkeypatch.chdir(tmp_path / name)
+        camel = "".join(part.capitalize() for part in name.split("_"))
+        spec = {"python": f"{name}:{camel}", "pipe": f"exec:python3 {name}.py"}.get(language, f"native:{name}.toml")
+        smoke = CliRunner().invoke(cli, ["smoke", "-a", spec], standalone_mode=False)
+        assert smoke.return_value == 2, smoke.output
+        assert "is not written yet" in smoke.output and "Not all of it works" in smoke.output
+
+    def test_new_does_not_overwrite(self, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "file").write_text("")
+        for arguments, message in (
+            ([str(tmp_path / "mine"), "--lang", "c"], "is not empty"),
+            ([str(tmp_path / "Not A Name"), "--lang", "c"], "cannot name a program"),
+            ([str(tmp_path / "other"), "--lang", "c", "--role", "sendr"], "no role is called 'sendr'; there are: "),
+        ):
+            done = CliRunner().invoke(cli, ["new", *arguments])
+            assert done.exit_code and message in done.output
+
+    def test_build_says_what_is_where(self, tmp_path: Path) -> None:
+        example = Path(__file__).parent.parent / "examples" / "c" / "posted.toml"
+        done = CliRunner().invoke(cli, ["build", str(example), "-o", str(tmp_path / "program")])
+        assert done.exit_code == 0, done.output
+        assert (tmp_path / "program").stat().st_mode & 0o100
+        lines = [" ".join(line.split()) for line in done.output.splitlines()]
+        assert "word vcpu0.pid.control vcpus[0].pid.control, 8 bytes" in lines
+        assert any(line.startswith("routine put posted.c:") and line.endswith("(v p b)") for line in lines)
+        failed = CliRunner().invoke(cli, ["build", str(Path(__file__))])
+        assert failed.exit_code and "does not describe a program" in failed.output
+
+
+def test_a_counterexample_shows_lines(tmp_path: Path) -> None:
+    example = Path(__file__).parent.parent / "examples" / "c"
+    text = (example / "posted.c").read_text()
+    (tmp_path / "posted.c").write_text(text.replace("if (test_and_set(&v->pid.control, ON))", "if (0)"))
+    shutil.copy(example / "posted.toml", tmp_path)
+    (scenario,) = (s for s in SUITE.scenarios if s.name == "one-sender")
+    found = explore(resolve(f"native:{tmp_path}/posted.toml"), scenario, SUITE).counterexamples["E2E-11"]
+    table = plain(lane_table(found, "E2E-11"))
+    lines = text.splitlines()
+    posts = next(n for n, line in enumerate(lines, 1) if "return atomic_fetch_or(word, bit)" in line)
+    assert f"or PIR[200] 1, was 0 @posted.c:{posts}" in table
+    assert Rmw("x", "or", 1).how in table
