@@ -43,7 +43,7 @@ JUDGED = 1_000_000
 """The size that the ratios below the table are about: far more than any cache holds."""
 ROUNDS = {1: 15, 1_000: 15, 100_000: 15, 1_000_000: 15, 10_000_000: 3}
 MANY = 10_000_000
-AT_A_TIME = 20_000
+AT_A_TIME, MOST_ARRAYS = 20_000, 1_000
 """Descriptors in one timing, made of several arrays where one is shorter."""
 
 Batch = Sequence[tuple[Words, Words, Harvested]]
@@ -55,6 +55,8 @@ class Contender(NamedTuple):
     least: int = 1
     most: int = MANY
     """Array lengths at which it takes part: threads need work for two, a loop in Python is slow."""
+    enough: int = 1_000_000_000
+    """Descriptors in all after which no more is to be learnt from it."""
 
 
 def each(harvest: Callable[..., object], **more: int) -> Callable[[Batch], None]:
@@ -96,7 +98,7 @@ def in_c(source: Path, name: str) -> Callable[[Batch], None]:
 
 def contenders() -> list[Contender]:
     made = [
-        Contender("naive", naive, most=1_000),
+        Contender("naive", naive, most=1_000, enough=3_000),
         Contender("obvious NumPy", obvious),
         Contender("NumPy", each(pir.harvest_many)),
         Contender("NumPy, 2 threads", each(pir.harvest_many, threads=2), least=100_000),
@@ -153,7 +155,7 @@ Times = dict[str, list[float]]
 
 def measure(pattern: str, n: int) -> Times:
     random = np.random.default_rng(1)
-    arrays = max(1, AT_A_TIME // n)
+    arrays = max(1, min(AT_A_TIME // n, MOST_ARRAYS))
     given = [tuple(PATTERNS[pattern](n, random) for _ in range(2)) for _ in range(arrays)]
     batch = [(p.copy(), v.copy(), Harvested(np.empty(n, np.int16), np.empty(n, np.int16))) for p, v in given]
     taking_part = [c for c in contenders() if c.least <= n <= c.most]
@@ -279,7 +281,7 @@ def show(results: dict[tuple[str, int], Times]) -> None:
     for row in rows(results):
         table.add_row(*row)
     console = Console()
-    console.width = max(console.width, 180)
+    console.width = max(console.width, 210)
     console.print(table)
     for sentence in aims(results):
         console.print(sentence, highlight=False)

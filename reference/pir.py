@@ -17,15 +17,16 @@ How many are scanned: in blocks that fit a cache, with some twenty NumPy operati
 takes two conversions to floating point, whose exponent is the number of the highest bit: one of eight bytes that tell
 which 32-bit words are not 0, one of the word so found. Both are exact where it matters: the first rounds nothing up, for
 there are seven zeros between its ones; the second has 53 bits for 32. The time does not depend on the bits, but for one
-shortcut: the word need not be found in a block in which every row has a vector in the highest word, where Linux has
-those of its timer and its IPIs.
+shortcut: the word need not be found in a block in which every row has a vector in the highest word, from E0H on, where
+Linux has those of its timer and its IPIs (arch/x86/include/asm/irq_vectors.h).
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -116,25 +117,30 @@ def share_out(
         harvest(pir[part], virr[part], None if on is None else on[part], found.posted[part], found.rvi[part])
 
     others = range(share, n, share)
-    with ThreadPoolExecutor(len(others)) if others else nullcontext() as pool:
-        done = pool.map(work, others) if pool else ()
-        work(0)
-        list(done)
+    done = helpers(len(others)).map(work, others) if others else ()
+    work(0)
+    list(done)
     return found
+
+
+@cache
+def helpers(threads: int) -> ThreadPoolExecutor:
+    """Threads beside the caller's, kept for the next time: each has its scratch, and memory that is new is slow."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="pir")
 
 
 def highest_many(registers: Words) -> Numbers:
     """The highest vector of each row, -1 where there is none. Raises TypeError and ValueError."""
     _check_registers("registers", registers)
     found = np.empty(len(registers), np.int16)
-    scratch = _Scratch(min(len(registers), BLOCK), 1)
+    scratch = scratch_of(min(len(registers), BLOCK))
     for start in range(0, len(registers), BLOCK):
         scratch.highest(registers[start : start + BLOCK], out=(found[start : start + BLOCK],))
     return found
 
 
 def _harvest(pir: Words, virr: Words, on: Flags | None, posted: Numbers, rvi: Numbers) -> None:
-    scratch = _Scratch(min(len(pir), BLOCK), 2)
+    scratch = scratch_of(min(len(pir), BLOCK))
     for start in range(0, len(pir), BLOCK):
         part = slice(start, start + BLOCK)
         p, v = pir[part], virr[part]
@@ -146,13 +152,17 @@ def _harvest(pir: Words, virr: Words, on: Flags | None, posted: Numbers, rvi: Nu
             taken = np.bitwise_and(p, mask, out=mask)
         np.bitwise_or(v, taken, out=v)
         scratch.highest(taken, v, out=(posted[part], rvi[part]))
-        np.bitwise_xor(p, taken, out=p) if taken is not p else p.fill(0)
+        if on is None:
+            p.fill(0)
+        else:
+            np.bitwise_xor(p, taken, out=p)
 
 
 class _Scratch:
-    """Room for the steps of `highest` on up to `size` rows of each of `tables`, used over and over."""
+    """Room for the steps of `highest` on up to `size` rows of each of two tables, used over and over."""
 
-    def __init__(self, size: int, tables: int) -> None:
+    def __init__(self, size: int) -> None:
+        self.size, tables = size, 2
         self.set = np.empty((tables * size, 8), np.bool_)
         self.float = np.empty(tables * size, np.float64)
         self.place = np.empty(tables * size, np.int64)
@@ -193,6 +203,17 @@ class _Scratch:
         np.subtract(vector, self.low[:n], out=vector)
         for found, row in zip(out, vector, strict=True):
             np.maximum(row, self.none[:n], out=found)
+
+
+_kept = threading.local()
+
+
+def scratch_of(size: int) -> _Scratch:
+    """This thread's."""
+    found: _Scratch | None = getattr(_kept, "scratch", None)
+    if found is None or found.size < size:
+        found = _kept.scratch = _Scratch(size)
+    return found
 
 
 # Bad input

@@ -282,6 +282,16 @@ def test_a_wrong_scanner_by_the_command(tmp_path: Path) -> None:
     assert [(row.id, row.status.value) for row in rows] == [("PIP-5", "VIOLATED"), ("PIP-7", "VIOLATED")]
 
 
+def test_what_is_allowed_fails_nothing_by_the_command(tmp_path: Path) -> None:
+    """NEVER OBSERVED beside a violation, and without one."""
+    spec = scanners.spec(scanners.LeavesOn)
+    done = intack("-a", spec, "--clause", "PIP-4", "--clause", "PIP-12", "--report", "r.json", cwd=tmp_path)
+    assert done.returncode == 1
+    rows = document.read(tmp_path / "r.json").clauses
+    assert [(row.id, row.status.value) for row in rows] == [("PIP-4", "VIOLATED"), ("PIP-12", "NEVER OBSERVED")]
+    assert intack("-a", spec, "--clause", "PIP-12", cwd=tmp_path).returncode == 0
+
+
 def test_a_scanner_that_raises_by_the_command(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def scan(pir, virr, on):\n    print('here')\n    raise ValueError('mine')\n")
     done = intack("-a", "mine:scan", "--clause", "pip-5", cwd=tmp_path)
