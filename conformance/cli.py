@@ -153,7 +153,7 @@ def export(promela: bool, adapter: str, scenario: str, output: IO[str]) -> None:
     output.write(text)
 
 
-for command in (new, build, smoke, commands.litmus):
+for command in (new, build, smoke, commands.litmus, commands.order):
     cli.add_command(command)
 
 

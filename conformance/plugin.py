@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from conformance.ordering.order import Answer
     from conformance.session import Session
 
 TWINS = {
@@ -47,7 +48,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--intack-replay", default="", metavar="STRING", help=REPLAY)
 
 
+MARKER = """intack_order(*constraints, adapter="", scenario): a directed schedule; the fixture `directed` answers it"""
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
     gate = config.stash[GATE] = Gate(config)
     config.pluginmanager.register(gate, "intack-gate")
     if any(gate.asked.values()):
@@ -57,6 +62,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def session_of(config: pytest.Config) -> Session:
     """The suite's session of this run, opened when first asked for."""
     return config.stash[GATE].open()
+
+
+@pytest.fixture
+def directed(request: pytest.FixtureRequest) -> Answer:
+    """What becomes of the constraints of this test's `intack_order` marker, in the one scenario that it names."""
+    from conformance.ordering.order import schedules
+
+    marker = request.node.get_closest_marker("intack_order")
+    if marker is None:
+        raise pytest.UsageError("the fixture directed needs the marker intack_order, with constraints and a scenario")
+    adapter = marker.kwargs.get("adapter") or request.config.stash[GATE].asked["adapter"] or "reference"
+    return schedules(adapter, *marker.args, scenarios=[marker.kwargs["scenario"]])[0]
 
 
 class Gate:

@@ -1,0 +1,129 @@
+"""A machine that keeps watch over an order: which of some named operations have happened, one after the other.
+
+It is the machine of the scenario with one more cell. A step that does what is awaited next moves it on; a step that does
+what must never happen spoils the run. Clauses are then judged in the runs that fit only, with all the engine has: the
+sleep sets of `prove`, the least schedule of `shortest`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from conformance.adapters.registry import Implementation
+from conformance.engine.assembly import Assembly
+from conformance.engine.machine import Machine
+from conformance.engine.monitor import Finding, Monitor
+from conformance.engine.scenario import Scenario
+from conformance.engine.search import Explored, prove
+from conformance.engine.state import Agent, LayoutFull, View
+from conformance.explore import Suite
+from conformance.ordering.names import Name
+
+FITS = "?ORDER"
+"""Found in each rest of a run that fits, as if it were a clause's witness."""
+SPOILT = -1
+
+
+class Progress(NamedTuple):
+    place: int = 0
+    """How much of the chain has happened; SPOILT if the run can fit no more."""
+    times: tuple[int, ...] = ()
+    """How often each name of the chain that asks for its n-th occurrence has occurred."""
+    broken: frozenset[tuple[str, str]] = frozenset()
+    """Breaches by steps so far: they count once the run fits."""
+
+
+class Directed(Machine):
+    """`chain` in this order, `never` not at all."""
+
+    def __init__(
+        self,
+        assembly: Assembly,
+        scenario: Scenario,
+        monitors: Sequence[Monitor],
+        widths: dict[str, int],
+        chain: Sequence[Name],
+        never: Sequence[Name],
+    ) -> None:
+        super().__init__(assembly, scenario, monitors, widths)
+        self.chain, self.never = chain, never
+        self.progress = self.layout.cell("order", Progress(0, (0,) * len(chain)), 4)
+        for agent in self.agents:
+            agent.step = self._watched(agent, agent.step)
+            agent.tables.clear()  # of the steps that booting has taken unwatched
+
+    def _watched(self, agent: Agent, step: Callable[[View], None]) -> Callable[[View], None]:
+        def watched(view: View) -> None:
+            step(view)
+            self._watch(agent.name, view)
+
+        return watched
+
+    def _watch(self, agent: str, view: View) -> None:
+        """Looks at its cell only if the step matters, so that other steps stay independent of it."""
+        noticed = [n for n in (*self.chain, *self.never) if any(n.matches(agent, note) for note in view.notes)]
+        if not noticed and not view.breaches:
+            return
+        place, times, broken = view.get(self.progress)
+        for note in view.notes:
+            place, times = self._moved(place, times, agent, note)
+        broken |= {b for b in view.breaches if not b[0].startswith("?")}
+        view.breaches[:] = sorted(broken) if place == len(self.chain) else []
+        view.set(self.progress, Progress(place, times, frozenset() if view.breaches else broken))
+
+    def _moved(
+        self, place: int, times: tuple[int, ...], agent: str, note: tuple[Any, ...]
+    ) -> tuple[int, tuple[int, ...]]:
+        if place == SPOILT or any(name.matches(agent, note) for name in self.never):
+            return SPOILT, ()
+        counted = list(times)
+        due = place
+        for n, name in enumerate(self.chain):
+            if not name.nth or not name.matches(agent, note) or counted[n] > name.nth:
+                continue
+            counted[n] += 1
+            if counted[n] == name.nth and n != due:
+                return SPOILT, ()
+            if counted[n] == name.nth:
+                place += 1
+        if due < len(self.chain) and not self.chain[due].nth and self.chain[due].matches(agent, note):
+            place += 1
+        return place, tuple(counted)
+
+    def at_rest(self, state: int) -> list[Finding]:
+        if self.progress.unpack(state).place != len(self.chain):
+            return []
+        return [Finding(FITS, "fits the constraints"), *super().at_rest(state)]
+
+    def furthest(self) -> int:
+        """How much of the chain any run has got through, in order. Says so after a search."""
+        return max(value.place for value in self.progress.values)
+
+    def labels(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """(agent, note) of everything that happened in a search."""
+        for agent in self.agents:
+            for table in agent.tables.values():
+                for known in table.exact.values():
+                    for entry in known.values():
+                        for outcome in entry.outcomes:
+                            yield from ((agent.name, note) for note in outcome.notes)
+
+
+def searched(
+    implementation: Implementation,
+    scenario: Scenario,
+    suite: Suite,
+    chain: Sequence[Name],
+    never: Sequence[Name],
+    most: int,
+) -> tuple[Directed, Explored]:
+    """Every run of the scenario, watched."""
+    widths: dict[str, int] = {}
+    while True:
+        assembly = implementation.assemble(scenario)
+        try:
+            machine = Directed(assembly, scenario, suite.monitors(scenario), widths, chain, never)
+            return machine, prove(machine, most=most)
+        except LayoutFull as full:
+            widths[full.cell] = full.width

@@ -1,0 +1,129 @@
+"""Constraints on a schedule, in the words of a report: `cpu1.reads mode < cpu0.mode := 1 < cpu0.enters`.
+
+A name is a lane of the report, a dot, and how an operation of that lane begins there: `cpu0.reads ON`, `cpu0.reads ON = 0`,
+`cpu1.sends`, `wire0.0xf2 arrives`. Instead of the lane the routine may stand: `deliver_interrupt.reads mode`. The owner
+of a location may be left out, as the report does, and `_` stands for a blank. `#2` at the end is the second time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from conformance.engine.operations import Operation
+from conformance.engine.trace import describe
+
+OWNER = re.compile(r"\bvcpu\d+\.")
+
+
+class BadConstraint(Exception):
+    """What was written is no constraint, or names what does not exist; the message says what to write."""
+
+
+class Name(NamedTuple):
+    text: str
+    """As the user wrote it."""
+    who: str
+    words: str
+    """How the operation begins, in small letters and with single blanks."""
+    nth: int = 0
+    """Which occurrence; 0 is any."""
+
+    def matches(self, agent: str, note: tuple[Any, ...]) -> bool:
+        routine, does = _parts(note)
+        if self.who not in (agent, routine):
+            return False
+        return any(_begins(_plain(form), self.words) for form in (does, OWNER.sub("", does)))
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """`first` comes before `then`: some occurrence of each, the same wherever the name stands."""
+
+    first: Name
+    then: Name
+
+    def __str__(self) -> str:
+        return f"{self.first.text} < {self.then.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The run does it, or (`never`) comes to rest without ever having done it."""
+
+    name: Name
+    never: bool = False
+
+    def __str__(self) -> str:
+        return f"{'not ' * self.never}reached {self.name.text}"
+
+
+Constraint = Before | Reached
+
+
+def parse(texts: Iterable[str]) -> tuple[Constraint, ...]:
+    """Chains with `<`, `reached NAME` and `not reached NAME`, several in one text after `;`. Raises BadConstraint."""
+    made: list[Constraint] = []
+    for part in (part.strip() for text in texts for part in text.split(";")):
+        if found := re.match(r"(not\s+)?reached\s+(.+)$", part):
+            made.append(Reached(_name(found[2]), bool(found[1])))
+        elif part:
+            chain = [_name(piece) for piece in part.split("<")]
+            made += [Before(a, b) for a, b in itertools.pairwise(chain)] or [Reached(chain[0])]
+    if not made:
+        raise BadConstraint("no constraint was given; write one such as 'cpu1.reads mode < cpu0.mode := 1'")
+    return tuple(made)
+
+
+def _name(text: str) -> Name:
+    text = " ".join(text.split())
+    found = re.fullmatch(r"([\w ]+?)\.(.+?)(?:\s*#(\d+))?", text)
+    if not found:
+        raise BadConstraint(
+            f"{text!r} is no name: write LANE.OPERATION as the report prints them, such as cpu0.reads ON"
+        )
+    return Name(text, found[1], _plain(found[2]), int(found[3] or 0))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("_", " ").lower().split())
+
+
+def _begins(text: str, words: str) -> bool:
+    """At a whole word: `or PIR` begins `or PIR[200] 1`, and `reads O` does not begin `reads ON`."""
+    rest = text[len(words) :]
+    return text.startswith(words) and not (rest[:1].isalnum() and words[-1:].isalnum())
+
+
+def _parts(note: tuple[Any, ...]) -> tuple[str, str]:
+    """The routine that did it, if one did, and what."""
+    if len(note) == 3 and isinstance(note[1], Operation):
+        return note[0], describe(note).partition(": ")[2]
+    return "", describe(note)
+
+
+def names(constraints: Sequence[Constraint]) -> tuple[Name, ...]:
+    """Every name, in the order of mention."""
+    found: dict[Name, None] = {}
+    for constraint in constraints:
+        found |= dict.fromkeys(
+            (constraint.first, constraint.then) if isinstance(constraint, Before) else (constraint.name,)
+        )
+    return tuple(found)
+
+
+def unknown(name: Name, labels: Iterable[tuple[str, tuple[Any, ...]]]) -> str:
+    """What to write instead of a name that nothing matches. `labels`: (agent, note) of all that can happen."""
+    known = sorted({f"{agent}.{OWNER.sub('', _parts(note)[1])}" for agent, note in labels})
+    lanes = sorted({label.split(".")[0] for label in known})
+    close = difflib.get_close_matches(name.text.replace("_", " "), known, n=4, cutoff=0.6)
+    if close:
+        return f"nothing is called {name.text}. Did you mean {', or '.join(close)}?"
+    if name.who not in lanes:
+        return f"nothing is called {name.text}. The lanes are {', '.join(lanes)}; then comes what one of them does."
+    does = [label for label in known if label.startswith(f"{name.who}.")]
+    return f"nothing is called {name.text}. {name.who} does, among others: {'; '.join(does[:12])}"

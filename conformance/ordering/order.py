@@ -1,0 +1,289 @@
+"""Directed schedules: is there a run of a scenario that fits these constraints, and does any that fits break a clause?
+
+z3 proposes an order of the named operations that satisfies every constraint. The machine, exploring every run of the
+scenario within its bounds, either realizes that order or says how far any run gets with it; the part that no run has is
+a fact that z3 is told, and it proposes another order. When it has none left, its unsat core says which constraints
+exclude each other, and because of which facts. Both sides are complete: there are finitely many orders of finitely many
+names, and each is decided by exploring all runs (counterexample-guided, as E. Clarke and others, CAV 2000, refine an
+abstraction). What is reported was replayed: the schedule that is shown is one that the machine has run.
+
+An unnumbered name is bound to the first occurrence that comes when it is its turn; if any occurrences fit, these do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from conformance.adapters.registry import Implementation, resolve
+from conformance.engine.scenario import Scenario
+from conformance.engine.search import shortest
+from conformance.engine.trace import rows
+from conformance.explore import MOST_STATES, Suite, document
+from conformance.judge import load_suite
+from conformance.ordering.directed import FITS, Directed, searched
+from conformance.ordering.names import BadConstraint, Before, Constraint, Name, Reached, names, parse, unknown
+from conformance.report import terminal
+from conformance.report.lanes import lane_table, plain
+from conformance.report.verdict import Clause, Counterexample, Status, Verdict
+from conformance.session import near
+
+MOST_ORDERS = 120
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of the constraints in one scenario."""
+
+    scenario: str
+    fits: Counterexample | None = None
+    """The least run that fits them, if any does."""
+    verdicts: list[Verdict] = field(default_factory=list)
+    """What runs that fit break, each with the least such run; guarantees first."""
+    why_not: str = ""
+    """Where none fits: what excludes it."""
+    undecided: str = ""
+    states: int = 0
+    orders: int = 0
+    """Orders of the named operations that were tried."""
+
+    @property
+    def violated(self) -> bool:
+        return any(v.status is Status.VIOLATED for v in self.verdicts)
+
+
+def order(
+    implementation: Implementation,
+    scenario: Scenario,
+    suite: Suite,
+    constraints: Sequence[Constraint],
+    *,
+    profile: str = "",
+    most: int = MOST_STATES,
+) -> Answer:
+    """Decide the constraints in one scenario. Raises BadConstraint for a name that nothing in it has, Fault where the
+    implementation misbehaves.
+    """
+    return _Question(implementation, scenario, suite, constraints, profile or implementation.profile, most).answer()
+
+
+class _Question:
+    def __init__(
+        self,
+        implementation: Implementation,
+        scenario: Scenario,
+        suite: Suite,
+        constraints: Sequence[Constraint],
+        profile: str,
+        most: int,
+    ) -> None:
+        import z3
+
+        self.implementation, self.scenario, self.suite = implementation, scenario, suite
+        self.constraints, self.profile, self.most = constraints, profile, most
+        self.never = tuple(c.name for c in constraints if isinstance(c, Reached) and c.never)
+        self.named = tuple(
+            dict.fromkeys(n for c in constraints if not (isinstance(c, Reached) and c.never) for n in names([c]))
+        )
+        self.z3: Any = z3
+        self.context: Any = z3.Context()
+        self.solver: Any = z3.SolverFor("QF_IDL", ctx=self.context)
+        self.solver.set("random_seed", 0)
+        self.told: dict[str, str] = {}
+        """By the name of a tracked assertion: what it says."""
+        self.done = Answer(scenario.name)
+
+    def answer(self) -> Answer:
+        self._assert_constraints()
+        while self.done.orders < MOST_ORDERS:
+            match self.solver.check():
+                case self.z3.unsat:
+                    if not self.done.fits:
+                        self.done.why_not = self._core()
+                    return self.done
+                case self.z3.unknown:
+                    self.done.undecided = f"z3 gave up: {self.solver.reason_unknown()}"
+                    return self.done
+            if not self._try(self._proposed()):
+                return self.done
+        self.done.undecided = f"more than {MOST_ORDERS} orders satisfy the constraints; give more of them"
+        return self.done
+
+    def _clock(self, name: Name) -> Any:
+        return self.z3.Int(f"t{self.named.index(name)}", self.context)
+
+    def _assert_constraints(self) -> None:
+        clocks = [self._clock(name) for name in self.named]
+        if len(clocks) > 1:
+            self.solver.add(self.z3.Distinct(*clocks))
+        for constraint in self.constraints:
+            if isinstance(constraint, Before):
+                self._track(self._clock(constraint.first) < self._clock(constraint.then), f"you ask for {constraint}")
+        for name in self.never:
+            self.told[f"never {name.text}"] = f"you ask for not reached {name.text}"
+
+    def _track(self, formula: Any, told: str) -> None:
+        tag = f"a{len(self.told)}"
+        self.told[tag] = told
+        self.solver.assert_and_track(formula, self.z3.Bool(tag, self.context))
+
+    def _proposed(self) -> tuple[Name, ...]:
+        model = self.solver.model()
+        times = {name: model.eval(self._clock(name), model_completion=True).as_long() for name in self.named}
+        return tuple(sorted(self.named, key=lambda name: (times[name], self.named.index(name))))
+
+    def _try(self, chain: tuple[Name, ...]) -> bool:
+        """Let the machine do it. False if that could not be decided."""
+        self.done.orders += 1
+        machine, explored = searched(self.implementation, self.scenario, self.suite, chain, self.never, self.most)
+        self.done.states = max(self.done.states, explored.states)
+        if self.done.orders == 1:
+            self._check_names(machine)
+        if not explored.complete:
+            self.done.undecided = f"scenario {self.scenario.name} hit the bound of {explored.states:,} states"
+            return False
+        if FITS[1:] not in explored.witnessed:
+            self._learn(chain, machine)
+            return True
+        machine.assembly.recheck()
+        broken = {*explored.breached, *explored.at_rest}
+        found = shortest(machine, {FITS, *broken})
+        if not self.done.fits and (least := found.get(FITS)):
+            self.done.fits = Counterexample(
+                scenario=self.scenario.name, switches=least.switches, steps=least.steps, at_rest=True, reason="",
+                rows=rows(machine, least),
+            )  # fmt: skip
+        known = {v.clause.id for v in self.done.verdicts}
+        for clause in self.suite.clauses:
+            if (
+                clause.id in broken
+                and clause.id in found
+                and clause.id not in known
+                and (status := self._status(clause))
+            ):
+                shown = document(machine, found[clause.id], self.implementation, self.profile)
+                evidence = f"in runs that fit the constraints, of all runs of scenario {self.scenario.name}"
+                self.done.verdicts.append(
+                    Verdict(
+                        clause=clause, implementation=self.implementation.name, profile=self.profile, status=status,
+                        evidence=evidence, counterexample=shown,
+                    )
+                )  # fmt: skip
+        self.done.verdicts.sort(key=lambda v: v.status is not Status.VIOLATED)
+        self._exclude(chain)
+        return True
+
+    def _status(self, clause: Clause) -> Status | None:
+        if clause.id in self.implementation.not_applicable or self.profile not in clause.profiles:
+            return None
+        if clause.waived.get(self.profile) or clause.modality == "MAY":
+            return None
+        return Status.VIOLATED if clause.kind == "guarantee" else Status.DEVIATES
+
+    def _check_names(self, machine: Directed) -> None:
+        labels = list(machine.labels())
+        for name in (*self.named, *self.never):
+            if not any(name.matches(agent, note) for agent, note in labels):
+                raise BadConstraint(f"in scenario {self.scenario.name} {unknown(name, labels)}")
+
+    def _learn(self, chain: tuple[Name, ...], machine: Directed) -> None:
+        """The least part of the chain that no run has in this order, as a fact."""
+        part = chain[: machine.furthest() + 1]
+        for name in part[:-1]:
+            shorter = tuple(n for n in part if n is not name)
+            if len(shorter) > 1 and not self._possible(shorter):
+                part = shorter
+        because = ""
+        if self.never and len(part) > 1 and self._possible(part, ()):
+            because = f" without {' or '.join(n.text for n in self.never)}"
+        told = f"in no run that comes to rest{because} {self._sequence(part)}"
+        if len(part) == 1:
+            self._track(self.z3.BoolVal(False, self.context), told)
+        else:
+            self._track(self.z3.Not(self._in_order(part)), told)
+
+    def _possible(self, chain: tuple[Name, ...], never: tuple[Name, ...] | None = None) -> bool:
+        never = self.never if never is None else never
+        _, explored = searched(self.implementation, self.scenario, self.suite, chain, never, self.most)
+        return FITS[1:] in explored.witnessed or not explored.complete
+
+    def _sequence(self, part: Sequence[Name]) -> str:
+        if len(part) == 1:
+            return f"is there {part[0].text}"
+        return f"does {part[0].text} come before {', and that before '.join(n.text for n in part[1:])}"
+
+    def _in_order(self, chain: Sequence[Name]) -> Any:
+        return self.z3.And([self._clock(a) < self._clock(b) for a, b in itertools.pairwise(chain)])
+
+    def _exclude(self, chain: tuple[Name, ...]) -> None:
+        self.solver.add(self.z3.Not(self._in_order(chain)) if len(chain) > 1 else self.z3.BoolVal(False, self.context))
+
+    def _core(self) -> str:
+        core = sorted((str(tag) for tag in self.solver.unsat_core()), key=lambda tag: int(tag[1:]))
+        asked = [self.told[tag] for tag in core]
+        asked += [
+            text for tag, text in self.told.items() if tag.startswith("never ") and any("without" in a for a in asked)
+        ]
+        return "; ".join(asked) + "."
+
+
+def schedules(adapter: str, *texts: str, scenarios: Sequence[str] = (), profile: str = "") -> list[Answer]:
+    """The constraints in every scenario that is explored exhaustively and knows the names, or in those given.
+
+    `adapter` is a SPEC as `intack run` takes it. Raises AdapterError, BadConstraint, Fault.
+    """
+    constraints = parse(texts)
+    suite, implementation = load_suite(), resolve(adapter)
+    known = {s.name: s for s in suite.scenarios if not s.samples}
+    for name in scenarios:
+        if name not in known:
+            raise BadConstraint(f"no scenario is called {name!r}. {near(name, list(known))} All: intack list scenarios")
+    answers: list[Answer] = []
+    missing: list[BadConstraint] = []
+    for scenario in [known[name] for name in scenarios or known]:
+        if set(scenario.facts) & set(implementation.lacks):
+            continue
+        try:
+            answers.append(order(implementation, scenario, suite, constraints, profile=profile))
+        except BadConstraint as error:
+            missing.append(error)
+    if not answers and missing:
+        raise missing[0]
+    return answers
+
+
+def told(answers: Sequence[Answer], *, color: bool = False) -> str:
+    """The answers for people: the least violation, or the least schedule that fits, or why none does."""
+    lines: list[str] = []
+    least: dict[str, Verdict] = {}
+    for verdict in (v for a in answers for v in a.verdicts):
+        cost = _cost(verdict)
+        if verdict.clause.id not in least or cost < _cost(least[verdict.clause.id]):
+            least[verdict.clause.id] = verdict
+    for status in (Status.VIOLATED, Status.DEVIATES):
+        named = [v for v in least.values() if v.status is status]
+        if named and not lines:
+            shown = min(named, key=_cost)
+            lines.append(terminal.block_text(shown, color=color))
+            named.remove(shown)
+        if named:
+            lines.append(f"{status.value} too, in schedules that fit: {', '.join(v.clause.id for v in named)}\n")
+    fitting = [a for a in answers if a.fits]
+    if fitting and not lines:
+        least_fit = min(fitting, key=lambda a: (a.fits.switches, a.fits.steps) if a.fits else (0, 0))
+        assert least_fit.fits
+        lines.append(f"A schedule fits, in scenario {least_fit.scenario}; none that fits breaks a clause.\n\n")
+        lines.append(plain(lane_table(least_fit.fits, FITS)[:-1]) + "\n")
+    for answer in answers:
+        if answer.why_not:
+            lines.append(f"no schedule fits in scenario {answer.scenario}: {answer.why_not}\n")
+        if answer.undecided:
+            lines.append(f"UNKNOWN in scenario {answer.scenario}: {answer.undecided}\n")
+    return "".join(lines)
+
+
+def _cost(verdict: Verdict) -> tuple[int, int]:
+    found = verdict.counterexample
+    return (found.switches, found.steps) if found else (0, 0)
