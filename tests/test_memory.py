@@ -312,6 +312,22 @@ def test_a_full_buffer_delays_the_next_store() -> None:
     assert {len(value(made, s, "cpu0.store_buffer")) for s in reach(made)} == {0, 1}
 
 
+def test_a_private_locked_operation_waits_for_a_store_of_its_own_step() -> None:
+    """The store takes effect as a step, and the locked operation that joins it waits for the buffer: no deadlock."""
+
+    class Stores(Code):
+        shares: ClassVar = {**Code.shares, "mine": Shared(private_to="stores")}
+
+        def stores(self, cpu: Cpu) -> None:
+            cpu.store(X, 1)
+            cpu.fetch_or(Field("mine"), 1)
+            cpu.store(A, 1)
+
+    made = machine(Stores, "stores", buffer=2)
+    assert not broken(made)
+    assert rests(made, "x", "mine", "a") == {(1, 1, 1)}
+
+
 def test_interrupts_and_context_switches_drain() -> None:
     class Switched(Code):
         def vcpu_run(self, cpu: Cpu, vcpu: str) -> None:

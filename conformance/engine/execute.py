@@ -117,6 +117,8 @@ class Execution(Operations):
             try:
                 result = self.perform(answer, node)
             except Blocked:
+                if noticed and not self.atomic:
+                    return  # what came before stands: the store it waits for may be this step's own
                 raise NotEnabled from None
             if self.switched:
                 return
