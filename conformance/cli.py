@@ -153,7 +153,7 @@ def export(promela: bool, adapter: str, scenario: str, output: IO[str]) -> None:
     output.write(text)
 
 
-for command in (new, build, smoke, commands.litmus, commands.order):
+for command in (new, build, smoke, commands.litmus, commands.order, commands.fences):
     cli.add_command(command)
 
 

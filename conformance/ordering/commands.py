@@ -1,4 +1,4 @@
-"""The commands that rest on ordering constraints: `intack litmus`, `intack order`."""
+"""The commands that rest on ordering constraints: `intack litmus`, `intack order`, `intack fences`."""
 
 from __future__ import annotations
 
@@ -91,6 +91,49 @@ def order(constraints: tuple[str, ...], adapter: str, profile: str, scenarios: t
         return 1
     decided = any(answer.fits for answer in answers) and not any(answer.undecided for answer in answers)
     return 0 if decided else UNDECIDED
+
+
+FENCES_STATUS = """
+Exit status: 0 every site was judged; 2 the implementation misbehaved; 3 bad usage.
+"""
+
+
+@click.command(epilog=FENCES_STATUS)
+@click.option("-a", "--adapter", default="reference", metavar="SPEC", help="As in intack run. Default: reference.")
+@click.option(
+    "--scenario", "names", multiple=True, metavar="NAME", help="Repeatable. Default: those with store buffers."
+)
+@click.option(
+    "--witness/--no-witness", default=True, help="Show the schedule that needs each needed one. Default: yes."
+)
+def fences(adapter: str, names: tuple[str, ...], witness: bool) -> int:
+    """Which fences and locked prefixes does an implementation need?
+
+    Each is taken away in turn; what then changes is found by exploring scenarios with store buffers (x86-TSO).
+    """
+    from conformance.adapters.registry import AdapterError, resolve
+    from conformance.engine.unfold import Fault
+    from conformance.judge import load_suite
+    from conformance.ordering.fences import audit, told
+    from conformance.session import near
+
+    suite = load_suite()
+    known = {s.name: s for s in suite.scenarios if not s.samples}
+    for name in names:
+        if name not in known:
+            raise click.UsageError(
+                f"no scenario is called {name!r}. {near(name, list(known))} All: intack list scenarios"
+            )
+    scenarios = [known[name] for name in names] or [s for s in known.values() if s.buffer]
+    try:
+        judged = audit(resolve(adapter), suite, scenarios)
+    except AdapterError as error:
+        raise click.UsageError(str(error)) from None
+    except Fault as fault:
+        click.echo(f"{fault.status}: {fault}", err=True)
+        return UNDECIDED
+    click.echo(told(judged, [s.name for s in scenarios], witnesses=witness), nl=False)
+    return 0
 
 
 def _files(given: tuple[Path, ...]) -> Iterator[Path]:

@@ -1,0 +1,147 @@
+"""The fence audit under TSO: what is needed, and that it agrees with the fences whose loss is a known bug."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner
+
+from conformance.adapters.registry import resolve
+from conformance.cli import cli
+from conformance.engine import operations as ops
+from conformance.engine.assembly import Assembly
+from conformance.engine.search import prove
+from conformance.engine.unfold import Unfolding
+from conformance.explore import in_machine
+from conformance.ordering.fences import Judged, audit
+from conformance.ordering.weaken import Site, sites, weakened
+from properties.suite import SUITE
+
+WITH_BUFFERS = [s for s in SUITE.scenarios if s.buffer]
+
+
+def judged(spec: str) -> dict[str, Judged]:
+    return {str(j.site): j for j in audit(resolve(spec), SUITE, WITH_BUFFERS)}
+
+
+ENTRY = "vcpu_enter_guest: fence after writing vcpu0.mode"
+SLEEP = "block_once: fence after announcing a sleep"
+SENDER = "deliver_interrupt: locked or of vcpu0.ON"
+
+
+def test_the_reference() -> None:
+    """KVM's barrier after mode := IN is needed; with IPI virtualization the one before the last look is not: put looks
+    again. The sender's read of mode is kept behind its post by the locked operation on ON.
+    """
+    found = judged("reference")
+    assert {name for name, j in found.items() if j.status == "needed"} == {
+        ENTRY,
+        SENDER,
+        "block_once: locked swap of vcpu0.PIR word 1",
+        "put: locked cas of vcpu0.control",
+    }
+    assert found[ENTRY].breaks == ("E2E-1", "E2E-11", "E2E-14")
+    assert found[SLEEP].status == "not needed"
+    assert found["deliver_interrupt: locked or of vcpu0.PIR[100]"].status == "demanded, changes nothing"
+    assert found["vcpu_enter_guest: fence #2 after writing vcpu0.ON"].status == "not needed"
+
+
+def test_without_ipi_virtualization_the_sleeper_needs_its_fence() -> None:
+    found = judged("kvm-vtd-only")
+    assert found[SLEEP].status == "needed"
+    assert set(found[SLEEP].breaks) == {"E2E-1", "E2E-10", "E2E-14", "KVM-SND-7"}
+    assert found[ENTRY].status == "needed"
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "bug", "steps"), [("reference", ENTRY, "F1", (3, 11)), ("kvm-vtd-only", SLEEP, "F2", (6, 23))]
+)
+def test_taking_a_fence_away_is_the_known_bug(base: str, name: str, bug: str, steps: tuple[int, int]) -> None:
+    """The translated routine and the one written without the fence break the same, with the same least schedule."""
+    found = judged(base)[name]
+    assert found.witness
+    assert (found.witness.switches, found.witness.steps) == steps
+    for scenario in WITH_BUFFERS:
+        written = in_machine(resolve(f"known-bad:{bug}"), scenario, SUITE, prove)
+        implementation = resolve(base)
+
+        class Taken:
+            def assemble(self, _: object, implementation=implementation, scenario=scenario) -> Assembly:
+                return weakened(implementation.assemble(scenario), found.site)
+
+        translated = in_machine(Taken(), scenario, SUITE, prove)  # type: ignore[arg-type]
+        assert bug == "F2" or translated.states == written.states  # F2 goes another way once it is awake
+        assert translated.at_rest.keys() == written.at_rest.keys()
+
+
+# What taking away means
+
+
+class Scripted:
+    """A routine that asks for these operations in turn."""
+
+    def __init__(self, *script: ops.AnyOperation) -> None:
+        self.script = script
+
+    def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
+        return self.script[len(results)] if len(results) < len(self.script) else ops.Return(value=results)
+
+    def fresh(self) -> Scripted:
+        return self
+
+
+def asked(script: tuple[ops.AnyOperation, ...], which: int, answers: dict[str, ops.Result]) -> Iterator[ops.Answer]:
+    """What the routine asks for without its `which`-th site, when operations are answered by name."""
+    whole = Assembly({"r": Unfolding(Scripted(*script))}, {"r": "sender"}, {}, {})
+    node = whole.root("r", ())
+    while not isinstance(node.answer, ops.Return):
+        node = node.child(answers.get(node.answer.__struct_config__.tag))  # type: ignore[arg-type]
+    without = weakened(whole, sites(whole)[which]).root("r", ())
+    while True:
+        yield without.answer
+        if isinstance(without.answer, ops.Return):
+            return
+        without = without.child(answers.get(without.answer.__struct_config__.tag))  # type: ignore[arg-type]
+
+
+def test_a_fence_is_left_out() -> None:
+    script = (ops.Store("x", 1), ops.Fence(), ops.Load("y"))
+    assert list(asked(script, 0, {"load": 7})) == [ops.Store("x", 1), ops.Load("y"), ops.Return(value=(None, None, 7))]
+
+
+@pytest.mark.parametrize(
+    ("operation", "old", "parts"),
+    [
+        (ops.Rmw("x", "or", 4, 6), 2, [ops.Load("x", 6), ops.Store("x", 6, 6)]),
+        (ops.Rmw("x", "cas", 4, expect=2), 2, [ops.Load("x"), ops.Store("x", 4)]),
+        (ops.Rmw("x", "cas", 4, expect=3), 2, [ops.Load("x")]),
+        (ops.Rmw("x", "or", 2), 2, [ops.Load("x"), ops.Store("x", 2)]),
+    ],
+)
+def test_a_lock_prefix_is_taken_off(operation: ops.Rmw, old: int, parts: list[ops.AnyOperation]) -> None:
+    made = list(asked((operation, ops.Load("y")), 0, {"rmw": old, "load": old}))
+    assert made == [*parts, ops.Load("y"), ops.Return(value=(old, old))]
+
+
+def test_sites_are_told_apart_by_occurrence() -> None:
+    whole = Assembly({"r": Unfolding(Scripted(ops.Fence(), ops.Load("x"), ops.Fence()))}, {"r": "sender"}, {}, {})
+    node = whole.root("r", ())
+    while not isinstance(node.answer, ops.Return):
+        node = node.child(0 if isinstance(node.answer, ops.Load) else None)
+    assert sites(whole) == [
+        Site("r", ops.Fence(), 2, "reading x"),
+        Site("r", ops.Fence(), 1, "it begins"),
+    ]
+    hardware = Assembly(whole.routines, {"r": "iommu"}, {}, {})
+    assert not sites(hardware)
+
+
+def test_the_command() -> None:
+    result = CliRunner().invoke(cli, ["fences", "--scenario", "tso-running"], standalone_mode=False)
+    assert result.return_value == 0
+    assert "vcpu_enter_guest: fence after writing mode" in result.output
+    assert "without vcpu_enter_guest: fence after writing mode:" in result.output
+    assert "breaks E2E-11" in result.output or "breaks E2E-1:" in result.output
+    result = CliRunner().invoke(cli, ["fences", "--scenario", "tso-runing"])
+    assert "Did you mean tso-running" in result.output
