@@ -48,7 +48,7 @@ RUST = (
     *("-Cno-vectorize-loops", "-Cno-vectorize-slp"),
 )
 RUST_SHAPE = (
-    *("--edition=2021", "--crate-type=lib", "--cfg=intack", "--check-cfg=cfg(intack)"),
+    *("--edition=2021", "--crate-type=lib", "--cfg=intack", "--check-cfg=cfg(intack,test)"),
     *("-Copt-level=2", "-Cdebuginfo=2", "-Cpanic=abort", "-Ccodegen-units=1", "-Crelocation-model=static"),
 )
 
