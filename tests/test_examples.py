@@ -95,8 +95,8 @@ class Pair(NamedTuple):
 
     mine: Node
     due: Node
-    private: int
-    """What private words hold."""
+    private: int | None = None
+    """What private words hold; nothing yet, if none was read."""
     lost: int = 0
 
     def after(self, mine: ops.Result, due: ops.Result, lost: int) -> Pair:
@@ -111,16 +111,24 @@ def bisimilar(mine: Assembly, due: Assembly, routine: str, args: tuple[ops.Resul
     """
     count = 0
     cpus = sum(at.endswith(".wakeup_lock") for at in due.locations)
-    pending = [Pair(mine.root(routine, args), due.root(routine, args), private) for private in (0, 1)]
+    pending = [Pair(mine.root(routine, args), due.root(routine, args))]
     while pending:
         pair = pending.pop()
-        pair = pair._replace(mine=public(mine, pair.mine, pair.private), due=public(due, pair.due, pair.private))
+        if pair.private is None and UNKNOWN in (public(mine, pair.mine, None), public(due, pair.due, None)):
+            pending += [pair._replace(private=private) for private in (0, 1)]
+            continue
+        at, there = public(mine, pair.mine, pair.private), public(due, pair.due, pair.private)
+        assert isinstance(at, Node) and isinstance(there, Node)
+        pair = pair._replace(mine=at, due=there)
         count += 1
         pending += list(steps(pair, cpus))
     return count
 
 
-def public(assembly: Assembly, node: Node, private: int) -> Node:
+UNKNOWN = "needs to know what private words hold"
+
+
+def public(assembly: Assembly, node: Node, private: int | None) -> Node | str:
     """The next point whose operation others can notice; private words hold `private` until they are written."""
     memory: dict[str, ops.Value] = {}
     while isinstance(node.answer, ops.Load | ops.Store | ops.Rmw):
@@ -128,6 +136,8 @@ def public(assembly: Assembly, node: Node, private: int) -> Node:
         if not shared.private_to and not shared.constant:
             break
         word = memory.get(op.at, shared.initial if shared.constant else private)
+        if word is None:
+            return UNKNOWN
         assert isinstance(word, int)
         memory[op.at] = written(op, word)
         node = node.child(None if isinstance(op, ops.Store) else word & op.mask)
