@@ -240,6 +240,14 @@ class Litmus(Code):
         cpu.fence()
         cpu.store(B, cpu.load(X) + 1)
 
+    def seq_cst_one(self, cpu: Cpu) -> None:
+        cpu.store(X, 1, "seq_cst")
+        cpu.store(A, cpu.load(Y) + 1)
+
+    def seq_cst_two(self, cpu: Cpu) -> None:
+        cpu.store(Y, 1, "seq_cst")
+        cpu.store(B, cpu.load(X) + 1)
+
     def locked_one(self, cpu: Cpu) -> None:
         cpu.swap(X, 1)
         cpu.store(A, cpu.load(Y) + 1)
@@ -282,6 +290,7 @@ def test_store_buffering_shows_with_a_buffer_and_not_without_or_with_fences(dept
     assert (both_old in rests(machine(Litmus, "sb_one", "sb_two", buffer=depth), "a", "b")) == (depth > 0)
     assert both_old not in rests(machine(Litmus, "fenced_one", "fenced_two", buffer=depth), "a", "b")
     assert both_old not in rests(machine(Litmus, "locked_one", "locked_two", buffer=depth), "a", "b")
+    assert both_old not in rests(machine(Litmus, "seq_cst_one", "seq_cst_two", buffer=depth), "a", "b")
     assert (both_old in rests(machine(Litmus, "fenced_one", "sb_two", buffer=depth), "a", "b")) == (depth > 0)
 
 

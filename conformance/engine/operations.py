@@ -39,7 +39,9 @@ class Load(Operation, frozen=True, tag="load"):
 
 
 class Store(Operation, frozen=True, tag="store"):
-    """Write the bits of `mask` at `at`. May wait in a store buffer. Answers None."""
+    """Write the bits of `mask` at `at`. May wait in a store buffer, unless its order is seq_cst: then it waits until this
+    CPU's is empty, and does not enter it (x86 compilers make it an xchg). Answers None.
+    """
 
     at: str
     value: Value

@@ -182,6 +182,9 @@ class Operations:
 
     def _store(self, op: ops.Store, node: Node) -> None:
         direct = self._check_access(op.at, node, writes=True)
+        if op.order == "seq_cst" and not direct:  # compiled to xchg
+            self._drained()
+            direct = True
         self._buffered(op.at, op.value, op.mask, node.routine, direct)
 
     def _buffered(self, at: str, value: ops.Value, mask: int, routine: str, direct: bool) -> None:

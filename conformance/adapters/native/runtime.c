@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -1336,6 +1337,23 @@ static void catch_signals(void)
     signal(SIGCHLD, SIG_DFL);
 }
 
+/* Parent and child take turns: on one CPU neither has to wait for another to wake up. It is the CPU where the parent
+ * happens to be, each time anew. */
+static void stay(bool here)
+{
+#ifdef __linux__
+    static cpu_set_t all;
+    cpu_set_t one;
+    if (!CPU_COUNT(&all) && sched_getaffinity(0, sizeof all, &all))
+        return;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)sched_getcpu(), &one);
+    sched_setaffinity(0, sizeof one, here ? &one : &all);
+#else
+    (void)here;
+#endif
+}
+
 static void step(const struct token *message)
 {
     const struct token *id = member(message, "id"), *questions = member(message, "questions");
@@ -1348,6 +1366,7 @@ static void step(const struct token *message)
         int status = 0;
         page->length = 0;
         page->pc = page->after = NULL;
+        stay(true);
         pid_t child = fork_limited();
         if (child < 0)
             give_up("fork: %s", strerror(errno));
@@ -1357,6 +1376,7 @@ static void step(const struct token *message)
         }
         while (waitpid(child, &status, 0) < 0 && errno == EINTR)
             ;
+        stay(false);
         if (!page->length)
             explain(status);
         page->answer[page->length] = ',';
