@@ -40,7 +40,7 @@ def questions_of(implementation: Implementation) -> tuple[Source, Questions]:
     """A source that is running, and what it is asked about its sender in one exploration."""
     (scenario,) = (s for s in SCENARIOS if s.name == "two-senders")
 
-    def explored(machine):  # noqa: ANN001, ANN202 (a machine in, the pair out)
+    def explored(machine):
         prove(machine)
         unfolding = machine.assembly.routines[ROUTINE]
         asked = [(n.routine, n.args, n.results) for n in unfolding.nodes() if n.routine == ROUTINE]
