@@ -8,7 +8,7 @@ sleep sets of `prove`, the least schedule of `shortest`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from conformance.adapters.registry import Implementation
 from conformance.engine.assembly import Assembly
@@ -18,7 +18,7 @@ from conformance.engine.scenario import Scenario
 from conformance.engine.search import Explored, prove
 from conformance.engine.state import Agent, LayoutFull, View
 from conformance.explore import Suite
-from conformance.ordering.names import Name
+from conformance.ordering.names import Did, Name, did
 
 FITS = "?ORDER"
 """Found in each rest of a run that fits, as if it were a clause's witness."""
@@ -62,32 +62,31 @@ class Directed(Machine):
 
     def _watch(self, agent: str, view: View) -> None:
         """Looks at its cell only if the step matters, so that other steps stay independent of it."""
-        noticed = [n for n in (*self.chain, *self.never) if any(n.matches(agent, note) for note in view.notes)]
+        happened = [did(agent, note, self.assembly.architecture) for note in view.notes]
+        noticed = [n for n in (*self.chain, *self.never) if any(map(n.matches, happened))]
         if not noticed and not view.breaches:
             return
         place, times, broken = view.get(self.progress)
-        for note in view.notes:
-            place, times = self._moved(place, times, agent, note)
+        for it in happened:
+            place, times = self._moved(place, times, it)
         broken |= {b for b in view.breaches if not b[0].startswith("?")}
         view.breaches[:] = sorted(broken) if place == len(self.chain) else []
         view.set(self.progress, Progress(place, times, frozenset() if view.breaches else broken))
 
-    def _moved(
-        self, place: int, times: tuple[int, ...], agent: str, note: tuple[Any, ...]
-    ) -> tuple[int, tuple[int, ...]]:
-        if place == SPOILT or any(name.matches(agent, note) for name in self.never):
+    def _moved(self, place: int, times: tuple[int, ...], it: Did) -> tuple[int, tuple[int, ...]]:
+        if place == SPOILT or any(name.matches(it) for name in self.never):
             return SPOILT, ()
         counted = list(times)
         due = place
         for n, name in enumerate(self.chain):
-            if not name.nth or not name.matches(agent, note) or counted[n] > name.nth:
+            if not name.nth or not name.matches(it) or counted[n] > name.nth:
                 continue
             counted[n] += 1
             if counted[n] == name.nth and n != due:
                 return SPOILT, ()
             if counted[n] == name.nth:
                 place += 1
-        if due < len(self.chain) and not self.chain[due].nth and self.chain[due].matches(agent, note):
+        if due < len(self.chain) and not self.chain[due].nth and self.chain[due].matches(it):
             place += 1
         return place, tuple(counted)
 
@@ -100,14 +99,14 @@ class Directed(Machine):
         """How much of the chain any run has got through, in order. Says so after a search."""
         return max(value.place for value in self.progress.values)
 
-    def labels(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """(agent, note) of everything that happened in a search."""
+    def labels(self) -> Iterator[Did]:
+        """Everything that happened in a search."""
         for agent in self.agents:
             for table in agent.tables.values():
                 for known in table.exact.values():
                     for entry in known.values():
                         for outcome in entry.outcomes:
-                            yield from ((agent.name, note) for note in outcome.notes)
+                            yield from (did(agent.name, note, self.assembly.architecture) for note in outcome.notes)
 
 
 def searched(

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from conformance.engine.architecture import Architecture
 from conformance.engine.operations import Operation
 from conformance.engine.trace import describe
 
@@ -22,6 +23,21 @@ OWNER = re.compile(r"\bvcpu\d+\.")
 
 class BadConstraint(Exception):
     """What was written is no constraint, or names what does not exist; the message says what to write."""
+
+
+class Did(NamedTuple):
+    """One thing that happened, as the report prints it; `routine` is empty where none did it."""
+
+    agent: str
+    routine: str
+    text: str
+
+
+def did(agent: str, note: tuple[Any, ...], architecture: Architecture) -> Did:
+    text = describe(note, architecture)
+    if len(note) == 4 and isinstance(note[1], Operation):
+        return Did(agent, note[0], text.partition(": ")[2])
+    return Did(agent, "", text)
 
 
 class Name(NamedTuple):
@@ -33,11 +49,10 @@ class Name(NamedTuple):
     nth: int = 0
     """Which occurrence; 0 is any."""
 
-    def matches(self, agent: str, note: tuple[Any, ...]) -> bool:
-        routine, does = _parts(note)
-        if self.who not in (agent, routine):
+    def matches(self, it: Did) -> bool:
+        if self.who not in (it.agent, it.routine):
             return False
-        return any(_begins(_plain(form), self.words) for form in (does, OWNER.sub("", does)))
+        return any(_begins(_plain(form), self.words) for form in (it.text, OWNER.sub("", it.text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +114,6 @@ def _begins(text: str, words: str) -> bool:
     return text.startswith(words) and not (rest[:1].isalnum() and words[-1:].isalnum())
 
 
-def _parts(note: tuple[Any, ...]) -> tuple[str, str]:
-    """The routine that did it, if one did, and what."""
-    if len(note) == 3 and isinstance(note[1], Operation):
-        return note[0], describe(note).partition(": ")[2]
-    return "", describe(note)
-
-
 def names(constraints: Sequence[Constraint]) -> tuple[Name, ...]:
     """Every name, in the order of mention."""
     found: dict[Name, None] = {}
@@ -116,9 +124,9 @@ def names(constraints: Sequence[Constraint]) -> tuple[Name, ...]:
     return tuple(found)
 
 
-def unknown(name: Name, labels: Iterable[tuple[str, tuple[Any, ...]]]) -> str:
-    """What to write instead of a name that nothing matches. `labels`: (agent, note) of all that can happen."""
-    known = sorted({f"{agent}.{OWNER.sub('', _parts(note)[1])}" for agent, note in labels})
+def unknown(name: Name, labels: Iterable[Did]) -> str:
+    """What to write instead of a name that nothing matches. `labels`: all that can happen."""
+    known = sorted({f"{label.agent}.{OWNER.sub('', label.text)}" for label in labels})
     lanes = sorted({label.split(".")[0] for label in known})
     close = difflib.get_close_matches(name.text.replace("_", " "), known, n=4, cutoff=0.6)
     if close:

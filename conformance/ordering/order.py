@@ -185,7 +185,7 @@ class _Question:
     def _check_names(self, machine: Directed) -> None:
         labels = list(machine.labels())
         for name in (*self.named, *self.never):
-            if not any(name.matches(agent, note) for agent, note in labels):
+            if not any(name.matches(label) for label in labels):
                 raise BadConstraint(f"in scenario {self.scenario.name} {unknown(name, labels)}")
 
     def _learn(self, chain: tuple[Name, ...], machine: Directed) -> None:
