@@ -100,15 +100,15 @@ class _Weakened:
     """The source of a routine without its `site`."""
 
     def __init__(self, whole: Unfolding, site: Site) -> None:
-        self.whole, self.site = whole, site
+        self._whole, self._site = whole, site
 
     def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
         """Walks the whole routine's automaton along the results, which the site takes none or two of."""
-        node, used, times = self.whole.root(routine, args), 0, 0
+        node, used, times = self._whole.root(routine, args), 0, 0
         while True:
             operation = node.answer
-            times += _shape(operation) == _shape(self.site.operation)
-            if times == self.site.nth and _shape(operation) == _shape(self.site.operation):
+            times += _shape(operation) == _shape(self._site.operation)
+            if times == self._site.nth and _shape(operation) == _shape(self._site.operation):
                 performed = _apart(operation, results[used:])
                 if performed.asks:
                     return performed.asks
@@ -119,7 +119,7 @@ class _Weakened:
                 node, used = node.child(results[used]), used + 1
 
     def fresh(self) -> _Weakened:
-        return _Weakened(Unfolding(self.whole.source.fresh()), self.site)
+        return _Weakened(Unfolding(self._whole.source.fresh()), self._site)
 
 
 class _Performed(NamedTuple):
