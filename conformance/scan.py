@@ -7,7 +7,8 @@ from importlib.metadata import entry_points
 from typing import Protocol
 
 from conformance.adapters.registry import AdapterError
-from conformance.adapters.scanner import Descriptors, Scanned, ScannerProcess
+from conformance.adapters.scanner import Descriptors, Scanned
+from conformance.adapters.scanner_process import ScannerProcess
 from conformance.explore import Checked
 from conformance.judge import catalogue_hash, load_suite
 from conformance.report import document

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import pir as bench
+from benchmarks import harvests
 from conformance.adapters import compiled
 from reference import pir, pir_compiled, pir_naive
 from reference.pir import Flags, Harvested, Words
@@ -158,13 +158,13 @@ def test_highest_of_many(table: list[int]) -> None:
     assert pir.highest_many(words(table)).tolist() == pir_naive.highest_many(words(table)).tolist()
 
 
-@pytest.mark.parametrize("pattern", bench.PATTERNS)
+@pytest.mark.parametrize("pattern", harvests.PATTERNS)
 def test_what_the_benchmark_compares_with_does_the_same_work(pattern: str) -> None:
     """Each contender, the kernel's algorithms in C among them, leaves and answers what the oracle does."""
     random = np.random.default_rng(5)
-    given_pir, given_virr = (bench.PATTERNS[pattern](200, random) for _ in range(2))
+    given_pir, given_virr = (harvests.PATTERNS[pattern](200, random) for _ in range(2))
     results: dict[str, tuple[Any, ...]] = {}
-    for contender in bench.contenders():
+    for contender in harvests.contenders():
         p, v = given_pir.copy(), given_virr.copy()
         out = Harvested(np.zeros(200, np.int16), np.zeros(200, np.int16))
         contender.run([(p, v, out)])
@@ -172,7 +172,7 @@ def test_what_the_benchmark_compares_with_does_the_same_work(pattern: str) -> No
     due = pir_naive.harvest_many(given_pir, given_virr)
     right = (numbers(given_pir), numbers(given_virr), due.posted.tolist(), due.rvi.tolist())
     for name, result in results.items():
-        answers = 4 if name not in ("naive", bench.MERGE) else 2  # those two answer nothing here
+        answers = 4 if name not in ("naive", harvests.MERGE) else 2  # those two answer nothing here
         assert result[:answers] == right[:answers], name
     assert len(results) == (4 if compiled.unavailable() else 9)
 

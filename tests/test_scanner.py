@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 
 import conformance.adapters.scanner as plugged
-from conformance.adapters import compiled
+from conformance.adapters import compiled, scanner_process
 from conformance.adapters.registry import AdapterError
-from conformance.adapters.scanner import PROTOTYPE, Descriptors, Scanned, ScannerProcess, call
+from conformance.adapters.scanner import PROTOTYPE, Descriptors, Scanned, call
+from conformance.adapters.scanner_process import ScannerProcess
 from conformance.engine.unfold import Fault
 from conformance.report import document
 from conformance.scan import load_scanner_suite
@@ -199,7 +200,7 @@ def test_c_that_misbehaves(
     c_scanner: Callable[[str], ScannerProcess], monkeypatch: pytest.MonkeyPatch, body: str, status: str, message: str
 ) -> None:
     """It ends its own process, and the next call starts another."""
-    monkeypatch.setattr(plugged, "SECONDS", 2.0)
+    monkeypatch.setattr(scanner_process, "SECONDS", 2.0)
     scanner = c_scanner(body)
     for _ in range(2):
         with pytest.raises(Fault, match=message) as raised:

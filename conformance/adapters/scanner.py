@@ -16,12 +16,8 @@ The scanner runs in a process of its own, on arrays with a margin that must stay
 from __future__ import annotations
 
 import importlib
-import multiprocessing
-import os
-import signal
 import sys
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,8 +28,6 @@ from conformance.adapters.registry import AdapterError
 from conformance.engine.unfold import Fault
 
 PROTOTYPE = "void %s(uint64_t *pir, uint64_t *virr, uint8_t *on, int16_t *posted, int16_t *rvi, size_t n);"
-SECONDS = 10.0
-"""For one call."""
 MARGIN = 512
 """Bytes before and after each array. A multiple of 64: what is between is aligned as a cache line is."""
 PATTERN, NOT_WRITTEN = 0xA5, -0x5A5B
@@ -167,91 +161,3 @@ def _shown(value: Any) -> str:
         return f"an array of {value.dtype} of shape {value.shape}"
     text = repr(value)
     return text if len(text) < 60 else f"{text[:57]}..."
-
-
-class ScannerProcess:
-    """A scanner in a process of its own, started when first called and again after it has died."""
-
-    def __init__(self, spec: str) -> None:
-        self.spec = spec
-        self.process: Any = None
-        self.connection: Any = None
-
-    def __enter__(self) -> ScannerProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Raises AdapterError."""
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.spec, sys.path), daemon=True)
-        self.process.start()
-        theirs.close()
-        trouble = self._answer(60.0)
-        if isinstance(trouble, Fault):
-            self.stop()
-            raise AdapterError(f"{self.spec} cannot be plugged in: {trouble}")
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.connection.close()
-            self.process.kill()
-            self.process.join()
-            self.process = None
-
-    def __call__(self, given: Descriptors) -> Scanned:
-        """Raises Fault: CRASH, TIMEOUT or NONDETERMINISTIC; AdapterError where the SPEC leads nowhere."""
-        if self.process is None:
-            self.start()
-        self.connection.send(given)
-        answer = self._answer(SECONDS)
-        if isinstance(answer, Fault):
-            raise answer
-        return answer
-
-    def _answer(self, seconds: float) -> Any:
-        if not self.connection.poll(seconds):
-            self.stop()
-            return Fault("TIMEOUT", f"it has not returned after {seconds:g} s")
-        try:
-            status, found = self.connection.recv()
-        except (EOFError, ConnectionError):
-            self.process.join()
-            code = self.process.exitcode
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-            self.stop()
-            return Fault("CRASH", f"its process ended: {how}")
-        return Fault(status, found) if status else found
-
-
-def _serve(connection: Connection, spec: str, path: list[str]) -> None:
-    """The child: descriptors in, (status of the fault or "", what was found) out."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process
-    os.dup2(2, 1)  # what the scanner prints is no part of the report
-    sys.path[:] = path
-    try:
-        scan = resolve(spec)
-    except AdapterError as error:
-        connection.send(("CRASH", str(error)))
-        return
-    connection.send(("", None))
-    while True:
-        try:
-            given = connection.recv()
-        except EOFError:
-            return
-        try:
-            connection.send(("", _twice(scan, given)))
-        except Fault as fault:
-            connection.send((fault.status, str(fault)))
-
-
-def _twice(scan: Scan, given: Descriptors) -> Scanned:
-    found, again = call(scan, given), call(scan, given)
-    for name, one, other in zip(found._fields, found, again, strict=True):
-        if not np.array_equal(one, other):
-            raise Fault("NONDETERMINISTIC", f"the same input gives another `{name}` the second time")
-    return found
