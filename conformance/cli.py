@@ -105,7 +105,7 @@ def scan(spec: str, clauses: tuple[str, ...], reports: tuple[str, ...]) -> int:
     from rich.console import Console
 
     from conformance import scan as scanners
-    from conformance.report import terminal
+    from conformance.report import document, terminal
     from conformance.report.verdict import exit_status
     from conformance.session import BadInput
 
@@ -113,6 +113,9 @@ def scan(spec: str, clauses: tuple[str, ...], reports: tuple[str, ...]) -> int:
         verdicts, assumptions = scanners.scan(spec, clauses, reports)
     except BadInput as error:
         raise click.UsageError(str(error)) from None
+    except document.ReportError as error:
+        click.echo(str(error), err=True)
+        return FAILED
     terminal.show(verdicts, Console(), assumptions=assumptions)
     return exit_status(verdicts)
 

@@ -38,17 +38,17 @@ def load_scanner_suite() -> ScannerSuite:
 def scan(spec: str, globs: Sequence[str] = (), reports: Sequence[str] = ()) -> tuple[list[Verdict], Sequence[str]]:
     """Judge the scanner that `spec` names, and write the reports. Answers the verdicts and what they assume.
 
-    Raises BadInput where what was asked for makes no sense.
+    Raises BadInput where what was asked for makes no sense, and ReportError.
     """
     catalogue, suite = load_suite(), load_scanner_suite()
     clauses = select([c for c in catalogue.clauses if c.id in suite.clauses], globs)
     paths = [writable(path) for path in reports]
-    with ScannerProcess(spec) as scanner:
-        try:
+    try:
+        with ScannerProcess(spec) as scanner:
             scanner.start()
-        except AdapterError as error:
-            raise BadInput(str(error)) from None
-        verdicts = [_verdict(spec, clause, suite.check(clause.id, scanner)) for clause in clauses]
+            verdicts = [_verdict(spec, clause, suite.check(clause.id, scanner)) for clause in clauses]
+    except AdapterError as error:
+        raise BadInput(str(error)) from None
     made = document.report(verdicts, catalogue=catalogue_hash(catalogue), assumptions=suite.assumptions)
     for path in paths:
         document.write(path, made)

@@ -111,6 +111,21 @@ def test_the_same_smallest_case_every_time() -> None:
     assert first == second
 
 
+def test_what_breaks_a_clause_only_once_is_not_a_violation() -> None:
+    """The same answer twice in a row does not make a function of it."""
+    calls = 0
+
+    def moody(pir: Any, virr: Any, on: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        answer = Plain()(pir, virr, on)
+        on[:] = calls == 40
+        return answer
+
+    checked = check("PIP-4", lambda given: call(moody, given))
+    assert (checked.fault_status, checked.counterexample) == ("NONDETERMINISTIC", "")
+
+
 # What breaks the form of the call
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -56,7 +57,8 @@ class ScannerProcess:
         """Raises Fault: CRASH, TIMEOUT or NONDETERMINISTIC; AdapterError where the SPEC leads nowhere."""
         if self.process is None:
             self.start()
-        self.connection.send(given)
+        with suppress(ConnectionError):  # it has died since: the answer says so
+            self.connection.send(given)
         answer = self._answer(SECONDS)
         if isinstance(answer, Fault):
             raise answer
@@ -70,8 +72,9 @@ class ScannerProcess:
             status, found = self.connection.recv()
         except (EOFError, ConnectionError):
             self.process.join()
+            names = {int(number): number.name for number in signal.Signals}
             code = self.process.exitcode
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+            how = f"signal {names.get(-code, -code)}" if code < 0 else f"exit status {code}"
             self.stop()
             return Fault("CRASH", f"its process ended: {how}")
         return Fault(status, found) if status else found
