@@ -53,7 +53,8 @@ def implementation_of(
 def world_of(world: x86.World) -> protocol.World:
     """A scenario as a program is told of it."""
     scenario = world.scenario
-    own_cpu = ("posts-on-own-cpu",) if world.posts_on_own_cpu() else ()
+    posts_on_own_cpu = getattr(world, "posts_on_own_cpu", None)  # x86's; C asks for it as for a fact
+    own_cpu = ("posts-on-own-cpu",) if posts_on_own_cpu and posts_on_own_cpu() else ()
     return protocol.World(
         vcpus=tuple(world.vcpus),
         cpus=scenario.cpus,
