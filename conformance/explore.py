@@ -19,7 +19,7 @@ from conformance.engine.search import Explored as Proved
 from conformance.engine.settle import recovery
 from conformance.engine.state import LayoutFull
 from conformance.engine.trace import rows
-from conformance.engine.unfold import Fault
+from conformance.engine.unfold import Fault, close
 from conformance.recheck import in_fresh_process
 from conformance.report.reason import why
 from conformance.report.verdict import Clause, Counterexample
@@ -72,10 +72,14 @@ def in_machine(implementation: Implementation, scenario: Scenario, suite: Suite,
     """Build the machine of a scenario and use it; again, with more bits, whenever a cell meets more values than fit."""
     widths: dict[str, int] = {}
     while True:
+        assembly = implementation.assemble(scenario)
         try:
-            return use(Machine(implementation.assemble(scenario), scenario, suite.monitors(scenario), widths))
+            return use(Machine(assembly, scenario, suite.monitors(scenario), widths))
         except LayoutFull as full:
             widths[full.cell] = full.width
+        finally:
+            for unfolding in assembly.unfoldings():
+                close(unfolding.source)
 
 
 def explore(

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from conformance.adapters import protocol
+from conformance.adapters.native.build import compiler_for
 from conformance.adapters.native.debuginfo import DebugInfo, DebugInfoError
 from conformance.adapters.native.described import DescribedProgram, described
 from conformance.adapters.pipe import PipeError
@@ -34,6 +35,7 @@ from conformance.engine.operations import (
 )  # fmt: skip
 from conformance.explore import explore
 from conformance.report.lanes import lane_table, plain
+from conformance.scaffold import LANGUAGES
 from properties.suite import SUITE
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -323,23 +325,31 @@ class TestDescription:
             DebugInfo(bare).object("machine")
 
 
+def needs(language: str) -> None:
+    tool = {"c++": "g++", "rust": compiler_for(".rs", "")}.get(language, "gcc")
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+
+
+def made(language: str, role: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The SPEC of a new implementation, from within its folder."""
+    monkeypatch.chdir(folder)
+    name = f"{role}_{LANGUAGES[language]}"
+    done = CliRunner().invoke(cli, ["new", name, "--lang", language, "--role", role])
+    assert done.exit_code == 0, done.output
+    monkeypatch.chdir(folder / name)
+    (line,) = (line for line in done.output.splitlines() if line.startswith("Next: "))
+    return line.partition("smoke -a ")[2].partition(" && ")[0].strip("'")
+
+
 class TestCommands:
-    @pytest.mark.parametrize("language", ["python", "c", "c++", "rust", "pipe"])
+    @pytest.mark.parametrize("language", LANGUAGES)
     def test_from_nothing_to_a_first_answer_and_a_verdict(
         self, language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        if language == "rust" and not (shutil.which("rustc") or Path("~/.cargo/bin/rustc").expanduser().exists()):
-            pytest.skip("rustc is not installed")
-        if language == "c++" and shutil.which("g++") is None:
-            pytest.skip("g++ is not installed")
-        monkeypatch.chdir(tmp_path)
-        name = f"mine_{language.replace('+', 'p')}"
-        made = CliRunner().invoke(cli, ["new", name, "--lang", language], standalone_mode=False)
-        assert made.exception is None, made.output
-        assert 8 <= len((tmp_path / name / "README.md").read_text().splitlines()) <= 11
-        monkeypatch.chdir(tmp_path / name)
-        camel = "".join(part.capitalize() for part in name.split("_"))
-        spec = {"python": f"{name}:{camel}", "pipe": f"exec:python3 {name}.py"}.get(language, f"native:{name}.toml")
+        needs(language)
+        spec = made(language, "sender", tmp_path, monkeypatch)
+        assert 8 <= len(Path("README.md").read_text().splitlines()) <= 11
         smoke = CliRunner().invoke(cli, ["smoke", "-a", spec], standalone_mode=False)
         assert smoke.return_value == 0, smoke.output
         assert "or vcpu0.PIR[200] 1" in smoke.output and "returned after 4 operations" in smoke.output
@@ -348,21 +358,20 @@ class TestCommands:
         found = explore(resolve(spec), scenario, SUITE)
         assert not found.fault and not found.counterexamples and found.states > 13_000
 
-    @pytest.mark.parametrize("language", ["python", "c", "c++", "rust", "pipe"])
-    @pytest.mark.parametrize("role", ["residency", "processor", "state_transfer"])
+    @pytest.mark.parametrize(
+        ("language", "role"),
+        [
+            *((lang, "processor") for lang in LANGUAGES),
+            ("c", "residency"),
+            ("python", "state_transfer"),
+            ("pipe", "iommu"),
+        ],
+    )
     def test_what_is_not_written_yet_says_so(
         self, language: str, role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        if language in ("c++", "rust") and role != "processor":
-            pytest.skip("one role each shows it, for compilers that take long")
-        if language == "rust" and not (shutil.which("rustc") or Path("~/.cargo/bin/rustc").expanduser().exists()):
-            pytest.skip("rustc is not installed")
-        monkeypatch.chdir(tmp_path)
-        name = f"{role}_{language.replace('+', 'p')}"
-        assert CliRunner().invoke(cli, ["new", name, "--lang", language, "--role", role]).exit_code == 0
-        monkeypatch.chdir(tmp_path / name)
-        camel = "".join(part.capitalize() for part in name.split("_"))
-        spec = {"python": f"{name}:{camel}", "pipe": f"exec:python3 {name}.py"}.get(language, f"native:{name}.toml")
+        needs(language)
+        spec = made(language, role, tmp_path, monkeypatch)
         smoke = CliRunner().invoke(cli, ["smoke", "-a", spec], standalone_mode=False)
         assert smoke.return_value == 2, smoke.output
         assert "is not written yet" in smoke.output and "Not all of it works" in smoke.output

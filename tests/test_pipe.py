@@ -280,7 +280,7 @@ class TestRestart:
 
     def test_so_often_and_no_more(self, make: Make) -> None:
         program = make(self.DIES_AT % 2, restarts=3)
-        with pytest.raises(PipeError, match="started for the 5th time: 3 restarts are allowed"):
+        with pytest.raises(PipeError, match="has failed 4 times: 3 restarts are allowed"):
             [ask(program) for _ in range(9)]
 
     def test_a_run_has_a_limit_too(self, make: Make) -> None:

@@ -82,7 +82,7 @@ class PipeSource:
         self._declaration: protocol.Declaration | None = None
         self._lock = threading.RLock()
         self._sites: dict[Asked, str] = {}
-        self._starts = self._id = 0
+        self._lost_programs = self._id = 0
         self._waited = 0.0
 
     # What subclasses fill in
@@ -133,7 +133,7 @@ class PipeSource:
                 try:
                     answers += self._step(batch)
                 except PipeError as error:
-                    if len(batch) == 1 or self._starts > self.restarts:
+                    if len(batch) == 1 or self._lost_programs > self.restarts:
                         answers += [error] * len(batch)
                     else:  # which of them it was is found out one by one
                         answers += [answer for question in batch for answer in self.answers([question])]
@@ -212,11 +212,10 @@ class PipeSource:
         if self._program is not None and self._program.usable:
             return self._program
         command, layout = self.start_command(), self.layout()
-        self._starts += 1
-        if self._starts > 1 + self.restarts:
+        if self._lost_programs > self.restarts:
             raise PipeError(
-                f"{asked}, the {self.what} was to be started for the {self.restarts + 2}th time: {self.restarts} restarts are "
-                "allowed. See what it died of before: run `intack smoke` on it.",
+                f"{asked}, the {self.what} has failed {self._lost_programs} times: {self.restarts} restarts are allowed. "
+                "See what it died of before: run `intack smoke` on it.",
                 "crash",
             )
         limit = round(self.step_seconds * 1000)
@@ -247,12 +246,14 @@ class PipeSource:
         if self._program:
             self._program.close()
             self._program = None
-        return PipeError(f"{asked}, the {self.what} failed: {how}. {ADVICE.get(kind, '')}".rstrip() + words, kind)
+            self._lost_programs += 1
+        advice = ("\n" if "\n" in how else ". ") + ADVICE.get(kind, "")
+        return PipeError(f"{asked}, the {self.what} failed: {how}{advice}".rstrip() + words, kind)
 
     def _misses(self, asked: str, line: bytes, due: str, reply: object, routine: str) -> PipeError:
         got = _named(reply)
         kind: Kind = "refused" if isinstance(reply, protocol.Trouble) else "protocol"
-        lost = self._lost(asked, f"{due} was due\n    sent: {_cut(line)}\n    got: {got}\n", kind)
+        lost = self._lost(asked, f"{due} was due\n    sent: {_cut(line)}\n    got: {got}", kind)
         return PipeError(str(lost), kind, routine)
 
     def _answer(self, question: Asked, raw: Any, asked: str, line: bytes) -> Answer | Fault:
@@ -268,10 +269,6 @@ class PipeSource:
         what = f"{self.explain(answer)}. {ADVICE.get(answer.kind, '')}".strip()
         told = f"asked for {_shown(question)}, the {self.what} failed: {what}{words}"
         return PipeError(told, answer.kind, question[0])
-
-    def __del__(self) -> None:
-        if getattr(self, "_program", None) is not None and self._program and self._program.owner == os.getpid():
-            self._program.close()
 
 
 def adapter(argument: str) -> Implementation:

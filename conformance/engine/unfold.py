@@ -153,11 +153,14 @@ class Unfolding:
         nodes = list(self.nodes())
         random.Random(0).shuffle(nodes)
         answers = answers_of(again, [(node.routine, node.args, node.results) for node in nodes])
-        for node, answer in zip(nodes, answers, strict=True):
-            if isinstance(answer, Fault):
-                raise answer
-            if answer != node.answer:
-                raise _differs(node, answer)
+        try:
+            for node, answer in zip(nodes, answers, strict=True):
+                if isinstance(answer, Fault):
+                    raise answer
+                if answer != node.answer:
+                    raise _differs(node, answer)
+        finally:
+            close(again)
 
 
 def answers_of(
@@ -166,6 +169,13 @@ def answers_of(
     """The answers to many questions: at one go, where the source can, else as they are asked for."""
     at_once = getattr(source, "answers", None)
     return at_once(questions) if at_once else (source.next(*question) for question in questions)
+
+
+def close(source: Source) -> None:
+    """End the program that answers, if there is one. Asked again, it starts again."""
+    end = getattr(source, "close", None)
+    if end:
+        end()
 
 
 def _differs(node: Node, answer: object) -> Fault:
