@@ -120,6 +120,13 @@ class Vpendbaser:
 VALID, DOORBELL_REQUEST, PENDING_LAST, DIRTY = 1 << 63, 1 << 62, 1 << 61, 1 << 60
 
 
+def vpendbaser_word(vpe: int, valid: bool, doorbell: bool = False) -> int:
+    """What GICR_VPENDBASER holds right after a write that changes Valid: hardware sets Dirty in the same step, so the
+    store that stands for the write carries it. Write it whole, to `vpendbaser.word`. `doorbell` is GICv4.1's.
+    """
+    return vpe | DIRTY | (VALID if valid else 0) | (DOORBELL_REQUEST if doorbell else 0)
+
+
 class Pcpu(Places):
     """A physical CPU: its GICH registers and, with GICv4, its redistributor's VPENDBASER."""
 
@@ -144,15 +151,22 @@ HARDWARE: Mapping[str, Shared] = {
     "hcr": Shared(0, private_to="*"),
     "vmcr": Shared(0, private_to="*"),
     "apr": Shared(0, private_to="*"),
+    "physical_active": Shared(0, private_to="*"),
 }
-"""Per pCPU, beside lr[n]. `vpendbaser` too, where the scenario has GICv4: there the ITS reads it."""
+"""Per pCPU, beside lr[n]; `physical_active` is the physical distributor's: bit n, interrupt n (below 64) is active.
+
+With GICv4 also `vpendbaser` and `vlpis`, the vLPIs that the redistributor knows to be pending for the vPE that is
+resident (bit n is LPI 8192+n): the ITS touches both.
+"""
 
 ARCHITECTURAL: Mapping[str, Shared] = {
     "pstate_i": Shared(0, private_to="*"),
     "halted": Shared(0, private_to="*"),
 }
 """Per vCPU: PSTATE.I, and whether the guest waits in a WFI that did not trap. With GICv4 also `vpt`, the virtual pending
-table (bit n is LPI 8192+n), and `vpe_affinity`, the pCPU whose redistributor the ITS takes the vPE to be at (VMOVP).
+table (bit n is LPI 8192+n; a resident vPE's too), `vpe_affinity`, the pCPU whose redistributor the ITS takes the vPE to
+be at (VMOVP), and `doorbell_enabled`: in 4.0 the enable of the doorbell's LPI, which software writes, in 4.1 whether
+the redistributor was asked for a doorbell, which software does through VPENDBASER.
 """
 
 
@@ -180,17 +194,20 @@ class World(role.World):
         self.intids = tuple(sorted(scenario.vectors))
         self.vm = Places("vm", self._declare("vm", vm_state or {}))
         for n in range(len(scenario.vcpus)):
-            v4 = {"vpt": Shared(0), "vpe_affinity": Shared(scenario.vcpus[n].cpu)} if self.gicv4 else {}
+            v4 = self._of_vpe(scenario.vcpus[n].cpu) if self.gicv4 else {}
             declared = self._declare(f"vcpu{n}", {**ARCHITECTURAL, **v4, **(vcpu_state or {})})
             self.vcpus[f"vcpu{n}"] = Vcpu(f"vcpu{n}", declared)
         for n in range(scenario.cpus):
-            v4 = {"vpendbaser": Shared(0)} if self.gicv4 else {}
+            v4 = {"vpendbaser": Shared(0), "vlpis": Shared(0)} if self.gicv4 else {}
             registers = {f"lr[{i}]": Shared(0, private_to="*") for i in range(self.list_registers)}
             declared = self._declare(f"cpu{n}", {**HARDWARE, **registers, **v4, **(cpu_state or {})})
             self.cpus.append(Pcpu(f"cpu{n}", self.list_registers, declared))
         self._irqs: dict[str, Places] = {}
         for owner in self._owners():
             self._irqs[owner] = Places(owner, self._declare(owner, irq_state or {}))
+
+    def _of_vpe(self, home: int) -> dict[str, Shared]:
+        return {"vpt": Shared(0), "vpe_affinity": Shared(home), "doorbell_enabled": Shared(0)}
 
     def _owners(self) -> list[str]:
         """Private interrupts exist once a vCPU, the others once."""
