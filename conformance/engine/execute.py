@@ -10,6 +10,7 @@ from __future__ import annotations
 from conformance.engine import events as ev
 from conformance.engine import operations as ops
 from conformance.engine.perform import Blocked, Operations
+from conformance.engine.scenario import Device, Thread
 from conformance.engine.state import NotEnabled
 from conformance.engine.unfold import Fault, Node
 
@@ -19,10 +20,21 @@ class Execution(Operations):
 
     # Ways a step begins
 
-    def device_step(self) -> None:
+    def device_step(self, device: Device) -> None:
         if not self.frames:
             raise NotEnabled
+        self._begin(device)
         self.go_on()
+
+    def thread_step(self, thread: Thread | None) -> None:
+        if thread:
+            self._begin(thread)
+        self.go_on()
+
+    def _begin(self, agent: Device | Thread) -> None:
+        """The call that a thread or device starts with begins with its first step."""
+        if len(self.frames) == 1 and self.frames[0].node is self.m.assembly.root(agent.routine, agent.args):
+            self.emit(ev.Called(self.c, agent.routine, agent.args))
 
     def take_interrupt(self) -> None:
         """The host takes its highest latched vector: interrupts off, handler on top."""

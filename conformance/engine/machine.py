@@ -88,6 +88,7 @@ class Machine:
             raise ValueError(f"scenario {scenario.name} sets {', '.join(initial)}, which nobody declares")
         self.depth = scenario.buffer
         self.vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
+        self.senders = {t.name: t for t in scenario.threads}
         self.awaited = {t.name: t.after for t in scenario.threads if t.after}
         self.interrupt_calls = {(i.vector, i.cpu): (i.routine, i.args) for i in scenario.interrupts}
         self._declare_cpus()
@@ -237,12 +238,12 @@ class Machine:
         elif top == "idle":
             does.switch_in(self.runnable(view, c))
         else:
-            does.go_on()
+            does.thread_step(self.senders.get(run.thread))
 
     def _device_step(self, view: View, device: Device) -> None:
         if device.after and view.get(self.threads[device.after].status) != DONE:
             raise NotEnabled
-        Execution(self, view, -1, self.devices[device.name]).device_step()
+        Execution(self, view, -1, self.devices[device.name]).device_step(device)
 
     def runnable(self, view: View, c: int) -> list[str]:
         """Threads queued on a CPU."""

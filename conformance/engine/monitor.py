@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from conformance.engine import events as ev
 from conformance.engine.operations import Value
+from conformance.engine.scenario import Action
 from conformance.engine.state import Cell, View
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class Look:
             if self.view.get(cpu.run).guest == vcpu:
                 return number
         return -1
+
+    def executed(self, vcpu: str) -> tuple[Action, ...]:
+        """The instructions of its program that this vCPU's guest has begun."""
+        position, _ = self.view.get(self.machine.guests[vcpu])
+        return self.machine.programs[vcpu][:position]
 
     def buffered(self, cpu: int, prefix: str) -> bool:
         """Whether this CPU's store buffer still hides a store to a location that starts with `prefix`."""

@@ -36,6 +36,8 @@ DOORBELL = 48
 
 SGI, PPI, LEVEL, EDGE, EDGE2, LPI = 3, 27, 40, 41, 42, 8192
 """The interrupts of most scenarios: a software-generated one, private, level-sensitive, edge-triggered (two), an LPI."""
+PRIORITIES: Mapping[int, int] = {SGI: 0x0C, EDGE2: 0x10}
+"""Priorities that are not the 0x14 of all others, in the five bits of a list register."""
 SPURIOUS = 1023
 DROPPED = 1 << 40
 """In what a guest has yet to complete: its priority is dropped (GICV_EOIR), it is not deactivated yet (GICV_DIR)."""
@@ -223,6 +225,10 @@ class World(role.World):
     def level_sensitive(self, intid: int) -> bool:
         """Whether an interrupt is a level: `LEVEL` and PPIs are; SGIs, LPIs and other SPIs are edges."""
         return intid == LEVEL or 16 <= intid < 32
+
+    def priority(self, intid: int) -> int:
+        """The five bits of an interrupt's priority that a list register holds; a lower number goes first."""
+        return PRIORITIES.get(intid, 0x14)
 
     def all_vcpus(self) -> tuple[Vcpu, ...]:
         return tuple(self.vcpus.values())
