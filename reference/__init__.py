@@ -1,5 +1,5 @@
-"""The executable specification: processor, VT-d and KVM's software. One sitting is enough to read it against the
-manuals.
+"""The executable specification: processor and VT-d, virtual GIC and ITS, and KVM's software for both. One sitting is
+enough to read an architecture against its manuals.
 """
 
 from __future__ import annotations
@@ -8,11 +8,15 @@ from conformance.adapters.registry import AdapterError, Implementation, of_class
 
 
 def adapter(argument: str) -> Implementation:
-    """The reference: the processor and VT-d as their manuals say, KVM's software as of Linux 6.1."""
+    """The reference: hardware as the manuals say it; KVM's software as of Linux 6.1 on x86, of 6.19 on Arm."""
     if argument:
         raise AdapterError(f"reference takes no argument after a colon: {argument!r}")
+    from reference.arm.its import ReferenceIts
+    from reference.arm.virtual_interface import ReferenceVirtualInterface
     from reference.kvm import Kvm
+    from reference.kvm_arm import KvmArm
     from reference.x86.iommu import ReferenceIommu
     from reference.x86.processor import ReferenceProcessor
 
-    return of_classes("reference", "reference", ReferenceProcessor, ReferenceIommu, Kvm)
+    x86, arm = (ReferenceProcessor, ReferenceIommu, Kvm), (ReferenceVirtualInterface, ReferenceIts, KvmArm)
+    return of_classes("reference", "reference", *x86, *arm)
