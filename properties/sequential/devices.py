@@ -41,15 +41,15 @@ AGENTS: dict[str, Callable[[State], State]] = {
 """What else may happen to the descriptor in one step."""
 
 
-def post(subject: Subject, state: State, vector: int, urgent: int, **more: Any) -> Ran:
+def post(subject: Subject, state: State, vector: int, urgent: int, **more: Any) -> Ran[State]:
     return subject.run(state, "post", vector, bool(urgent), **more)
 
 
-def send(subject: Subject, state: State, vector: int, **more: Any) -> Ran:
+def send(subject: Subject, state: State, vector: int, **more: Any) -> Ran[State]:
     return subject.run(state, "virtual_ipi", vector, **more)
 
 
-def judge(ran: Ran, due: State, messages: int, *names: str) -> None:
+def judge(ran: Ran[State], due: State, messages: int, *names: str) -> None:
     ran.must(due, *names)
     if len(ran.alone.sent) != messages:
         ran.broken(f"due are {messages} notifications; sent were {len(ran.alone.sent)}")
@@ -68,7 +68,7 @@ class Intruder:
             changed = AGENTS[self.what](self.saw).memory()
             memory.update((at, changed[at]) for at in DESCRIPTOR)
 
-    def must_fit(self, ran: Ran, ways: list[tuple[State, State, int]]) -> None:
+    def must_fit(self, ran: Ran[State], ways: list[tuple[State, State, int]]) -> None:
         """Each way is what the intruder sees if it comes there, and then the state and the notifications in the end."""
         due = dict.fromkeys(told(state, sent) for saw, state, sent in ways if saw == self.saw)
         found = told(ran.after, len(ran.alone.sent))
@@ -81,7 +81,7 @@ def told(state: State, notifications: int) -> str:
     return f"{state.shown(*BITS)} with {notifications} notifications"
 
 
-def intruders(ran: Ran) -> Iterator[Intruder]:
+def intruders(ran: Ran[State]) -> Iterator[Intruder]:
     """Every other agent, before every step of a run that nobody disturbed."""
     return (Intruder(at, what) for at in range(ran.alone.steps) for what in AGENTS)
 

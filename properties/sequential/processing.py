@@ -25,7 +25,7 @@ HALTS = "hlt-not-intercepted"
 """The fact under which HLT stops the processor in the guest."""
 
 
-def processed(subject: Subject, state: State, taken: tuple[int, ...], facts: tuple[str, ...] = ()) -> Ran:
+def processed(subject: Subject, state: State, taken: tuple[int, ...], facts: tuple[str, ...] = ()) -> Ran[State]:
     return subject.run(state, "acknowledge", PINV, choices=taken, facts=facts)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 from hypothesis import strategies as st
@@ -22,11 +22,12 @@ from conformance.engine.alone import Alone, Memory, run_alone
 from conformance.engine.assembly import Assembly
 from conformance.engine.scenario import Scenario
 from conformance.engine.unfold import Fault
-from properties.sequential.state import VCPU, State
+from conformance.roles.arm import EDGE, LEVEL, LPI, PPI, SGI
 
+VCPU = "vcpu0"
 EXAMPLES, SEARCHES = 300, 5
-EDGES_OF_WORDS = (0, 64, 128, 192)
-"""Vectors of a scenario that uses all four words of each register."""
+VECTORS: Mapping[str, tuple[int, ...]] = {"x86": (0, 64, 128, 192), "arm": (SGI, PPI, LEVEL, EDGE, LPI)}
+"""Of each architecture's scenario: on x86 those that use all four words of each register."""
 
 EMPTY: Mapping[str, ops.Value] = {}
 
@@ -54,16 +55,30 @@ class UnjudgedError(Exception):
         self.status = status
 
 
+class State(Protocol):
+    """The architectural state of one vCPU and what runs it, as the manual speaks of it."""
+
+    def memory(self) -> dict[str, ops.Value]: ...
+
+    @staticmethod
+    def of(memory: Mapping[str, ops.Value]) -> Any: ...
+
+    def shown(self, *names: str) -> str: ...
+
+
+S = TypeVar("S", bound=State)
+
+
 @dataclass(frozen=True)
-class Ran:
+class Ran(Generic[S]):
     """One routine of the hardware, run alone on one state."""
 
     call: str
-    before: State
-    after: State
+    before: S
+    after: S
     alone: Alone
 
-    def must(self, due: State, *names: str) -> None:
+    def must(self, due: S, *names: str) -> None:
         """Raise BrokenError unless the named fields came out as they are due."""
         wrong = [n for n in names if getattr(self.after, n) != getattr(due, n)]
         if wrong:
@@ -78,6 +93,7 @@ class Subject:
     """An implementation, assembled once for each set of facts."""
 
     implementation: Implementation
+    architecture: str = "x86"
     notes: set[str] = field(default_factory=set)
     """What the evidence says beside the count."""
     assemblies: dict[tuple[tuple[str, ...], int], Assembly] = field(default_factory=dict)
@@ -85,7 +101,14 @@ class Subject:
     def assembly(self, facts: tuple[str, ...] = (), cpus: int = 3) -> Assembly:
         if (facts, cpus) not in self.assemblies:
             self.assemblies[facts, cpus] = self.implementation.assemble(
-                Scenario(name="alone", about="one routine alone", cpus=cpus, vectors=EDGES_OF_WORDS, facts=facts)
+                Scenario(
+                    name="alone",
+                    about="one routine alone",
+                    architecture=self.architecture,
+                    cpus=cpus,
+                    vectors=VECTORS[self.architecture],
+                    facts=facts,
+                )
             )
         return self.assemblies[facts, cpus]
 
@@ -94,19 +117,19 @@ class Subject:
 
     def run(
         self,
-        state: State,
+        state: S,
         routine: str,
         *args: ops.Result,
         choices: Iterable[int] = (),
         facts: tuple[str, ...] = (),
         between: Callable[[int, Memory], None] | None = None,
         also: Mapping[str, ops.Value] = EMPTY,
-    ) -> Ran:
+    ) -> Ran[S]:
         """A routine of the hardware for this vCPU, to its end or its VM exit. `also` is memory beside the state."""
         memory = {**state.memory(), **also}
         assembly = self.assembly(facts)
         alone = run_alone(assembly, routine, (VCPU, *args), memory, choices, interrupts=False, between=between)
-        ran = Ran(called(routine, *args) + chosen(alone), state, State.of(alone.memory), alone)
+        ran = Ran(called(routine, *args) + chosen(alone), state, type(state).of(alone.memory), alone)
         if alone.ended not in ("returned", "exited"):
             ran.broken(f"it does not end, but is {alone.ended}")
         return ran
@@ -149,12 +172,13 @@ class Property:
     body: Body
     needs: tuple[str, ...] = ()
     """What an implementation may declare to lack; the clause does not apply then."""
+    architecture: str = "x86"
 
     def __call__(self, implementation: Implementation) -> str:
         for need in self.needs:
             if need in implementation.lacks:
                 raise UnjudgedError("NOT APPLICABLE", f"the implementation declares that it lacks {need}")
-        subject = Subject(implementation)
+        subject = Subject(implementation, self.architecture)
         try:
             held = self.search(subject)
         except BrokenError as first:
@@ -208,9 +232,8 @@ class Property:
 
     def evidence(self, subject: Subject, held: str) -> str:
         filled = subject.assembly().filled_by
-        others = [
-            f"{role} to {filled[role]}" for role in self.roles if role not in subject.implementation.filled("x86")
-        ]
+        own = subject.implementation.filled(self.architecture)
+        others = [f"{role} to {filled[role]}" for role in self.roles if role not in own]
         left = [f"{subject.implementation.name} leaves {' and '.join(others)}"] if others else []
         return "; ".join((f"one routine alone, {held}", *left, *sorted(subject.notes)))
 
@@ -221,11 +244,12 @@ def clause(
     roles: str,
     *cases: st.SearchStrategy[Any],
     needs: tuple[str, ...] = (),
+    architecture: str = "x86",
 ) -> Callable[[Body], Property]:
     """Put the body, as the check of the clause called `name`, into `checks`. A case is one value of each strategy."""
 
     def made(body: Body) -> Property:
-        checks[name] = Property(name, tuple(roles.split()), st.tuples(*cases), body, needs)
+        checks[name] = Property(name, tuple(roles.split()), st.tuples(*cases), body, needs, architecture)
         return checks[name]
 
     return made

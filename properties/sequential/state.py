@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from hypothesis import strategies as st
 
 from conformance.engine.operations import Value
+from properties.sequential.property import VCPU
 
 T = TypeVar("T")
-VCPU = "vcpu0"
 CONTROL = f"{VCPU}.pid.control"
 PIR = tuple(f"{VCPU}.pid.pir[{word}]" for word in range(4))
 DESCRIPTOR = (*PIR, CONTROL)
