@@ -1,0 +1,17 @@
+"""Arm's clauses that are functions: the virtual CPU interface alone on generated states, against the manual once more.
+
+    state.py ── drawn states ──> a clause's body ── run_alone ──> what came out ── compared ──> manual.py
+
+How a check is run and shrunk is properties/sequential/property.py, as for x86.
+"""
+
+from __future__ import annotations
+
+from properties.arm.sequential import list_registers, maintenance, priorities
+from properties.sequential.property import Property
+
+CHECKS: dict[str, Property] = {}
+"""Clause to check."""
+
+for _module in (list_registers, maintenance, priorities):
+    CHECKS |= _module.CHECKS

@@ -1,0 +1,79 @@
+"""Priorities, preemption, groups, and GICH_VMCR as the guest's registers (IHI 0048B, 3.3 and chapter 5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from hypothesis import assume
+
+from properties.arm.sequential import manual
+from properties.arm.sequential.list_registers import PRIVATE, acknowledged, must_offer
+from properties.arm.sequential.state import (
+    ACTIVE,
+    EOI,
+    INVALID,
+    OPEN,
+    PENDING,
+    PENDING_AND_ACTIVE,
+    VMCR,
+    State,
+    choices,
+    states,
+    which,
+)
+from properties.sequential import property as sequential
+from properties.sequential.property import Property, Subject
+from properties.sequential.state import Below
+
+CHECKS: dict[str, Property] = {}
+clause = partial(sequential.clause, CHECKS, architecture="arm")
+
+
+@clause("GICV2-PRI-1", PRIVATE, states((PENDING,), **OPEN), choices)
+def highest_first(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
+    """Among equals either may be first."""
+    assume(manual.offered(state))
+    acknowledged(subject, state, taken)
+
+
+@clause("GICV2-PRI-2", PRIVATE, states((PENDING, ACTIVE, INVALID), en=1, enable0=1, enable1=1, fiq_en=0, pstate_i=0))
+def preemption(subject: Subject, state: State) -> None:
+    """An interrupt comes through if PMR admits it and its group priority is above the running one; PSTATE.I aside."""
+    must_offer(subject, state)
+    must_offer(subject, replace(state, pstate_i=1))
+
+
+@clause(
+    "GICV2-PRI-3", PRIVATE, states((PENDING, ACTIVE), en=1, enable0=1, enable1=1, fiq_en=0, pstate_i=0), choices, which
+)
+def active_priorities(subject: Subject, state: State, taken: tuple[int, ...], n: int) -> None:
+    """IAR adds a bit to APR, EOIR takes the lowest one: preempted priorities come back in order."""
+    if manual.offered(state):
+        state = acknowledged(subject, state, taken).after
+    told = state.lrs[n].told
+    assume(state.lrs[n].state in (ACTIVE, PENDING_AND_ACTIVE))
+    ran = subject.run(state, "instruction", EOI, told)
+    ran.must(manual.end_of_interrupt(state, told), "apr")
+    must_offer(subject, ran.after)
+
+
+@clause(
+    "GICV2-GRP-1", PRIVATE, states((PENDING,), **{**OPEN, "enable0": Below(2).map(int), "enable1": Below(2).map(int)})
+)
+def disabled_group_hides_nothing(subject: Subject, state: State) -> None:
+    must_offer(subject, state)
+    if manual.offered(state):
+        acknowledged(subject, state)
+
+
+@clause("GICV2-VMCR-1", PRIVATE, states(), Below(0x20), Below(0x100))
+def two_views(subject: Subject, state: State, control: int, pmr: int) -> None:
+    """What the guest writes to GICV_PMR and GICV_CTLR is in GICH_VMCR; what is in GICH_VMCR decides for the guest."""
+    written = subject.run(state, "instruction", "write_pmr", pmr)
+    written.must(replace(state, pmr=pmr // 8), *VMCR)
+    bits = {name: control >> n & 1 for n, name in enumerate(("enable0", "enable1", "ack_ctl", "fiq_en", "cbpr"))}
+    eoi_mode = control & 1
+    written = subject.run(state, "instruction", "write_ctlr", control | eoi_mode << 9)
+    written.must(replace(state, **bits, eoi_mode=eoi_mode), *VMCR)
+    must_offer(subject, replace(written.after, pstate_i=0))
