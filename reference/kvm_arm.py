@@ -39,6 +39,10 @@ class KvmArm(Vgic, RunLoop, Residency):
     """Linux 6.19 on GICv2, or on the part of GICv3 that has the same shape, with GICv4 where the scenario has it."""
 
     profile: ClassVar[str] = "kvm"
+    not_applicable: ClassVar = {
+        **dict.fromkeys(("VGIC-SUM-1", "VGIC-SUM-3"), "keeps no summary bit"),
+        "GICV2-LR-9": "links no list register to a physical interrupt",
+    }
     vcpu_state: ClassVar = {
         **Vgic.vcpu_state,
         "vmcr_sw": Shared(VMCR_RESET),
@@ -207,23 +211,30 @@ class KvmArm(Vgic, RunLoop, Residency):
         cpu.store(vcpu.resident, 1)
 
     def v4_put(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """vgic_v4_put(), its_make_vpe_non_resident(): with a doorbell if the vCPU is on its way to sleep."""
-        if not self.world.gicv4 or not cpu.load(vcpu.resident):
-            return
-        blocks = bool(cpu.load(vcpu.in_wfi))
-        if not self.world.fact("gicv4.1"):
-            if blocks:
-                cpu.store(vcpu.doorbell_enabled, 1)
-            cpu.store(vcpu.pending_last, self.clear_valid(cpu, vcpu, 0))
-        elif blocks:
-            flag = self.lock_irqsave(cpu, vcpu.vpe_lock)
-            cpu.store(vcpu.pending_last, self.clear_valid(cpu, vcpu, DOORBELL_REQUEST))
-            self.unlock_irqrestore(cpu, vcpu.vpe_lock, flag)
+        """vgic_v4_put(): a doorbell is wanted if the vCPU is on its way to sleep."""
+        if self.world.gicv4 and cpu.load(vcpu.resident):
+            self.make_non_resident(cpu, vcpu, doorbell=bool(cpu.load(vcpu.in_wfi)))
+
+    def make_non_resident(self, cpu: Cpu, vcpu: Vcpu, doorbell: bool) -> None:
+        """its_make_vpe_non_resident(). Without a doorbell nobody asks what is pending: say that something may be."""
+        if doorbell:
+            self.block_vpe(cpu, vcpu)
         else:
             self.clear_valid(cpu, vcpu, PENDING_LAST)
             cpu.store(vcpu.pending_last, 1)
         cpu.store(vcpu.resident, 0)
         cpu.store(vcpu.ready, 0)
+
+    def block_vpe(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        """The doorbell can ring before pending_last is written: vpe_lock makes its handler wait.
+
+        Linux takes the lock with 4.1 only, where the redistributor keeps the doorbell: docs/findings.md.
+        """
+        flag = self.lock_irqsave(cpu, vcpu.vpe_lock)
+        if not self.world.fact("gicv4.1"):
+            cpu.store(vcpu.doorbell_enabled, 1)
+        cpu.store(vcpu.pending_last, self.clear_valid(cpu, vcpu, DOORBELL_REQUEST))
+        self.unlock_irqrestore(cpu, vcpu.vpe_lock, flag)
 
     def clear_valid(self, cpu: Cpu, vcpu: Vcpu, bits: int) -> int:
         """its_clear_vpend_valid(): not before the scan is done, and PendingLast is not read before the drain is."""

@@ -52,6 +52,7 @@ class Vgic(Injector, Distributor):
         "active_source": Shared(0, guarded_by="irq_lock"),
         "target": Shared(0, guarded_by="irq_lock"),  # number of a vCPU; a private interrupt's own is not asked for
         "owner": Shared((), guarded_by="irq_lock"),  # irq->vcpu: on whose ap_list it is
+        "on_lr": Shared(0, guarded_by="irq_lock"),
     }
     vcpu_state: ClassVar = {
         "ap_list_lock": Shared(lock=True),
@@ -104,29 +105,35 @@ class Vgic(Injector, Distributor):
     def queue_irq_unlock(self, cpu: Cpu, vcpu: Vcpu, intid: int, flag: bool) -> None:
         """vgic_queue_irq_unlock(): onto the list of whoever should have it, unless it is on one.
 
-        The locks' order asks that irq_lock is dropped in between: what was decided is looked at again. Who has it
-        already is kicked too, for an edge may come after the guest completed the one before.
+        The locks' order asks that irq_lock is dropped in between: what was decided is looked at again. Whoever has it
+        already is kicked too, for an edge may come after the guest completed the one before. Linux kicks its target
+        instead, which after a retarget does not have it: docs/findings.md.
         """
         irq = self.world.irq(vcpu, intid)
         while True:
             target = self.oracle(cpu, vcpu, intid)
-            queued = bool(cpu.load(irq.owner))
+            owner = cpu.load(irq.owner)
             self.unlock_irqrestore(cpu, irq.irq_lock, flag)
-            if queued or target is None:
-                break
+            if target is None:
+                return
+            if owner:
+                self.notify(cpu, self.kicked(owner, target))
+                return
             flag = self.lock_irqsave(cpu, target.ap_list_lock)
             cpu.lock(irq.irq_lock)
-            if self.unchanged(cpu, vcpu, intid, target):
+            listed = self.unchanged(cpu, vcpu, intid, target)
+            if listed:
                 cpu.store(target.ap_list, (*cpu.load(target.ap_list), str(intid)))
                 cpu.store(irq.owner, (target.name,))
-                queued = True
             cpu.unlock(irq.irq_lock)
             self.unlock_irqrestore(cpu, target.ap_list_lock, flag)
-            if queued:
-                break
+            if listed:
+                self.notify(cpu, target)
+                return
             flag = self.lock_irqsave(cpu, irq.irq_lock)
-        if target:
-            self.notify(cpu, target)
+
+    def kicked(self, owner: tuple[str, ...], target: Vcpu) -> Vcpu:
+        return self.world.vcpus[owner[0]]
 
     def unchanged(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> bool:
         """Whether it still is on no list, and still for `target`."""
@@ -176,17 +183,33 @@ class Vgic(Injector, Distributor):
             case "icactiver":
                 self.write(cpu, vcpu, intid, "active", 0)
             case "itargetsr":
-                self.write(cpu, vcpu, intid, "target", value)
+                self.retarget(cpu, vcpu, intid, value)
             case _:
                 """GICD_ISPENDR and ICPENDR do nothing to a GICv2's SGIs."""
         return Then("vcpu_run", vcpu)
 
     def write(self, cpu: Cpu, vcpu: Vcpu, intid: int, what: str, value: int) -> None:
-        """GICD_ITARGETSR: a pending interrupt follows its target when the vCPU whose list it is on exits."""
         irq = self.world.irq(vcpu, intid)
         flag = self.lock_irqsave(cpu, irq.irq_lock)
         cpu.store(getattr(irq, what), value)
         self.unlock_irqrestore(cpu, irq.irq_lock, flag)
+
+    def retarget(self, cpu: Cpu, vcpu: Vcpu, intid: int, number: int) -> None:
+        """A pending interrupt moves at once, or if it is in a list register, when that vCPU exits, which is kicked.
+
+        Linux leaves both to that vCPU's next exit (vgic_mmio_write_target()): docs/findings.md.
+        """
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, irq.irq_lock)
+        cpu.store(irq.target, number)
+        owner = cpu.load(irq.owner)
+        self.unlock_irqrestore(cpu, irq.irq_lock, flag)
+        for name in owner:
+            self.follow(cpu, self.world.vcpus[name], intid, self.world.vcpus[f"vcpu{number}"])
+
+    def follow(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> None:
+        if vcpu is not target and not self.migrate(cpu, vcpu, intid, target):
+            self.notify(cpu, vcpu)
 
     def write_and_queue(self, cpu: Cpu, vcpu: Vcpu, intid: int, what: str, value: int) -> None:
         irq = self.world.irq(vcpu, intid)
@@ -301,6 +324,7 @@ class Vgic(Injector, Distributor):
         cpu.lock(irq.irq_lock)
         if self.oracle(cpu, vcpu, intid) is vcpu:
             words.append(self.compute_lr(cpu, vcpu, intid))
+            cpu.store(irq.on_lr, 1)
             if words[0] >> 28 & PENDING and not self.world.level_sensitive(intid):
                 self.take_latch(cpu, vcpu, intid)
         cpu.unlock(irq.irq_lock)
@@ -354,6 +378,7 @@ class Vgic(Injector, Distributor):
         if eoi and not state and intid >= 32:
             self.notify_acked(cpu, vcpu, intid)
         cpu.lock(irq.irq_lock)
+        cpu.store(irq.on_lr, 0)
         cpu.store(irq.active, state >> 1)
         if intid < 16 and state & ACTIVE:
             cpu.store(irq.active_source, source)
@@ -408,25 +433,29 @@ class Vgic(Injector, Distributor):
             cpu.unlock(irq.irq_lock)
         cpu.store(vcpu.ap_list, tuple(kept))
         cpu.unlock(vcpu.ap_list_lock)
-        for intid, target in moves:
-            self.migrate(cpu, vcpu, intid, target)
+        if not all([self.migrate(cpu, vcpu, intid, target) for intid, target in moves]):
+            self.prune(cpu, vcpu)
 
-    def migrate(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> None:
-        """Both lists locked, and the decision looked at again: if it has changed, another pass decides."""
+    def migrate(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> bool:
+        """Both lists locked, and the decision looked at again. Answers whether it holds, and so was carried out."""
         irq = self.world.irq(vcpu, intid)
         first, second = sorted((vcpu, target), key=lambda v: v.number)
-        cpu.lock(first.ap_list_lock)
+        flag = self.lock_irqsave(cpu, first.ap_list_lock)
         cpu.lock(second.ap_list_lock)
         cpu.lock(irq.irq_lock)
-        same = self.oracle(cpu, vcpu, intid) is target
-        if same:
+        moves = self.movable(cpu, vcpu, intid) and self.oracle(cpu, vcpu, intid) is target
+        if moves:
             cpu.store(vcpu.ap_list, tuple(i for i in cpu.load(vcpu.ap_list) if i != str(intid)))
             cpu.store(target.ap_list, (*cpu.load(target.ap_list), str(intid)))
             cpu.store(irq.owner, (target.name,))
         cpu.unlock(irq.irq_lock)
         cpu.unlock(second.ap_list_lock)
-        cpu.unlock(first.ap_list_lock)
-        if same:
+        self.unlock_irqrestore(cpu, first.ap_list_lock, flag)
+        if moves:
             self.notify(cpu, target)
-        else:
-            self.prune(cpu, vcpu)
+        return moves
+
+    def movable(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
+        """Whether it still is on this vCPU's list, and in none of its list registers."""
+        irq = self.world.irq(vcpu, intid)
+        return cpu.load(irq.owner) == (vcpu.name,) and not cpu.load(irq.on_lr)

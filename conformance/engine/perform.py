@@ -365,6 +365,8 @@ class Operations:
                 node.routine,
             )
         for at, mask, seen in node.reads:
+            if self.m.assembly.shared(at, node.routine).guarded_by:
+                continue  # read under a lock: not what a loop waits for
             now = self._load(ops.Load(at, mask), node)
             if now != seen:
                 return
