@@ -53,6 +53,7 @@ class Vgic(Injector, Distributor):
         "target": Shared(0, guarded_by="irq_lock"),  # number of a vCPU; a private interrupt's own is not asked for
         "owner": Shared((), guarded_by="irq_lock"),  # irq->vcpu: on whose ap_list it is
         "on_lr": Shared(0, guarded_by="irq_lock"),
+        "taken": Shared(0, guarded_by="irq_lock"),  # of a level: its latch went into the list register
     }
     vcpu_state: ClassVar = {
         "ap_list_lock": Shared(lock=True),
@@ -177,7 +178,7 @@ class Vgic(Injector, Distributor):
             case "ispendr" if intid >= 16:
                 self.write_and_queue(cpu, vcpu, intid, "latch", 1)
             case "icpendr" if intid >= 16:
-                self.write(cpu, vcpu, intid, "latch", 0)
+                self.write(cpu, vcpu, intid, "latch", 0, "taken")
             case "isactiver":
                 self.write_and_queue(cpu, vcpu, intid, "active", 1)
             case "icactiver":
@@ -188,10 +189,11 @@ class Vgic(Injector, Distributor):
                 """GICD_ISPENDR and ICPENDR do nothing to a GICv2's SGIs."""
         return Then("vcpu_run", vcpu)
 
-    def write(self, cpu: Cpu, vcpu: Vcpu, intid: int, what: str, value: int) -> None:
+    def write(self, cpu: Cpu, vcpu: Vcpu, intid: int, what: str, value: int, *more: str) -> None:
         irq = self.world.irq(vcpu, intid)
         flag = self.lock_irqsave(cpu, irq.irq_lock)
-        cpu.store(getattr(irq, what), value)
+        for name in (what, *more):
+            cpu.store(getattr(irq, name), value)
         self.unlock_irqrestore(cpu, irq.irq_lock, flag)
 
     def retarget(self, cpu: Cpu, vcpu: Vcpu, intid: int, number: int) -> None:
@@ -325,7 +327,7 @@ class Vgic(Injector, Distributor):
         if self.oracle(cpu, vcpu, intid) is vcpu:
             words.append(self.compute_lr(cpu, vcpu, intid))
             cpu.store(irq.on_lr, 1)
-            if words[0] >> 28 & PENDING and not self.world.level_sensitive(intid):
+            if words[0] >> 28 & PENDING:
                 self.take_latch(cpu, vcpu, intid)
         cpu.unlock(irq.irq_lock)
         return words
@@ -333,6 +335,8 @@ class Vgic(Injector, Distributor):
     def take_latch(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> None:
         """An SGI stays latched while it is pending from another source too."""
         irq = self.world.irq(vcpu, intid)
+        if self.world.level_sensitive(intid):
+            cpu.store(irq.taken, cpu.load(irq.latch))
         left = 0
         if intid < 16:
             sources = cpu.load(irq.source)
@@ -383,13 +387,23 @@ class Vgic(Injector, Distributor):
         if intid < 16 and state & ACTIVE:
             cpu.store(irq.active_source, source)
         if self.world.level_sensitive(intid):
-            if not state:
-                cpu.store(irq.latch, 0)
+            self.fold_latch(cpu, vcpu, intid, state)
         elif state & PENDING:
             cpu.store(irq.latch, 1)
             if intid < 16:
                 cpu.store(irq.source, cpu.load(irq.source) | 1 << source)
         cpu.unlock(irq.irq_lock)
+
+    def fold_latch(self, cpu: Cpu, vcpu: Vcpu, intid: int, state: int) -> None:
+        """A level that GICD_ISPENDR made pending is so again if it was not acknowledged.
+
+        Linux leaves the latch where it is and clears it when the list register is found invalid, with what was written
+        since: docs/findings.md.
+        """
+        irq = self.world.irq(vcpu, intid)
+        if state & PENDING and cpu.load(irq.taken):
+            cpu.store(irq.latch, 1)
+        cpu.store(irq.taken, 0)
 
     def fold_outside(self, cpu: Cpu, vcpu: Vcpu, inside: set[int], ended: int) -> None:
         """EOICount: so many of what was active and in no list register has ended, in the order that it is listed in."""
