@@ -447,10 +447,16 @@ class Vgic(Injector, Distributor):
             cpu.unlock(irq.irq_lock)
         cpu.store(vcpu.ap_list, tuple(kept))
         cpu.unlock(vcpu.ap_list_lock)
-        if not all([self.migrate(cpu, vcpu, intid, target) for intid, target in moves]):
+        if not all(self.migrate(cpu, vcpu, intid, target) for intid, target in moves):
             self.prune(cpu, vcpu)
 
     def migrate(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> bool:
+        moved = self.move(cpu, vcpu, intid, target)
+        if moved:
+            self.notify(cpu, target)
+        return moved
+
+    def move(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> bool:
         """Both lists locked, and the decision looked at again. Answers whether it holds, and so was carried out."""
         irq = self.world.irq(vcpu, intid)
         first, second = sorted((vcpu, target), key=lambda v: v.number)
@@ -465,8 +471,6 @@ class Vgic(Injector, Distributor):
         cpu.unlock(irq.irq_lock)
         cpu.unlock(second.ap_list_lock)
         self.unlock_irqrestore(cpu, first.ap_list_lock, flag)
-        if moves:
-            self.notify(cpu, target)
         return moves
 
     def movable(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
