@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -33,7 +33,8 @@ class Suite(Protocol):
 
     clauses: tuple[Clause, ...]
     scenarios: tuple[Scenario, ...]
-    assumptions: tuple[str, ...]
+    assumptions: Mapping[str, tuple[str, ...]]
+    """By architecture, and "any"."""
 
     def monitors(self, scenario: Scenario) -> Sequence[Monitor]: ...
 

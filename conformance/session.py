@@ -150,7 +150,9 @@ class Session:
 
     @property
     def assumptions(self) -> Sequence[str]:
-        return self.suite.assumptions
+        """Those of the architectures that were judged."""
+        judged = {c.architecture for c in self.clauses} - {"any"} or set(self.implementation.architectures)
+        return [rule for name, rules in self.suite.assumptions.items() if name in ("any", *judged) for rule in rules]
 
 
 def check_packages() -> None:

@@ -1,7 +1,8 @@
-"""How many states each scenario has with the reference, every monitor attached: `GOLDEN` in properties/scenarios.py.
+"""How many states each scenario has with the reference, every monitor attached: `GOLDEN` in properties/scenarios.py, and of
+Arm in properties/arm/scenarios.py.
 
-    python -m properties.golden             prints it
-    python -m properties.golden --write     puts it into properties/scenarios.py
+    python -m properties.golden             prints them
+    python -m properties.golden --write     puts them into these files
     python -m properties.golden --check     says what differs; exit status 1 if anything does
 
 A count that changes means that the reference, a scenario, a monitor or the engine has changed what can happen. Find out
@@ -14,14 +15,17 @@ import re
 import sys
 from pathlib import Path
 
+import properties.arm.scenarios as arm
+import properties.scenarios as x86
 from conformance.adapters.registry import resolve
 from conformance.engine.scenario import Scenario
 from conformance.engine.search import prove
 from conformance.explore import in_machine
-from properties.scenarios import GOLDEN, SCENARIOS
 from properties.suite import SUITE
 
-EXHAUSTED = tuple(s for s in SCENARIOS if not s.samples)
+MODULES = (x86, arm)
+EXHAUSTED = tuple(s for module in MODULES for s in module.SCENARIOS if not s.samples)
+GOLDEN = {name: n for module in MODULES for name, n in module.GOLDEN.items()}
 DICTIONARY = re.compile(r"^GOLDEN: dict\[str, int\] = \{.*?\}$", re.MULTILINE | re.DOTALL)
 
 
@@ -35,16 +39,18 @@ def text(counts: dict[str, int]) -> str:
 
 def main(how: str = "") -> int:
     counts = {s.name: states(s) for s in EXHAUSTED}
-    if how == "--write":
-        path = Path(__file__).with_name("scenarios.py")
-        path.write_text(DICTIONARY.sub(text(counts), path.read_text()))
-    elif how == "--check":
+    for module in MODULES:
+        own = {s.name: counts[s.name] for s in module.SCENARIOS if s.name in counts}
+        if how == "--write":
+            path = Path(str(module.__file__))
+            path.write_text(DICTIONARY.sub(text(own), path.read_text()))
+        elif not how:
+            print(text(own))
+    if how == "--check":
         for name in sorted(counts.keys() | GOLDEN.keys()):
             if counts.get(name) != GOLDEN.get(name):
                 print(f"{name}: {counts.get(name, 'gone')}, pinned {GOLDEN.get(name, 'not at all')}")
         return int(counts != GOLDEN)
-    else:
-        print(text(counts))
     return 0
 
 

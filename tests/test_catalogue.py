@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from conformance.judge import PROFILES, load_suite
 from conformance.report.verdict import Clause
-from properties.sequential import CHECKS
+from properties import sequential
+from properties.arm import sequential as arm
 
+CHECKS = {**sequential.CHECKS, **arm.CHECKS}
 SUITE = load_suite()
 CLAUSES: dict[str, Clause] = {c.id: c for c in SUITE.clauses}
 ENGINE = {"DEADLOCK", "LIVELOCK", "RACE"}

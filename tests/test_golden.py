@@ -1,4 +1,4 @@
-"""The state counts of `GOLDEN` in properties/scenarios.py. When they change for a good reason: python -m
+"""The state counts of `GOLDEN` in properties/scenarios.py and properties/arm/scenarios.py. When they change for a good reason: python -m
 properties.golden --write.
 """
 
@@ -8,7 +8,7 @@ import pytest
 
 from conformance.engine.scenario import Scenario
 from properties import golden
-from properties.scenarios import GOLDEN
+from properties.golden import GOLDEN
 
 
 def test_every_exhausted_scenario_is_pinned() -> None:

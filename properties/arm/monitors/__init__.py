@@ -1,0 +1,49 @@
+"""The monitors of Arm's virtual GIC: what the manuals and KVM promise, restated over observed state."""
+
+from __future__ import annotations
+
+from conformance.engine.monitor import Monitor
+from conformance.engine.scenario import Scenario
+from conformance.roles.arm import LEVEL, LPI
+from properties.arm.monitors import blocking, crowding, linux, maintenance, residency
+from properties.arm.monitors.edges import Edge
+from properties.arm.monitors.levels import Level
+from properties.arm.monitors.list_registers import Active, Contents
+
+
+def interrupts(scenario: Scenario) -> list[Monitor]:
+    """One for each interrupt that somebody of the scenario can make pending."""
+    vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
+    calls = [*scenario.threads, *scenario.interrupts, *scenario.devices]
+    injected = {(i, str(c.args[0])) for c in calls if c.routine in ("inject", "vlpi") for i in c.args[1:2]}
+    made: list[Monitor] = []
+    for intid in scenario.vectors:
+        if intid < 16:
+            made += [Edge(scenario, intid, v, n) for v, n in sent(scenario, intid)]
+        elif intid < 32:
+            made += [Level(scenario, intid, v) for v in vcpus if (intid, v) in injected]
+        elif intid >= LPI:
+            made += [Edge(scenario, intid, v) for v in vcpus if (intid, v) in injected]
+        else:
+            made.append(Level(scenario, intid) if intid == LEVEL else Edge(scenario, intid))
+    return made
+
+
+def sent(scenario: Scenario, intid: int) -> list[tuple[str, int]]:
+    """(target, number of the source) of the SGIs that guests send."""
+    pairs = {
+        (f"vcpu{target}", source)
+        for source, vcpu in enumerate(scenario.vcpus)
+        for action in vcpu.program
+        if action[:3] == ("mmio", "sgir", intid)
+        for target in range(len(scenario.vcpus))
+        if int(action[3]) >> target & 1
+    }
+    return sorted(pairs)
+
+
+def monitors(scenario: Scenario) -> list[Monitor]:
+    parts = (maintenance, blocking, residency, crowding, linux)
+    made = [*interrupts(scenario), Contents(scenario)]
+    made += [Active(scenario, f"vcpu{n}") for n in range(len(scenario.vcpus))]
+    return made + [m for part in parts for m in part.monitors(scenario)]

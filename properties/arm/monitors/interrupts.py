@@ -1,0 +1,248 @@
+"""From an interrupt's cause to the guest's acknowledgement: no edge lost, none invented, and a level only while it lasts.
+
+One monitor an interrupt: an SPI, a vCPU's PPI, an SGI from one source, a virtual LPI. An edge is begun when the routine
+that makes it is called and made when it has returned; in between it may have taken effect or not, and nothing is
+asserted. Acknowledgements are what GICV_IAR answered; deactivation is the guest's write that ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
+
+from conformance.engine import events as ev
+from conformance.engine.monitor import Finding, Look, Monitor
+from conformance.engine.scenario import Scenario
+from conformance.roles.arm import LPI
+from properties.arm.monitors.linux import SUMMARY
+from properties.arm.monitors.registers import ACTIVE, PENDING, list_registers, state_of, takes, word
+from properties.arm.monitors.routing import CHANGING, Gate, Routing, entered, opened, shut, writes, written
+
+NOBODY = -1
+Change: TypeAlias = Callable[[Gate], Gate]
+
+
+class Ghost(NamedTuple):
+    """`credit`: edges begun and not matched by an acknowledgement; `begun`: callers whose edge is begun, with no
+    acknowledgement since; `made`: edges made since the last acknowledgement (2: several). For a level: `credit` counts
+    writes that latch it begun since the last exit, which a list register filled before may not stand for; `line` and
+    `latch` are 1, 0 or CHANGING; `setting`: calls in progress that raise or latch it; `lowering`: who lowers its line, or
+    clears it; `doubt`: a call that raises it came across that.
+
+    `active`: number of the vCPU that acknowledged it and has not deactivated it. `past`: what a loss would be due to.
+    """
+
+    routing: Routing
+    gates: tuple[Gate, ...]
+    active: int = NOBODY
+    credit: int = 0
+    begun: tuple[str, ...] = ()
+    made: int = 0
+    line: int = 0
+    latch: int = 0
+    setting: int = 0
+    lowering: str = ""
+    doubt: bool = False
+    past: frozenset[str] = frozenset()
+
+
+class Interrupt(Monitor):
+    """What edges and levels have in common. `bank` is the vCPU whose private interrupt it is, "" for an SPI."""
+
+    clauses = (
+        "VGIC-EN-1", "VGIC-EN-2", "VGIC-EN-3", "VGIC-EN-5", "VGIC-RT-1", "VGIC-Q-1", "VGIC-OVF-1", "VGIC-OVF-3",
+        "VGIC-WFI-2", "VGIC-WFI-3", "VGIC-SUM-1",
+    )  # fmt: skip
+    witnesses = ("VGIC-EN-4", "VGIC-RT-4")
+    events = (ev.Called, ev.Returned, ev.Delivered, ev.GuestActed, ev.Entered, ev.Exited)
+
+    def __init__(self, scenario: Scenario, intid: int, bank: str = "", source: int = 0) -> None:
+        self.scenario, self.intid, self.bank, self.source = scenario, intid, bank, source
+        self.vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
+        self.what = f"interrupt {intid}" if intid >= 16 else f"SGI {intid} of vcpu{source}"
+        self.name = f"{bank or 'spi'}.{intid}{f'.{source}' if intid < 16 else ''}"
+        self.ends = "deactivate" if "eoi-mode-1" in scenario.facts and intid < LPI else "end_of_interrupt"
+        self.iar = intid | source << 10 if intid < 16 else intid
+        self.gated = bool(writes(scenario) & {"icenabler", "ctlr", "itargetsr"})
+        target = int(bank.removeprefix("vcpu")) if bank else 0
+        self.memory = Ghost(Routing(target=target), tuple(Gate() for _ in self.vcpus) if self.watches() else ())
+
+    def watches(self) -> bool:
+        """Whether there can be a reason not to forward it."""
+        return self.gated and self.intid < LPI
+
+    # Events
+
+    def on(self, event: ev.Event, memory: Ghost, look: Look) -> Ghost:
+        match event:
+            case ev.Called() | ev.Returned():
+                memory = self._configured(event, memory)
+                memory = self._caused(event, memory)
+                return self._reopened(memory)
+            case ev.Delivered(vcpu=vcpu, vector=vector) if vector == self.iar and self.bank in ("", vcpu):
+                return self._acknowledged(vcpu, memory, look)
+            case ev.GuestActed(vcpu=vcpu, action=(self.ends, self.iar), cpu=cpu) if self.bank in ("", vcpu):
+                return self._reopened(self._deactivated(cpu, memory, look))
+            case ev.GuestActed(action=("device_quiet", self.intid)):
+                return self._quieted(memory)
+            case ev.Entered(vcpu=vcpu, cpu=cpu):
+                memory = self._settled(memory, vcpu)
+                return self._gate(memory, vcpu, lambda g: entered(g, cpu, self.intid, self.source, look))
+            case ev.Exited(vcpu=vcpu, cpu=cpu):
+                barred, memory = self._barred(memory, vcpu), self._left(memory)
+                return self._gate(memory, vcpu, lambda g: shut(g, cpu, self.intid, self.source, barred, look))
+            case _:
+                return memory
+
+    def _gate(self, memory: Ghost, vcpu: str, change: Change) -> Ghost:
+        if not self.watches():
+            return memory
+        at = self.vcpus.index(vcpu)
+        gates = memory.gates
+        return memory._replace(gates=(*gates[:at], change(gates[at]), *gates[at + 1 :]))
+
+    def _reopened(self, memory: Ghost) -> Ghost:
+        if not self.watches():
+            return memory
+        return memory._replace(gates=opened(memory.gates, tuple(self._barred(memory, v) for v in self.vcpus)))
+
+    def _barred(self, memory: Ghost, vcpu: str) -> str:
+        """The clause by which it must not be forwarded to a vCPU now."""
+        if memory.routing.forwarded == 0:
+            return "VGIC-EN-5"
+        if memory.routing.enabled == 0:
+            return "VGIC-EN-1"
+        if memory.routing.target not in (CHANGING, self.vcpus.index(vcpu)) and memory.active == NOBODY:
+            return "VGIC-RT-1"
+        return ""
+
+    def _configured(self, event: ev.Called | ev.Returned, memory: Ghost) -> Ghost:
+        """A write of the distributor, and what it comes across."""
+        if event.routine != "distributor":
+            return memory
+        before, now = memory.routing, written(event, self.intid, self.bank, memory.routing)
+        met = (("disabled", now.enabled == 0), ("off", now.forwarded == 0), ("retargeted", now.target != before.target))
+        past = {fact for fact, so in met if so} if self._may_be_due(memory) else set[str]()
+        if now == before and not past - memory.past:
+            return memory
+        return memory._replace(routing=now, past=memory.past | past)
+
+    def _caused(self, event: ev.Called | ev.Returned, memory: Ghost) -> Ghost:
+        """A call or return of what makes the interrupt pending, or not."""
+        raise NotImplementedError
+
+    def _may_be_due(self, memory: Ghost) -> bool:
+        raise NotImplementedError
+
+    def _quieted(self, memory: Ghost) -> Ghost:
+        return memory
+
+    def _settled(self, memory: Ghost, vcpu: str) -> Ghost:
+        return memory
+
+    def _left(self, memory: Ghost) -> Ghost:
+        return memory
+
+    def _acknowledged(self, vcpu: str, memory: Ghost, look: Look) -> Ghost:
+        number = self.vcpus.index(vcpu)
+        if memory.routing.enabled == 0:
+            look.witness("VGIC-EN-4")
+        if memory.routing.target not in (CHANGING, number):
+            look.witness("VGIC-RT-4")
+        if self.watches():
+            wrong = memory.gates[number].wrong
+            if wrong:
+                look.breach(
+                    wrong, f"{vcpu} acknowledges {self.what}, which was forwarded to it although {WRONG[wrong]}"
+                )
+        return memory._replace(active=NOBODY if self.intid >= LPI else number)
+
+    def _deactivated(self, cpu: int, memory: Ghost, look: Look) -> Ghost:
+        past = memory.past
+        if memory.active == NOBODY:
+            return memory
+        if memory.routing.enabled == 0:
+            past |= {"ended disabled"}
+        if not state_of(look, cpu, self.intid, self.source) & ACTIVE:
+            past |= {"ended outside"}
+        return memory._replace(active=NOBODY, past=past)
+
+    # At rest
+
+    def at_rest(self, memory: Ghost, look: Look) -> Iterable[Finding]:
+        routing = memory.routing
+        for fact, clauses in EXERCISED.items():
+            if fact in memory.past:
+                yield from (Finding(f"?{c}", "") for c in clauses)
+        if "caused" not in memory.past:
+            return
+        vcpu = self.vcpus[routing.target] if routing.target != CHANGING else ""
+        if not vcpu or routing.enabled != 1 or routing.forwarded != 1 or memory.active != NOBODY:
+            return
+        where = takes(look, vcpu, self.intid)
+        if not where:
+            return
+        in_guest = "guest" in where
+        own = [*self.own_clauses(memory), *(["VGIC-Q-1"] if in_guest else ["VGIC-WFI-2"])]
+        own += ["VGIC-WFI-3"] * (
+            not in_guest and self.intid < LPI and bool({"gicv4", "gicv4.1"} & {*self.scenario.facts})
+        )
+        own += [c for fact, clauses in EXERCISED.items() if fact in memory.past for c in clauses]
+        own += ["VGIC-OVF-1"] * self.crowded()
+        due = self._due(memory)
+        if look.has(SUMMARY) and self.intid < LPI:
+            yield Finding("?VGIC-SUM-1", "")
+            if due and not word(look.value(SUMMARY)) >> routing.target & 1:
+                yield Finding("VGIC-SUM-1", f"at rest {where}, {due}, and its bit of {SUMMARY} is 0", vcpu)
+        for clause in dict.fromkeys(own):
+            yield Finding(f"?{clause.lstrip('?')}", "")
+            if clause[0] == "?":
+                continue
+            if due and not self._stays_elsewhere(vcpu, look):
+                yield Finding(clause, f"at rest {where}, and {due}; {self._held(look)}", vcpu)
+
+    def own_clauses(self, memory: Ghost) -> list[str]:
+        raise NotImplementedError
+
+    def _due(self, memory: Ghost) -> str:
+        """Why a vCPU should take it, or ""."""
+        raise NotImplementedError
+
+    def crowded(self) -> bool:
+        """More interrupts than list registers."""
+        registers = 1 if "one-list-register" in self.scenario.facts else 2
+        return len([i for i in self.scenario.vectors if i < LPI]) > registers
+
+    def _stays_elsewhere(self, vcpu: str, look: Look) -> bool:
+        """It waits in the list register of another vCPU, whose guest does not take it yet: VGIC-RT-4."""
+        others = [c for v in self.vcpus if v != vcpu and (c := look.in_guest(v)) >= 0]
+        return any(state_of(look, c, self.intid, self.source) & PENDING for c in others)
+
+    def _held(self, look: Look) -> str:
+        running = [c for v in self.vcpus if (c := look.in_guest(v)) >= 0]
+        at = [
+            f"cpu{c}.lr[{r.number}]"
+            for c in running
+            for r in list_registers(look, c)
+            if (r.intid, r.source) == (self.intid, self.source)
+        ]
+        return (
+            f"{' and '.join(at)} holds it, and it is not taken" if at else "no list register of a running vCPU holds it"
+        )
+
+
+WRONG = {
+    "VGIC-EN-1": "it was disabled before that vCPU's last exit",
+    "VGIC-EN-5": "the distributor was off before that vCPU's last exit",
+    "VGIC-RT-1": "it was retargeted before that vCPU's last exit",
+    "VGIC-LVL-3": "its line was low, and nothing was latched, since before that vCPU's last exit",
+    "VGIC-LVL-6": "its line was low since before that vCPU's last exit, and what was latched had been acknowledged",
+}
+EXERCISED = {
+    "disabled": ("VGIC-EN-1", "VGIC-EN-2"),
+    "off": ("VGIC-EN-5",),
+    "retargeted": ("VGIC-RT-1",),
+    "ended disabled": ("VGIC-EN-3",),
+    "ended outside": ("VGIC-OVF-3",),
+}
+"""What an interrupt went through, and the clauses that this puts to the test."""

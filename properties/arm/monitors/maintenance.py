@@ -1,0 +1,96 @@
+"""The maintenance interrupt: a level that may be late, and must neither be needed in time nor for ever asserted."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from conformance.engine import events as ev
+from conformance.engine.monitor import Look, Monitor
+from conformance.engine.scenario import Scenario
+from conformance.roles.arm import MAINTENANCE
+from properties.arm.monitors.registers import maintenance_asserted
+
+
+class Storm(Monitor):
+    """VGIC-OVF-2. Memory: whether the last entry was made with the interrupt asserted, and the guest has done nothing
+    since.
+    """
+
+    clauses = ("VGIC-OVF-2",)
+    events = (ev.Entered, ev.GuestActed, ev.Delivered)
+
+    def __init__(self, vcpu: str) -> None:
+        self.vcpu, self.name = vcpu, f"{vcpu}.storm"
+        self.memory = False
+
+    def on(self, event: ev.Event, memory: bool, look: Look) -> bool:
+        match event:
+            case ev.Entered(vcpu=self.vcpu, cpu=cpu):
+                look.witness("VGIC-OVF-2")
+                asserted = maintenance_asserted(look, cpu)
+                if asserted and memory:
+                    look.breach(
+                        "VGIC-OVF-2",
+                        f"{self.vcpu} enters its guest once more with the maintenance interrupt of cpu{cpu} asserted: "
+                        "it is taken before the guest can do anything",
+                    )
+                return asserted
+            case ev.GuestActed(vcpu=self.vcpu) | ev.Delivered(vcpu=self.vcpu):
+                return False
+            case _:
+                return memory
+
+
+class Handling(NamedTuple):
+    """Whose guest ran on the CPU last; the routine that handles the interrupt now, and "" or what it may not touch."""
+
+    last: str = ""
+    taken: bool = False
+    routine: str = ""
+
+
+class LateInterrupt(Monitor):
+    """GICV2-MI-2, and GICV2-MI-3: taken on the host when another vCPU is loaded, or none, it changes no other's state."""
+
+    witnesses = ("GICV2-MI-2",)
+    events = (ev.Entered, ev.Exited, ev.Taken, ev.Called, ev.Returned, ev.Changed)
+
+    def __init__(self, scenario: Scenario, cpu: int) -> None:
+        self.cpu, self.name = cpu, f"cpu{cpu}.maintenance"
+        self.late = "late-mi" in scenario.facts
+        self.clauses = ("GICV2-MI-3",) if self.late else ()
+        self.vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
+        self.memory = Handling()
+
+    def on(self, event: ev.Event, memory: Handling, look: Look) -> Handling:
+        if event.cpu != self.cpu:
+            return memory
+        match event:
+            case ev.Entered(vcpu=vcpu):
+                return memory._replace(last=vcpu)
+            case ev.Exited(reason=reason) if reason != ("interrupt", MAINTENANCE):
+                if maintenance_asserted(look, self.cpu):
+                    look.witness("GICV2-MI-2")
+            case ev.Taken(vector=vector, guest=guest) if vector == MAINTENANCE and self.late:
+                return memory._replace(taken=not guest)
+            case ev.Called(routine=routine, args=(self.cpu,)) if memory.taken:
+                look.witness("GICV2-MI-3")
+                return memory._replace(taken=False, routine=routine)
+            case ev.Changed(routine=routine, at=at) if routine == memory.routine:
+                owner = at.partition(".")[0]
+                if owner in self.vcpus and owner != memory.last:
+                    look.breach(
+                        "GICV2-MI-3",
+                        f"{routine} handles a maintenance interrupt of {memory.last or 'nobody'} late on cpu{self.cpu}, "
+                        f"and changes {at}",
+                    )
+            case ev.Returned(routine=routine) if routine == memory.routine:
+                return memory._replace(routine="")
+            case _:
+                pass
+        return memory
+
+
+def monitors(scenario: Scenario) -> list[Monitor]:
+    hosts = sorted({v.cpu for v in scenario.vcpus})
+    return [*(Storm(f"vcpu{n}") for n in range(len(scenario.vcpus))), *(LateInterrupt(scenario, c) for c in hosts)]

@@ -1,0 +1,105 @@
+"""What the monitors read off a CPU's GICH registers (Arm IHI 0048B, 5.3; numbers from memory), and when a guest takes what
+is pending.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from conformance.engine.monitor import Look
+from conformance.engine.operations import Value
+from conformance.roles.arm import LPI, PRIORITIES
+
+PENDING, ACTIVE = 1, 2
+EN, UIE, LRENPIE, NPIE = 1, 2, 4, 8
+
+
+def word(value: Value) -> int:
+    return value if isinstance(value, int) else 0
+
+
+class ListRegister(NamedTuple):
+    """A valid list register. `source` is CPUID, where it is not linked to a physical interrupt."""
+
+    number: int
+    intid: int
+    state: int
+    priority: int
+    hw: bool
+    source: int
+    eoi: bool
+
+
+def list_registers(look: Look, cpu: int) -> list[ListRegister]:
+    """The valid list registers of a CPU."""
+    return [r for r in _all(look, cpu) if r.state]
+
+
+def _all(look: Look, cpu: int) -> list[ListRegister]:
+    made: list[ListRegister] = []
+    n = 0
+    while look.has(at := f"cpu{cpu}.lr[{n}]"):
+        made.append(_decoded(n, word(look.value(at))))
+        n += 1
+    return made
+
+
+def _decoded(n: int, lr: int) -> ListRegister:
+    hw = bool(lr >> 31)
+    return ListRegister(
+        n, lr & 0x3FF, lr >> 28 & 3, lr >> 23 & 0x1F, hw, 0 if hw else lr >> 10 & 7, not hw and bool(lr >> 19 & 1)
+    )
+
+
+def state_of(look: Look, cpu: int, intid: int, source: int = 0) -> int:
+    """LR.State of an interrupt on a CPU, 0 if no list register holds it."""
+    return next((r.state for r in list_registers(look, cpu) if (r.intid, r.source) == (intid, source)), 0)
+
+
+def maintenance_asserted(look: Look, cpu: int) -> bool:
+    """GICH_HCR.En and GICH_MISR != 0, its causes EOI, U, LRENP and NP (IHI 0048B, 5.2 and 5.3)."""
+    hcr = word(look.value(f"cpu{cpu}.hcr"))
+    registers = _all(look, cpu)
+    valid = [r for r in registers if r.state]
+    ended = any(r.eoi and not r.state for r in registers)
+    underflow = hcr & UIE and len(valid) <= 1
+    not_present = hcr & LRENPIE and hcr >> 27
+    none_pending = hcr & NPIE and all(r.state != PENDING for r in valid)
+    return bool(hcr & EN and (ended or underflow or not_present or none_pending))
+
+
+def intid_of(acknowledged: int) -> int:
+    """The INTID in what GICV_IAR answered."""
+    return acknowledged if acknowledged >= LPI else acknowledged & 0x3FF
+
+
+def unmasked(look: Look, vcpu: str, intid: int) -> bool:
+    """Whether the guest's priority mask and group enable let an interrupt through, by what the guest has executed.
+
+    Virtual LPIs are of group 1, all others of group 0.
+    """
+    mask, groups = 0x1F, 3
+    for action in look.executed(vcpu):
+        match action:
+            case ("write_pmr", int(value)):
+                mask = value >> 3 & 0x1F
+            case ("write_ctlr", int(value)):
+                groups = value & 3
+            case _:
+                pass
+    group = 2 if intid >= LPI else 1
+    return bool(groups & group) and PRIORITIES.get(intid, 0x14) < mask
+
+
+def takes(look: Look, vcpu: str, intid: int) -> str:
+    """Where a vCPU rests that would take this interrupt, in words; "" if it does not rest, or would not."""
+    if not unmasked(look, vcpu, intid):
+        return ""
+    if look.status(vcpu) == "sleeping":
+        return f"{vcpu} sleeps"
+    here = look.in_guest(vcpu)
+    if here < 0:
+        return ""
+    if look.value(f"{vcpu}.halted"):
+        return f"{vcpu} waits in WFI in its guest on cpu{here}"
+    return "" if look.value(f"{vcpu}.pstate_i") else f"{vcpu} is in its guest on cpu{here}"
