@@ -25,18 +25,24 @@ class ReferenceIts(Its):
         with cpu.atomic():
             cpu.fetch_or(vcpu.vpt, 1 << intid - LPI)
             where = cpu.load(vcpu.vpe_affinity)
-            there = self.world.cpus[where]
-            named = cpu.load(there.vpendbaser.vpe) == vcpu.number
-            valid, dirty = cpu.load(there.vpendbaser.valid), cpu.load(there.vpendbaser.dirty)
+            base = self.world.cpus[where].vpendbaser
+            named = cpu.load(base.vpe) == vcpu.number
+            valid, dirty = cpu.load(base.valid), cpu.load(base.dirty)
             if named and valid and not dirty:
-                cpu.fetch_or(there.vlpis, 1 << intid - LPI)
-            rings = not (named and (valid or dirty)) and self.doorbell(cpu, vcpu)
+                self.tell(cpu, where, intid)
+            rings = self.rings(cpu, vcpu, bool(named and (valid or dirty)))
         if rings:
             cpu.send_ipi(DOORBELL + vcpu.number, where)
 
-    def doorbell(self, cpu: Cpu, vcpu: Vcpu) -> bool:
-        """4.0: the doorbell's LPI is enabled, which is software's doing. 4.1: once for each request at a deschedule."""
-        enabled = bool(cpu.load(vcpu.doorbell_enabled))
+    def tell(self, cpu: Cpu, where: int, intid: int) -> None:
+        """The redistributor of a resident vPE signals it without another look at the table."""
+        cpu.fetch_or(self.world.cpus[where].vlpis, 1 << intid - LPI)
+
+    def rings(self, cpu: Cpu, vcpu: Vcpu, resident: bool) -> bool:
+        """Not while the vPE is resident, or its scan or drain goes on. 4.0: if the doorbell's LPI is enabled, which is
+        software's doing. 4.1: once for each request at a deschedule.
+        """
+        enabled = not resident and bool(cpu.load(vcpu.doorbell_enabled))
         if enabled and self.world.fact("gicv4.1"):
             cpu.store(vcpu.doorbell_enabled, 0)
         return enabled

@@ -4,20 +4,19 @@ must let pass.
 
     intack run -a known-bad:B17
 
-B numbers are bugs that were shipped, each with its fix; M are mutants, F missing fences, E equivalents that are right.
+B numbers (Arm: A) are bugs that were shipped, each with its fix; M are mutants, F missing fences, E equivalents that are
+right. Arm's are in reference/known_bad/arm.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from dataclasses import dataclass
-from typing import Literal
 
 from conformance.adapters.registry import AdapterError, Implementation, of_class, resolve
-from conformance.roles.x86 import Role
 from reference.alternatives.kvm_put_sn import KvmPutSn
 from reference.known_bad import (
+    arm,
     bhyve,
     block,
     harvest,
@@ -30,47 +29,12 @@ from reference.known_bad import (
     variants,
     xen,
 )
+from reference.known_bad.entries import SYNTHETIC, KnownBad, MustPass
 from reference.kvm import Kvm
 
-SYNTHETIC = "synthetic"
 VTD_ONLY, PRE_BLOCK = "kvm-vtd-only", "kvm-pre-block"
 XEN_MENDED = "reference.alternatives.xen:XenMended"
 """Base of changes that Xen's own gaps would hide."""
-
-
-@dataclass(frozen=True)
-class KnownBad:
-    """One wrong implementation, and where it shows."""
-
-    id: str
-    title: str
-    cls: type[Role]
-    breaks: tuple[str, ...]
-    """Guarantees that are VIOLATED, the one it is about first: those checked by interleaving in `scenario`, those
-    checked as functions by a routine alone. Empty only for B20, which deviates from a discipline and harms no
-    guarantee.
-    """
-    deviates: tuple[str, ...]
-    """Disciplines it is about: they DEVIATE in `scenario`, and do not where `base` is run unchanged. Others may too."""
-    scenario: str
-    """Where exploration finds it; empty if only a routine alone does."""
-    source: str
-    base: str = "reference"
-    """The SPEC of what it is a change to."""
-    memory: Literal["sc", "tso"] = "sc"
-    """tso: found only where store buffers are modelled."""
-
-
-@dataclass(frozen=True)
-class MustPass:
-    """A right implementation that looks different, or a right one against which something wrong was once asserted."""
-
-    id: str
-    title: str
-    cls: type[Role]
-    source: str
-    scenario: str = ""
-    """Where the difference shows; empty: wherever it takes part."""
 
 
 _KNOWN_BAD = (
@@ -279,8 +243,8 @@ _MUST_PASS = (
     ),
 )  # fmt: skip
 
-KNOWN_BAD: dict[str, KnownBad] = {bad.id: bad for bad in _KNOWN_BAD}
-MUST_PASS: dict[str, MustPass] = {right.id: right for right in _MUST_PASS}
+KNOWN_BAD: dict[str, KnownBad] = {bad.id: bad for bad in (*_KNOWN_BAD, *arm.KNOWN_BAD)}
+MUST_PASS: dict[str, MustPass] = {right.id: right for right in (*_MUST_PASS, *arm.MUST_PASS)}
 
 _NESTED = "nested posted interrupts are not covered"
 _GENERATION = "the proposal to count vcpu->mode's generations is not covered"
@@ -290,6 +254,7 @@ NOT_MODELLED: dict[str, str] = {
     "B39": "remapping entries are not modelled: a device posts to one vCPU for the whole scenario (VTD-9, VTD-10)",
     "B40": "remapping entries and the lifetime of descriptors are not modelled (VTD-10)",
     "B46": "PREEMPT_RT's sleeping locks are not modelled: every lock spins",
+    **arm.NOT_MODELLED,
 }
 """Historical bugs that no class here stands for, each with its reason."""
 

@@ -16,6 +16,7 @@ from properties.arm.sequential.state import (
     OPEN,
     PENDING,
     PENDING_AND_ACTIVE,
+    PRIORITIES,
     VMCR,
     State,
     choices,
@@ -24,7 +25,7 @@ from properties.arm.sequential.state import (
 )
 from properties.sequential import property as sequential
 from properties.sequential.property import Property, Subject
-from properties.sequential.state import Below
+from properties.sequential.state import Below, one_of
 
 CHECKS: dict[str, Property] = {}
 clause = partial(sequential.clause, CHECKS, architecture="arm")
@@ -37,16 +38,19 @@ def highest_first(subject: Subject, state: State, taken: tuple[int, ...]) -> Non
     acknowledged(subject, state, taken)
 
 
-@clause("GICV2-PRI-2", PRIVATE, states((PENDING, ACTIVE, INVALID), en=1, enable0=1, enable1=1, fiq_en=0, pstate_i=0))
+running = one_of((frozenset[int](), *(frozenset({p}) for p in PRIORITIES)))
+masks = one_of((0x1F, 0x1F, 0x1F, *range(0x20)))
+AWAKE = {"en": 1, "enable0": 1, "enable1": 1, "fiq_en": 0, "pstate_i": 0}
+
+
+@clause("GICV2-PRI-2", PRIVATE, states((PENDING, INVALID), **AWAKE, apr=running, pmr=masks))
 def preemption(subject: Subject, state: State) -> None:
     """An interrupt comes through if PMR admits it and its group priority is above the running one; PSTATE.I aside."""
     must_offer(subject, state)
     must_offer(subject, replace(state, pstate_i=1))
 
 
-@clause(
-    "GICV2-PRI-3", PRIVATE, states((PENDING, ACTIVE), en=1, enable0=1, enable1=1, fiq_en=0, pstate_i=0), choices, which
-)
+@clause("GICV2-PRI-3", PRIVATE, states((PENDING, ACTIVE), **AWAKE), choices, which)
 def active_priorities(subject: Subject, state: State, taken: tuple[int, ...], n: int) -> None:
     """IAR adds a bit to APR, EOIR takes the lowest one: preempted priorities come back in order."""
     if manual.offered(state):

@@ -160,13 +160,27 @@ VMCR = {
     "pmr": (27, 5),
 }
 """Lowest bit and width of each field."""
-TITLES = {"lrs": "LRs", "apr": "APR", "physical_active": "active physical interrupts", "pstate_i": "PSTATE.I"}
+TITLES = {
+    "lrs": "LRs",
+    "en": "HCR.En",
+    "eoi_count": "HCR.EOICount",
+    "enable0": "VMCR.VMGrp0En",
+    "enable1": "VMCR.VMGrp1En",
+    "ack_ctl": "VMCR.VMAckCtl",
+    "fiq_en": "VMCR.VMFIQEn",
+    "cbpr": "VMCR.VMCBPR",
+    "eoi_mode": "VMCR.VEM",
+    "abpr": "VMCR.VMABP",
+    "bpr": "VMCR.VMBP",
+    "pmr": "VMCR.VMPriMask",
+    "apr": "APR",
+    "physical_active": "active physical interrupts",
+    "pstate_i": "PSTATE.I",
+}
 
 
 def title(name: str) -> str:
-    """HCR.UIE for uie."""
-    register = "HCR." if name in HCR else "VMCR." if name in VMCR else ""
-    return TITLES.get(name) or (register + name.upper() if register else name)
+    return TITLES.get(name) or (f"HCR.{name.upper()}" if name in HCR else name)
 
 
 def bits(word: int) -> frozenset[int]:
