@@ -6,7 +6,6 @@ from reference.known_bad import arm_hardware as hardware
 from reference.known_bad.entries import SYNTHETIC, KnownBad, MustPass
 
 KNOWN_BAD: tuple[KnownBad, ...] = (
-    # Software: bugs that were shipped, and mutants.
     # Hardware: the virtual CPU interface.
     KnownBad(
         "H01", "IAR leaves the interrupt pending", hardware.StaysPending,
@@ -108,8 +107,48 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
         "H25", "the guest's PMR is not in VMCR", hardware.OwnPmr,
         ("GICV2-VMCR-1",), (), "", SYNTHETIC,
     ),
+    # Hardware: the ITS and its redistributors.
+    KnownBad(
+        "H26", "a vLPI for a resident vPE goes to the table alone", hardware.KnowsLate,
+        ("GICV4-DB-4", "VGIC-Q-1"), (), "gicv4.1-running", SYNTHETIC,
+    ),
+    KnownBad(
+        "H27", "a vPE that becomes resident is not told what its table holds", hardware.ScansNothing,
+        ("GICV4-DB-4", "VGIC-Q-1"), (), "gicv4.1-running", SYNTHETIC,
+    ),
+    KnownBad(
+        "H28", "what was pending when a vPE stopped being resident is dropped", hardware.DrainsToNowhere,
+        ("GICV4-DB-4", "VGIC-Q-1"), (), "gicv4.1-running", SYNTHETIC,
+    ),
+    KnownBad(
+        "H29", "PendingLast is always 0", hardware.NothingPendingLast,
+        ("GICV4-DB-4", "VGIC-WFI-2"), (), "gicv4.1-wfi", SYNTHETIC,
+    ),
+    KnownBad(
+        "H30", "no doorbell rings", hardware.NeverRings,
+        ("GICV4-DB-4", "VGIC-WFI-2"), (), "gicv4-wfi", SYNTHETIC,
+    ),
+    KnownBad(
+        "H31", "the doorbell rings before the vLPI is in the table", hardware.RingsFirst,
+        ("GICV4-DB-4", "VGIC-Q-1"), (), "gicv4.1-wfi", SYNTHETIC,
+    ),
+    KnownBad(
+        "H32", "PendingLast is what the table held a step before Dirty is cleared", hardware.LooksTooSoon,
+        ("GICV4-DB-4", "VGIC-WFI-2"), (), "gicv4.1-wfi", SYNTHETIC,
+    ),
+    KnownBad(
+        "H33", "a doorbell rings for a resident vPE", hardware.RingsForResident,
+        ("GICV4-DB-2",), (), "gicv4-wfi", SYNTHETIC,
+    ),
 )  # fmt: skip
 
-MUST_PASS: tuple[MustPass, ...] = ()
+MUST_PASS: tuple[MustPass, ...] = (
+    MustPass(
+        "E20", "PendingLast is 1 after every deschedule", hardware.AlwaysPendingLast, "Arm IHI 0069: a hint", "gicv4.1-wfi"
+    ),
+    MustPass(
+        "E21", "a doorbell rings that nobody asked for", hardware.RingsUnasked, "KVM: doorbells may be spurious", "gicv4.1-running"
+    ),
+)  # fmt: skip
 
 NOT_MODELLED: dict[str, str] = {}

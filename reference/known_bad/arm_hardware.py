@@ -311,6 +311,13 @@ class LooksTooSoon(ReferenceIts):
         return Then("redistributor", where)
 
 
+class RingsForResident(ReferenceIts):
+    """Every vLPI rings, for a resident vPE too: a doorbell asks to schedule the vCPU that runs."""
+
+    def rings(self, cpu: Cpu, vcpu: Vcpu, resident: bool) -> bool:
+        return super().rings(cpu, vcpu, False)
+
+
 # Right, though different
 
 
@@ -321,9 +328,9 @@ class AlwaysPendingLast(ReferenceIts):
         return True
 
 
-class RingsAlways(ReferenceIts):
-    """Every vLPI rings, for a resident vPE too: doorbells may be spurious."""
+class RingsUnasked(ReferenceIts):
+    """GICv4.1: a vLPI for a vPE that is not resident rings, whether a doorbell was asked for or not."""
 
     def rings(self, cpu: Cpu, vcpu: Vcpu, resident: bool) -> bool:
-        super().rings(cpu, vcpu, resident)
-        return True
+        enabled = super().rings(cpu, vcpu, resident)
+        return enabled or (not resident and self.world.fact("gicv4.1"))
