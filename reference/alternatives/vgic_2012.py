@@ -50,7 +50,13 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
     """The 2012 design, as posted."""
 
     profile: ClassVar[str] = "kvm"
-    lacks: ClassVar[tuple[str, ...]] = ("gicv4", "gicv4.1", "irqfd-resample", "one-list-register")
+    lacks: ClassVar[tuple[str, ...]] = (
+        "gicv4",
+        "gicv4.1",
+        "irqfd-resample",
+        "one-list-register",
+        "injects-from-handler",
+    )
     not_applicable: ClassVar = {
         "VGIC-Q-2": NO_AP_LIST,
         "GICV2-LR-9": "links no list register to a physical interrupt",
@@ -126,7 +132,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
     def inject(self, cpu: Cpu, vcpu: Vcpu, intid: int, level: int) -> None:
         vm, is_level = self.world.vm, self.world.level_sensitive(intid)
         state = self.bit("state", vcpu, intid)
-        cpu.lock(vm.lock)
+        flag = self.lock_irqsave(cpu, vm.lock)
         if intid >= 32:
             vcpu = self.world.all_vcpus()[cpu.load(Field(vm.spi_target.at, 1 << intid - 32, intid - 32))]
         changes = cpu.load(state) != level if is_level else level
@@ -136,7 +142,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         due = due and not (is_level and cpu.load(self.bit("active", vcpu, intid)))  # picked up when it is completed
         if due:
             cpu.test_and_set(self.summary(vcpu))
-        cpu.unlock(vm.lock)
+        self.unlock_irqrestore(cpu, vm.lock, flag)
         if due:
             self.kick(cpu, vcpu)
 
@@ -148,7 +154,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
     def distributor(self, cpu: Cpu, vcpu: Vcpu, register: str, intid: int, value: int) -> Any:
         """vgic_handle_mmio(): under the lock, then whoever has something pending is kicked. Active registers are RAZ/WI."""
         vm = self.world.vm
-        cpu.lock(vm.lock)
+        flag = self.lock_irqsave(cpu, vm.lock)
         match register:
             case "sgir":
                 for to in self.world.all_vcpus():
@@ -159,7 +165,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
                 cpu.store(self.bit("enabled", vcpu, intid), int(register == "isenabler"))
             case "ispendr" if intid >= 16:
                 cpu.test_and_set(self.bit("state", vcpu, intid))
-            case "icpendr" if intid >= 16:
+            case "icpendr" if intid >= 16 and self.clearable(intid):
                 cpu.test_and_clear(self.bit("state", vcpu, intid))
             case "itargetsr":
                 cpu.store(Field(vm.spi_target.at, 1 << intid - 32, intid - 32), value)
@@ -168,17 +174,21 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
             case _:
                 pass
         pending = self.update_state(cpu)
-        cpu.unlock(vm.lock)
+        self.unlock_irqrestore(cpu, vm.lock, flag)
         for other in pending:
             self.kick(cpu, other)
         return Then("vcpu_run", vcpu)
+
+    def clearable(self, intid: int) -> bool:
+        """A level's bit is its line: GICD_ICPENDR clears it, and nothing raises it again until the line does."""
+        return True
 
     # List registers: vgic_queue_irq(), kvm_vgic_sync_to_cpu(), kvm_vgic_sync_from_cpu()
 
     def sync_to_cpu(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """All pending interrupts into list registers; then this vCPU is said to have nothing pending."""
         lock = self.world.vm.lock
-        self.lock_irqsave(cpu, lock)
+        flag = self.lock_irqsave(cpu, lock)
         fits = True
         if cpu.load(self.summary(vcpu)):
             for intid in self.compute_pending(cpu, vcpu):
@@ -186,13 +196,14 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         cpu.store(vcpu.vgic_hcr, HCR_EN if fits else HCR_EN | HCR_UIE)
         if fits:
             cpu.test_and_clear(self.summary(vcpu))
-        self.unlock_irqrestore(cpu, lock)
+        self.unlock_irqrestore(cpu, lock, flag)
 
-    def lock_irqsave(self, cpu: Cpu, lock: Field) -> None:
+    def lock_irqsave(self, cpu: Cpu, lock: Field) -> bool:
         """Only spin_lock(): the maintenance handler may come in between. "I think I'll use spin_lock_irqsave"."""
         cpu.lock(lock)
+        return True
 
-    def unlock_irqrestore(self, cpu: Cpu, lock: Field) -> None:
+    def unlock_irqrestore(self, cpu: Cpu, lock: Field, flag: bool) -> None:
         cpu.unlock(lock)
 
     def queue(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
@@ -387,16 +398,21 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
 
 class Vgic2012Mended(Vgic2012):
     """The 2012 design with what was mended later: one source of an SGI at a time (16ca6a607d84, 2018), a look again
-    after mode:=IN (325f9c649c8a, 2017), and interrupts off while the distributor's lock is held.
+    after mode:=IN (325f9c649c8a, 2017), interrupts off while the distributor's lock is held, and a level that
+    GICD_ICPENDR leaves alone.
     """
 
-    def lock_irqsave(self, cpu: Cpu, lock: Field) -> None:
-        cpu.irq_disable()
+    def lock_irqsave(self, cpu: Cpu, lock: Field) -> bool:
+        flag = cpu.irq_disable()
         cpu.lock(lock)
+        return flag
 
-    def unlock_irqrestore(self, cpu: Cpu, lock: Field) -> None:
+    def unlock_irqrestore(self, cpu: Cpu, lock: Field, flag: bool) -> None:
         cpu.unlock(lock)
-        cpu.irq_enable()
+        cpu.irq_restore(flag)
+
+    def clearable(self, intid: int) -> bool:
+        return not self.world.level_sensitive(intid)
 
     def exit_request(self, cpu: Cpu, vcpu: Vcpu) -> bool:
         """What came after sync_to_cpu has set the summary bit again."""

@@ -35,10 +35,11 @@ class InterruptsOnUnderLock(Vgic2012Mended):
     about to clear it.
     """
 
-    def lock_irqsave(self, cpu: Cpu, lock: Field) -> None:
+    def lock_irqsave(self, cpu: Cpu, lock: Field) -> bool:
         cpu.lock(lock)
+        return True
 
-    def unlock_irqrestore(self, cpu: Cpu, lock: Field) -> None:
+    def unlock_irqrestore(self, cpu: Cpu, lock: Field, flag: bool) -> None:
         cpu.unlock(lock)
 
 
