@@ -35,7 +35,7 @@ def implementation(cls: type[Any]) -> Implementation:
 
 # Every clause has a check, and the reference passes it
 
-SEQUENTIAL = [clause.id for clause in SUITE.clauses if clause.check == "sequential"]
+SEQUENTIAL = [c.id for c in SUITE.clauses if c.check == "sequential" and c.architecture == "x86"]
 OWN_WORDS = {"KVM-PI-22": "NOT CHECKED"}
 """What the reference gives no occasion to check."""
 
