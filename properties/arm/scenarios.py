@@ -109,6 +109,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         facts=("device-keeps-its-line",),
     ),
     Scenario(
+        name="vgic-level-resample",
+        about="a device keeps its line high until it is told that the guest has ended the interrupt (irqfd's resampler)",
+        architecture="arm",
+        cpus=2,
+        threads=(injector(LEVEL, 1),),
+        vectors=(LEVEL,),
+        budget=Budget(exit=1),
+        facts=("device-keeps-its-line", "irqfd-resample"),
+    ),
+    Scenario(
         name="vgic-private",
         about="a vCPU's timer: a PPI whose line rises, and falls without the guest's doing",
         architecture="arm",
@@ -126,6 +136,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         vectors=(LEVEL,),
         interrupts=(DeviceInterrupt(DEVICE, 0, "inject", ("vcpu0", LEVEL, 1)),),
         budget=Budget(exit=1),
+        facts=("injects-from-handler",),
     ),
     Scenario(
         name="vgic-handler",
@@ -136,6 +147,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         interrupts=(DeviceInterrupt(DEVICE, 0, "inject", ("vcpu0", EDGE, 1)),),
         vectors=(EDGE,),
         budget=Budget(exit=1),
+        facts=("injects-from-handler",),
     ),
     Scenario(
         name="vgic-sgi",
@@ -248,6 +260,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         threads=(injector(LEVEL, 1), injector(LEVEL, 2, 0, after="injector1")),
         vectors=(LEVEL,),
         facts=("device-keeps-its-line",),
+    ),
+    Scenario(
+        name="vgic-deactivate",
+        about="a guest makes an interrupt pending at another vCPU, which may be handling it when it is deactivated by a register",
+        architecture="arm",
+        cpus=2,
+        vcpus=(Vcpu(0), Vcpu(1, (register("ispendr", EDGE), register("icactiver", EDGE)))),
+        vectors=(EDGE,),
     ),
     Scenario(
         name="vgic-retarget",
@@ -582,7 +602,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         vectors=(SGI, LEVEL, EDGE, EDGE2, LPI),
         budget=Budget(preempt=2, migrate=2, exit=2),
         facts=("gicv4.1",),
-        samples=300,
+        samples=60,
     ),
 )
 

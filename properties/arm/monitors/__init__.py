@@ -8,7 +8,7 @@ from conformance.roles.arm import LEVEL, LPI
 from properties.arm.monitors import blocking, crowding, linux, maintenance, residency
 from properties.arm.monitors.edges import Edge
 from properties.arm.monitors.levels import Level
-from properties.arm.monitors.list_registers import Active, Contents
+from properties.arm.monitors.list_registers import Active, Contents, deactivations
 
 
 def interrupts(scenario: Scenario) -> list[Monitor]:
@@ -46,4 +46,5 @@ def monitors(scenario: Scenario) -> list[Monitor]:
     parts = (maintenance, blocking, residency, crowding, linux)
     made = [*interrupts(scenario), Contents(scenario)]
     made += [Active(scenario, f"vcpu{n}") for n in range(len(scenario.vcpus))]
+    made += deactivations(scenario)
     return made + [m for part in parts for m in part.monitors(scenario)]

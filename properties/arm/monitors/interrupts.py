@@ -26,8 +26,8 @@ class Ghost(NamedTuple):
     """`credit`: edges begun and not matched by an acknowledgement; `begun`: callers whose edge is begun, with no
     acknowledgement since; `made`: edges made since the last acknowledgement (2: several). For a level: `credit` counts
     writes that latch it begun since the last exit, which a list register filled before may not stand for; `line` and
-    `latch` are 1, 0 or CHANGING; `setting`: calls in progress that raise or latch it; `lowering`: who lowers its line, or
-    clears it; `doubt`: a call that raises it came across that.
+    `latch` are 1, 0 or CHANGING; `raising` and `latching`: calls in progress; `lowering`: who lowers its line, or
+    clears it; `doubt`: a call that raises it came across that; `unseen`: ended, with no VM exit since.
 
     `active`: number of the vCPU that acknowledged it and has not deactivated it. `past`: what a loss would be due to.
     """
@@ -40,9 +40,11 @@ class Ghost(NamedTuple):
     made: int = 0
     line: int = 0
     latch: int = 0
-    setting: int = 0
+    raising: int = 0
+    latching: int = 0
     lowering: str = ""
     doubt: bool = False
+    unseen: bool = False
     past: frozenset[str] = frozenset()
 
 
@@ -120,6 +122,8 @@ class Interrupt(Monitor):
         """A write of the distributor, and what it comes across."""
         if event.routine != "distributor":
             return memory
+        if isinstance(event, ev.Called) and event.args[1:3] == ("icactiver", self.intid) and not self.bank:
+            return memory._replace(active=NOBODY)
         before, now = memory.routing, written(event, self.intid, self.bank, memory.routing)
         met = (("disabled", now.enabled == 0), ("off", now.forwarded == 0), ("retargeted", now.target != before.target))
         past = {fact for fact, so in met if so} if self._may_be_due(memory) else set[str]()

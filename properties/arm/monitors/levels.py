@@ -7,10 +7,13 @@ register had been filled: then nobody can tell which came first, and it may be a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from conformance.engine import events as ev
-from conformance.engine.monitor import Look
+from conformance.engine.monitor import Finding, Look
 from conformance.engine.scenario import Scenario
 from properties.arm.monitors.interrupts import NOBODY, Ghost, Interrupt
+from properties.arm.monitors.registers import word
 from properties.arm.monitors.routing import CHANGING
 
 
@@ -22,6 +25,7 @@ class Level(Interrupt):
         levels = ("VGIC-LVL-1", "VGIC-LVL-2", "VGIC-LVL-3", "VGIC-LVL-5", "VGIC-LVL-6")
         self.clauses = (*Interrupt.clauses, *levels)
         self.witnesses = (*Interrupt.witnesses, "VGIC-LVL-4")
+        self.resampled = f"irq{intid}.line" if "irqfd-resample" in scenario.facts else ""
 
     def watches(self) -> bool:
         return True
@@ -46,7 +50,7 @@ class Level(Interrupt):
     def _raising(self, memory: Ghost, caller: str) -> Ghost:
         return memory._replace(
             line=memory.line or CHANGING,
-            setting=memory.setting + 1,
+            raising=memory.raising + 1,
             begun=memory.begun if memory.lowering else (*memory.begun, caller),
             doubt=memory.doubt or bool(memory.lowering),
             past=memory.past | {"caused"},
@@ -56,14 +60,14 @@ class Level(Interrupt):
         line = 1 if caller in memory.begun and not memory.doubt else memory.line
         begun = tuple(c for c in memory.begun if c != caller)
         past = memory.past | self._shut(memory)
-        return memory._replace(line=line, setting=memory.setting - 1, begun=begun, past=past)
+        return memory._replace(line=line, raising=memory.raising - 1, begun=begun, past=past)
 
     def _lowering(self, memory: Ghost, who: str) -> Ghost:
         """Calls that raise it and are in progress may take effect before or after."""
         return memory._replace(
             line=CHANGING if memory.line else 0,
             begun=tuple(c for c in memory.begun if c.startswith("latch")),
-            doubt=memory.setting > 0,
+            doubt=memory.raising > 0,
             lowering=who,
         )
 
@@ -88,7 +92,7 @@ class Level(Interrupt):
         latch = 1 if memory.latch == 1 and memory.active == NOBODY else CHANGING
         past = memory.past | {"caused"}
         return memory._replace(
-            latch=latch, credit=memory.credit + 1, setting=memory.setting + 1, begun=begun, past=past
+            latch=latch, credit=memory.credit + 1, latching=memory.latching + 1, begun=begun, past=past
         )
 
     def _latched(self, memory: Ghost, writer: str) -> Ghost:
@@ -96,7 +100,7 @@ class Level(Interrupt):
         begun = tuple(c for c in memory.begun if c != f"latch {writer}")
         latch = 1 if sure else memory.latch
         past = memory.past | self._shut(memory)
-        return memory._replace(latch=latch, setting=memory.setting - 1, begun=begun, past=past)
+        return memory._replace(latch=latch, latching=memory.latching - 1, begun=begun, past=past)
 
     def _clearing(self, memory: Ghost) -> Ghost:
         past = memory.past | ({"cleared"} if memory.line == 1 else set[str]())
@@ -108,7 +112,8 @@ class Level(Interrupt):
 
     def _left(self, memory: Ghost) -> Ghost:
         """At a VM exit. What fills list registers from now on knows of all that was latched before."""
-        return memory._replace(credit=memory.setting) if memory.active == NOBODY else memory
+        memory = memory._replace(unseen=False) if self.resampled else memory
+        return memory._replace(credit=memory.latching) if memory.active == NOBODY else memory
 
     # What is common
 
@@ -127,6 +132,12 @@ class Level(Interrupt):
 
     def _acknowledged(self, vcpu: str, memory: Ghost, look: Look) -> Ghost:
         look.witness("VGIC-LVL-3")
+        if self.resampled and memory.unseen:
+            look.breach(
+                "VGIC-LVL-2",
+                f"{vcpu} acknowledges {self.what} again, which it ended, and has not left its guest since: the device that "
+                "waits to be told so was not",
+            )
         after = super()._acknowledged(vcpu, memory, look)
         if not memory.line and not memory.latch and not memory.gates[self.vcpus.index(vcpu)].wrong:
             look.witness("VGIC-LVL-4")
@@ -137,10 +148,18 @@ class Level(Interrupt):
         past = after.past
         if memory.latch and memory.active != NOBODY:
             past |= {"latch used up"}
-            after = after._replace(latch=CHANGING if memory.setting or memory.credit else 0, credit=memory.setting)
+            after = after._replace(latch=CHANGING if memory.latching or memory.credit else 0, credit=memory.latching)
         if memory.line == 1:
             past |= {"high at its end"}
+        if self.resampled:
+            after = after._replace(line=CHANGING, unseen=True)
         return after._replace(past=past)
+
+    def at_rest(self, memory: Ghost, look: Look) -> Iterable[Finding]:
+        """A device that waits to be told of the end (irqfd's resampler) lowers its line then: where it is is software's."""
+        if self.resampled and look.has(self.resampled) and "caused" in memory.past:
+            memory = memory._replace(line=word(look.value(self.resampled)))
+        yield from super().at_rest(memory, look)
 
     def own_clauses(self, memory: Ghost) -> list[str]:
         own = ["VGIC-LVL-1"]

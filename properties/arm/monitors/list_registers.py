@@ -99,6 +99,8 @@ class Active(Monitor):
 
     def on(self, event: ev.Event, memory: Held, look: Look) -> Held:
         match event:
+            case ev.Called(routine="distributor", args=(_, "icactiver", int(intid), _)):
+                return memory._replace(active=tuple(i for i in memory.active if i != intid))
             case ev.Called(routine="distributor") | ev.Returned(routine="distributor"):
                 now = tuple(written(event, i, "", r) for i, r in zip(self.spis, memory.routing, strict=True))
                 return memory._replace(routing=now) if now != memory.routing else memory
@@ -155,3 +157,41 @@ class Active(Monitor):
                 look.witness(clause)
                 if not held:
                     look.breach(clause, f"{lost}; the guest acknowledged it and has not ended it, and it was {why}")
+
+
+class Deactivated(Monitor):
+    """VGIC-ACT-1. Memory: the vCPU whose write of GICD_ICACTIVER is under way, and nobody acknowledged since, or ""."""
+
+    clauses = ("VGIC-ACT-1",)
+    events = (ev.Called, ev.Delivered, ev.Entered)
+
+    def __init__(self, scenario: Scenario, intid: int) -> None:
+        self.intid, self.name = intid, f"deactivated.{intid}"
+        self.vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
+        self.memory = ""
+
+    def on(self, event: ev.Event, memory: str, look: Look) -> str:
+        match event:
+            case ev.Called(routine="distributor", args=(str(writer), "icactiver", self.intid, _)):
+                return writer
+            case ev.Delivered(vector=vector) if vector == self.intid:
+                return ""
+            case ev.Entered(vcpu=vcpu) if vcpu == memory:
+                look.witness("VGIC-ACT-1")
+                for other in self.vcpus:
+                    cpu = look.in_guest(other)
+                    for r in list_registers(look, cpu) if cpu >= 0 else ():
+                        if r.intid == self.intid and r.state & ACTIVE:
+                            look.breach(
+                                "VGIC-ACT-1",
+                                f"{vcpu} goes on after its write of GICD_ICACTIVER, and interrupt {self.intid} is active in "
+                                f"cpu{cpu}.lr[{r.number}], where {other} runs",
+                            )
+                return ""
+            case _:
+                return memory
+
+
+def deactivations(scenario: Scenario) -> list[Monitor]:
+    written = {a[2] for v in scenario.vcpus for a in v.program if a[:2] == ("mmio", "icactiver")}
+    return [Deactivated(scenario, i) for i in scenario.vectors if i in written]

@@ -12,31 +12,33 @@ from properties.arm.monitors.registers import maintenance_asserted
 
 
 class Storm(Monitor):
-    """VGIC-OVF-2. Memory: whether the last entry was made with the interrupt asserted, and the guest has done nothing
-    since.
+    """VGIC-OVF-2. Memory: whether the interrupt was asserted at the last entry (1), and has been taken since, the guest
+    having done nothing (2).
     """
 
     clauses = ("VGIC-OVF-2",)
-    events = (ev.Entered, ev.GuestActed, ev.Delivered)
+    events = (ev.Entered, ev.Exited, ev.GuestActed, ev.Delivered)
 
     def __init__(self, vcpu: str) -> None:
         self.vcpu, self.name = vcpu, f"{vcpu}.storm"
-        self.memory = False
+        self.memory = 0
 
-    def on(self, event: ev.Event, memory: bool, look: Look) -> bool:
+    def on(self, event: ev.Event, memory: int, look: Look) -> int:
         match event:
             case ev.Entered(vcpu=self.vcpu, cpu=cpu):
                 look.witness("VGIC-OVF-2")
                 asserted = maintenance_asserted(look, cpu)
-                if asserted and memory:
+                if asserted and memory == 2:
                     look.breach(
                         "VGIC-OVF-2",
                         f"{self.vcpu} enters its guest once more with the maintenance interrupt of cpu{cpu} asserted: "
-                        "it is taken before the guest can do anything",
+                        "it was taken after the last entry, before the guest could do anything, and will be again",
                     )
-                return asserted
+                return int(asserted)
+            case ev.Exited(vcpu=self.vcpu, reason=reason):
+                return 2 if memory and reason == ("interrupt", MAINTENANCE) else 0
             case ev.GuestActed(vcpu=self.vcpu) | ev.Delivered(vcpu=self.vcpu):
-                return False
+                return 0
             case _:
                 return memory
 
