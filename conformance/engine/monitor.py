@@ -87,8 +87,8 @@ class Look:
 class Monitor:
     """Base of monitors. `clauses` it can find broken, `events` it wants, `memory` its initial state."""
 
-    clauses: ClassVar[tuple[str, ...]] = ()
-    witnesses: ClassVar[tuple[str, ...]] = ()
+    clauses: tuple[str, ...] = ()
+    witnesses: tuple[str, ...] = ()
     """MAY clauses it can observe."""
     events: ClassVar[tuple[type[Any], ...]] = ()
     name: str = ""
