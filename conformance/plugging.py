@@ -16,11 +16,11 @@ UNDECIDED = 2
 @click.option("--role", default="sender", metavar="ROLE", help="Which role it fills. Default: sender.")
 def new(name: Path, language: str, role: str) -> None:
     """Write a folder NAME with an implementation that answers, how it is built, and a README."""
-    from conformance.adapters.declared import ROLES
+    from conformance.roles.x86 import ROLES
     from conformance.scaffold import SPECS, ScaffoldError, create
 
     if role not in ROLES:
-        raise click.UsageError(f"no role is called {role!r}; there are: {', '.join(ROLES)}")
+        raise click.UsageError(f"no role of x86 is called {role!r}; there are: {', '.join(ROLES)}")
     try:
         made = create(name, language, role)
     except (ScaffoldError, OSError) as error:
@@ -48,7 +48,9 @@ def build(file: str, output: Path | None) -> None:
 
     try:
         implementation = adapter(file)
-        scenario = Scenario(name="build", about="what is where", cpus=1, vectors=(0, 64, 128, 192))
+        (architecture,) = implementation.architectures
+        vectors = (0, 64, 128, 192) if architecture == "x86" else (3, 27, 40, 41)
+        scenario = Scenario(name="build", about="what is where", architecture=architecture, cpus=1, vectors=vectors)
         program = implementation.assemble(scenario).routines[next(iter(implementation.replaces))].source
         assert isinstance(program, DescribedProgram)
         rows = program.layout()
@@ -57,7 +59,7 @@ def build(file: str, output: Path | None) -> None:
     made = program.build()
     if output:
         shutil.copy2(made, output)
-    click.echo(f"{output or made}: fills {', '.join(implementation.filled('x86'))}")
+    click.echo(f"{output or made}: fills {implementation.fills()}")
     for kind, address, size, name, types in rows:
         what = program.debug.name_of(address) if kind != "routine" else program.debug.line(address + 1)
         bytes_ = f", {size} byte{'s' * (size != 1)}" if kind == "word" else ""
@@ -82,9 +84,7 @@ def smoke(adapter: str) -> int:
     except Fault as fault:
         click.echo(f"{fault.status}: {fault}")
         return UNDECIDED
-    click.echo(
-        f"{implementation.name} fills {', '.join(implementation.filled('x86'))}; profile {implementation.profile}"
-    )
+    click.echo(f"{implementation.name} fills {implementation.fills()}; profile {implementation.profile}")
     width = max((len(t.call) for t in found.tried), default=0)
     for tried in found.tried:
         click.echo(f"  {tried.call:{width}}  {tried.first or 'no answer'}{'; ' * bool(tried.ended)}{tried.ended}")

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import jinja2
 
-from conformance.adapters.declared import ROLES
 from conformance.adapters.registry import routines_of
+from conformance.roles.x86 import ROLES
 from conformance.smoke import parameters
 
 LANGUAGES = {"python": "python", "c": "c", "c++": "cpp", "rust": "rust", "pipe": "pipe"}
@@ -77,7 +77,7 @@ def create(folder: Path, language: str, role: str) -> list[Path]:
 
 
 def _routine(role: str, routine: str) -> Routine:
-    given = parameters(role, routine)
+    given = parameters(ROLES[role], routine)
     about = (getattr(ROLES[role], routine).__doc__ or "").strip().split("\n")[0]
 
     def typed(types: dict[str, str], separator: str = "") -> str:

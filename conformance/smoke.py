@@ -9,18 +9,26 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from conformance.adapters.declared import ROLES
 from conformance.adapters.registry import Implementation, routines_of
 from conformance.engine import operations as ops
 from conformance.engine.alone import run_alone
 from conformance.engine.assembly import Assembly
-from conformance.engine.scenario import Scenario
+from conformance.engine.scenario import Scenario, Vcpu
 from conformance.engine.trace import describe_operation
 from conformance.engine.unfold import Fault
+from conformance.roles.role import Role
 
 SAMPLES: Mapping[str, ops.Result] = {"Vcpu": "vcpu0", "int": 0, "bool": False, "str": "hlt", "tuple[int, ...]": ()}
 """An argument of each type that a role's routines have."""
-NAMED: Mapping[str, ops.Result] = {"vector": 200, "notification_vector": 0xF2, "timer": 100, "old": 200}
+INTERRUPTS: Mapping[str, tuple[int, ...]] = {"x86": (200,), "arm": (41,)}
+NAMED: Mapping[str, ops.Result] = {
+    "vector": 200,
+    "intid": 41,
+    "register": "ispendr",
+    "notification_vector": 0xF2,
+    "timer": 100,
+    "old": 200,
+}
 CPU_NUMBER = (0,)
 """What a handler is called with."""
 
@@ -49,36 +57,44 @@ class Smoke(NamedTuple):
 
 def smoke(implementation: Implementation) -> Smoke:
     """Run each routine of the roles that are filled, and their handlers, once; then ask everything again."""
-    scenario = Scenario(name="smoke", about="one routine alone", cpus=2, vectors=(200,))
-    assembly = implementation.assemble(scenario)
-    tried = tuple(_tried(assembly, *call) for call in _calls(implementation, assembly))
-    own = {id(u): u for r, u in assembly.routines.items() if assembly.role_of.get(r) in implementation.filled("x86")}
-    try:
-        for unfolding in own.values():
-            unfolding.recheck()
-    except Fault as fault:
-        return Smoke(tried, assembly.questions(), str(fault))
-    return Smoke(tried, assembly.questions())
+    tried: list[Tried] = []
+    questions = 0
+    differs = ""
+    for name in implementation.architectures:
+        vcpus = (Vcpu(0), Vcpu(1)) if name == "arm" else (Vcpu(0),)  # each vCPU has a doorbell of its own there
+        scenario = Scenario(name="smoke", about="", architecture=name, cpus=2, vcpus=vcpus, vectors=INTERRUPTS[name])
+        assembly = implementation.assemble(scenario)
+        filled = implementation.filled(name)
+        tried += [_tried(assembly, *call) for call in _calls(filled, assembly)]
+        own = {id(u): u for r, u in assembly.routines.items() if assembly.role_of.get(r) in filled}
+        try:
+            for unfolding in own.values():
+                unfolding.recheck()
+        except Fault as fault:
+            differs = differs or str(fault)
+        questions += assembly.questions()
+    return Smoke(tuple(tried), questions, differs)
 
 
-def _calls(implementation: Implementation, assembly: Assembly) -> Iterator[tuple[str, str, tuple[ops.Result, ...]]]:
+def _calls(filled: Mapping[str, type[Role]], assembly: Assembly) -> Iterator[tuple[str, str, tuple[ops.Result, ...]]]:
     """(role, routine, arguments) of all that can be called out of the blue."""
-    for role in implementation.filled("x86"):
-        for routine in routines_of(ROLES[role]):
-            yield role, routine, tuple(_sample(name, kind) for name, kind in parameters(role, routine))
-    handlers = {h for cls in set(implementation.roles.values()) for h in cls.handlers.values()}
+    for role in filled:
+        base = assembly.architecture.roles[role]
+        for routine in routines_of(base):
+            yield role, routine, tuple(_sample(name, kind) for name, kind in parameters(base, routine))
+    handlers = {h for cls in set(filled.values()) for h in cls.handlers.values()}
     for handler in sorted(handlers & assembly.routines.keys()):
         yield assembly.role_of.get(handler, ""), handler, CPU_NUMBER
 
 
-def parameters(role: str, routine: str) -> tuple[tuple[str, str], ...]:
+def parameters(role: type[Role], routine: str) -> tuple[tuple[str, str], ...]:
     """Name and type of each argument that a role's routine is called with; those of any number left out."""
-    found = list(inspect.signature(getattr(ROLES[role], routine)).parameters.values())[2:]
+    found = list(inspect.signature(getattr(role, routine)).parameters.values())[2:]
     return tuple((p.name, str(p.annotation)) for p in found if p.kind is not p.VAR_POSITIONAL)
 
 
 def _sample(name: str, kind: str) -> ops.Result:
-    return NAMED[name] if kind == "int" and name in NAMED else SAMPLES.get(kind, 0)
+    return NAMED[name] if kind in ("int", "str") and name in NAMED else SAMPLES.get(kind, 0)
 
 
 def _tried(assembly: Assembly, role: str, routine: str, args: tuple[ops.Result, ...]) -> Tried:

@@ -23,7 +23,7 @@ from conformance.engine.search import walk
 from conformance.explore import in_machine
 from conformance.roles.x86 import PINV
 from properties.scenarios import SCENARIOS
-from properties.sequential.property import EDGES_OF_WORDS
+from properties.sequential.property import VECTORS
 from properties.sequential.state import State, states
 from properties.suite import SUITE
 from reference import pir, pir_naive
@@ -44,7 +44,7 @@ def processed(assembly: Assembly, state: State) -> State:
 
 @pytest.fixture(scope="module")
 def assembly() -> Assembly:
-    return resolve("reference").assemble(Scenario(name="alone", about="", cpus=1, vectors=EDGES_OF_WORDS))
+    return resolve("reference").assemble(Scenario(name="alone", about="", cpus=1, vectors=VECTORS["x86"]))
 
 
 def agree(assembly: Assembly, batch: list[State]) -> None:

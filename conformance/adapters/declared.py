@@ -10,34 +10,33 @@ from typing import Any
 from conformance.adapters import protocol
 from conformance.adapters.registry import AdapterError, Implementation, MakeSource, of_class, routines_of
 from conformance.engine.assembly import Shared
-from conformance.roles import x86
-
-ROLES = x86.ROLES
-"""Of all architectures, by name."""
+from conformance.roles import ARCHITECTURES
 
 
 def implementation_of(
     declared: protocol.Declaration, name: str, spec: str, make: MakeSource, also: tuple[str, ...] = ()
 ) -> Implementation:
     """The roles whose routines the program has. `also` are routines beside those it declares. Raises AdapterError."""
+    roles = ARCHITECTURES[declared.architecture].roles
     offered = dict.fromkeys((*declared.routines, *also))
-    filled = [role for role in ROLES if offered.keys() & set(routines_of(ROLES[role]))]
+    filled = [role for role, base in roles.items() if offered.keys() & set(routines_of(base))]
     for role in filled:
-        missing = [routine for routine in routines_of(ROLES[role]) if routine not in offered]
+        missing = [routine for routine in routines_of(roles[role]) if routine not in offered]
         if missing:
-            has = sorted(offered.keys() & set(routines_of(ROLES[role])))
+            has = sorted(offered.keys() & set(routines_of(roles[role])))
             raise AdapterError(
                 f"{spec}: it has {', '.join(has)} of the role {role}, but not {', '.join(missing)}. A role is filled whole."
             )
     if not filled:
-        known = [routine for role in ROLES.values() for routine in routines_of(role)]
+        known = [routine for base in roles.values() for routine in routines_of(base)]
         near = [m for o in offered for m in difflib.get_close_matches(o, known, n=1)]
         hint = f"Did you mean {near[0]}?" if near else f"Roles ask for: {', '.join(known)}."
         raise AdapterError(
-            f"{spec}: its routines ({', '.join(offered) or 'none'}) fill no role, so there is nothing to test. {hint}"
+            f"{spec}: its routines ({', '.join(offered) or 'none'}) fill no role of {declared.architecture}, so there is "
+            f"nothing to test. {hint}"
         )
     members: dict[str, Any] = {routine: _placeholder(routine) for routine in offered}
-    for owner in ("vcpu", "cpu", "vm"):
+    for owner in ("vcpu", "cpu", "vm", "irq"):
         members[f"{owner}_state"] = _locations(spec, owner, getattr(declared.state, owner))
     members["handlers"] = _handlers(spec, declared.handlers, offered)
     members |= {
@@ -46,11 +45,11 @@ def implementation_of(
         "lacks": declared.lacks,
         "__doc__": f"What {spec} declares.",
     }
-    cls = type(name, tuple(ROLES[role] for role in filled), members)
+    cls: Any = type(name, tuple(roles[role] for role in filled), members)
     return replace(of_class(cls, name, spec), replaces=dict.fromkeys(offered, make))
 
 
-def world_of(world: x86.World) -> protocol.World:
+def world_of(world: Any) -> protocol.World:
     """A scenario as a program is told of it."""
     scenario = world.scenario
     posts_on_own_cpu = getattr(world, "posts_on_own_cpu", None)  # x86's; C asks for it as for a fact

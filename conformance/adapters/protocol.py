@@ -62,6 +62,8 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vcpu: Locations = {}
     cpu: Locations = {}
     vm: Locations = {}
+    irq: Locations = {}
+    """Arm: for each interrupt."""
 
 
 class Declaration(msgspec.Struct, frozen=True, tag_field="type", tag="hello", forbid_unknown_fields=True):
@@ -70,6 +72,8 @@ class Declaration(msgspec.Struct, frozen=True, tag_field="type", tag="hello", fo
     version: int
     routines: tuple[str, ...]
     name: str = ""
+    architecture: Literal["x86", "arm"] = "x86"
+    """Whose roles these are."""
     profile: str = "generic"
     state: State = State()
     handlers: Mapping[str, str] = {}

@@ -51,6 +51,12 @@ class Implementation:
         bases = ARCHITECTURES[architecture].roles.items()
         return {name: self.roles[base] for name, base in bases if base in self.roles}
 
+    def fills(self) -> str:
+        """Its roles, for people: those of Arm with its name."""
+        return ", ".join(
+            role if name == "x86" else f"{name} {role}" for name in self.architectures for role in self.filled(name)
+        )
+
     @property
     def architectures(self) -> tuple[str, ...]:
         """Those of which it fills a role."""

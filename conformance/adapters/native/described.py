@@ -19,6 +19,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -47,6 +48,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     state: protocol.State = protocol.State()
     """Locations of its own."""
     name: str = ""
+    architecture: Literal["x86", "arm"] = "x86"
     profile: str = "generic"
     handlers: Mapping[str, str] = {}
     not_applicable: Mapping[str, str] = {}
@@ -62,6 +64,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             version=protocol.VERSION,
             routines=tuple(self.routines),
             name=self.name,
+            architecture=self.architecture,
             profile=self.profile,
             state=self.state,
             handlers=self.handlers,
