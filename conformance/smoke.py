@@ -20,7 +20,8 @@ from conformance.roles.role import Role
 
 SAMPLES: Mapping[str, ops.Result] = {"Vcpu": "vcpu0", "int": 0, "bool": False, "str": "hlt", "tuple[int, ...]": ()}
 """An argument of each type that a role's routines have."""
-INTERRUPTS: Mapping[str, tuple[int, ...]] = {"x86": (200,), "arm": (41,)}
+INTERRUPTS: Mapping[str, tuple[int, ...]] = {"x86": (200,), "arm": (41, 8192)}
+FACTS: Mapping[str, tuple[str, ...]] = {"x86": (), "arm": ("gicv4",)}
 NAMED: Mapping[str, ops.Result] = {
     "vector": 200,
     "intid": 41,
@@ -62,7 +63,9 @@ def smoke(implementation: Implementation) -> Smoke:
     differs = ""
     for name in implementation.architectures:
         vcpus = (Vcpu(0), Vcpu(1)) if name == "arm" else (Vcpu(0),)  # each vCPU has a doorbell of its own there
-        scenario = Scenario(name="smoke", about="", architecture=name, cpus=2, vcpus=vcpus, vectors=INTERRUPTS[name])
+        scenario = Scenario(
+            name="smoke", about="", architecture=name, cpus=2, vcpus=vcpus, vectors=INTERRUPTS[name], facts=FACTS[name]
+        )
         assembly = implementation.assemble(scenario)
         filled = implementation.filled(name)
         tried += [_tried(assembly, *call) for call in _calls(filled, assembly)]
@@ -81,7 +84,7 @@ def _calls(filled: Mapping[str, type[Role]], assembly: Assembly) -> Iterator[tup
     for role in filled:
         base = assembly.architecture.roles[role]
         for routine in routines_of(base):
-            yield role, routine, tuple(_sample(name, kind) for name, kind in parameters(base, routine))
+            yield role, routine, tuple(_sample(routine, name, kind) for name, kind in parameters(base, routine))
     handlers = {h for cls in set(filled.values()) for h in cls.handlers.values()}
     for handler in sorted(handlers & assembly.routines.keys()):
         yield assembly.role_of.get(handler, ""), handler, CPU_NUMBER
@@ -93,7 +96,8 @@ def parameters(role: type[Role], routine: str) -> tuple[tuple[str, str], ...]:
     return tuple((p.name, str(p.annotation)) for p in found if p.kind is not p.VAR_POSITIONAL)
 
 
-def _sample(name: str, kind: str) -> ops.Result:
+def _sample(routine: str, name: str, kind: str) -> ops.Result:
+    name = f"{routine} {name}" if f"{routine} {name}" in NAMED else name
     return NAMED[name] if kind in ("int", "str") and name in NAMED else SAMPLES.get(kind, 0)
 
 

@@ -382,7 +382,10 @@ class TestCommands:
         for arguments, message in (
             ([str(tmp_path / "mine"), "--lang", "c"], "is not empty"),
             ([str(tmp_path / "Not A Name"), "--lang", "c"], "cannot name a program"),
-            ([str(tmp_path / "other"), "--lang", "c", "--role", "sendr"], "no role is called 'sendr'; there are: "),
+            (
+                [str(tmp_path / "other"), "--lang", "c", "--role", "sendr"],
+                "no role of x86 is called 'sendr'; there are: ",
+            ),
         ):
             done = CliRunner().invoke(cli, ["new", *arguments])
             assert done.exit_code and message in done.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -49,9 +50,8 @@ class Assembly:
     def shared(self, at: str, routine: str) -> Shared:
         shared = self.locations.get(at)
         if shared is None:
-            near = ", ".join(n for n in self.locations if n.split(".")[-1] == at.split(".")[-1]) or ", ".join(
-                self.locations
-            )
+            same = [n for n in self.locations if n.split(".")[-1] == at.split(".")[-1]]
+            near = ", ".join(same or difflib.get_close_matches(at, self.locations, n=8, cutoff=0.3))
             raise Fault(
                 "CRASH",
                 f"{routine} touched {at}, which its role does not declare. Declare it, or use one of: {near}",
