@@ -25,6 +25,7 @@ FACTS: Mapping[str, tuple[str, ...]] = {"x86": (), "arm": ("gicv4",)}
 NAMED: Mapping[str, ops.Result] = {
     "vector": 200,
     "intid": 41,
+    "vlpi intid": 8192,
     "register": "ispendr",
     "notification_vector": 0xF2,
     "timer": 100,
