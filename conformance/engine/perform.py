@@ -365,9 +365,11 @@ class Operations:
                 node.routine,
             )
         for at, mask, seen in node.reads:
-            if self.m.assembly.shared(at, node.routine).guarded_by:
-                continue  # read under a lock: not what a loop waits for
-            now = self._load(ops.Load(at, mask), node)
+            if self.m.assembly.shared(at, node.routine).guarded_by:  # read under a lock, which the loop has dropped
+                word = self.view.get(self.m.memory[at])
+                now = word & mask if isinstance(word, int) else word
+            else:
+                now = self._load(ops.Load(at, mask), node)
             if now != seen:
                 return
         raise Blocked

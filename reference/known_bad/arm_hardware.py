@@ -229,6 +229,15 @@ class DisabledHides(ReferenceVirtualInterface):
         return [c for c in found if c.priority == highest]
 
 
+class MaskedStaysAsleep(ReferenceVirtualInterface):
+    """A virtual IRQ that PSTATE.I masks does not end a WFI: the guest that would open interrupts next never does."""
+
+    def boundary(self, cpu: Cpu, vcpu: Vcpu, pending: tuple[int, ...]) -> object:
+        if not pending and cpu.load(vcpu.pstate_i):
+            return None
+        return super().boundary(cpu, vcpu, pending)
+
+
 class OwnPmr(ReferenceVirtualInterface):
     """GICV_PMR and GICH_VMCR.VMPriMask are two registers: what the guest writes is not what the hypervisor reads."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.roles.arm import DOORBELL_REQUEST, Cpu, Field, Then, Vcpu, vpendbaser_word
-from reference.alternatives.vgic_2012 import Vgic2012Mended
+from reference.alternatives.vgic_2012 import EOI, Vgic2012Mended
 from reference.kvm_arm import KvmArm
 from reference.vgic import OUT
 
@@ -41,6 +41,20 @@ class InterruptsOnUnderLock(Vgic2012Mended):
 
     def unlock_irqrestore(self, cpu: Cpu, lock: Field, flag: bool) -> None:
         cpu.unlock(lock)
+
+
+class GoesByHardware(Vgic2012Mended):
+    """What the 2012 design feared of late hardware: the handler takes what the list registers show for the doing of the
+    vCPU that is loaded, which has not been entered yet.
+    """
+
+    def maintenance_handler(self, cpu: Cpu, where: int) -> None:
+        here = self.world.cpus[where]
+        for name in cpu.load(here.running_vcpu):
+            words = [cpu.load(lr.word) for lr in here.lr]
+            ended = sum(1 << n for n, word in enumerate(words) if word & EOI and not word >> 28 & 3)
+            cpu.store(self.world.vcpus[name].vgic_eisr, ended)
+            self.completed(cpu, self.world.vcpus[name], here.lr)
 
 
 class NoBarrier(Vgic2012Mended):
@@ -217,13 +231,6 @@ class DoorbellOnly(KvmArm):
         cpu.lock(vcpu.vpe_lock)
         cpu.store(vcpu.pending_last, 1)
         cpu.unlock(vcpu.vpe_lock)
-
-
-class DoorbellWhileRunning(KvmArm):
-    """Synthetic: with GICv4.0 the doorbell stays enabled while the vCPU runs."""
-
-    def disable_doorbell(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        pass
 
 
 # Equivalents that are right

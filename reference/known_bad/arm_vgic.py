@@ -107,8 +107,11 @@ class NoHalt(KvmArm):
     register runs. Its next exit writes the old one back.
     """
 
-    def halt(self, cpu: Cpu, vcpu: Vcpu) -> None:
+    def halt(self, cpu: Cpu, vcpus: list[Vcpu]) -> None:
         """Off by one: nobody is halted."""
+
+    def lock_folded(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
+        return self.lock_irqsave(cpu, self.world.irq(vcpu, intid).irq_lock)
 
 
 class ActiveFirst(KvmArm):
@@ -153,11 +156,19 @@ class MovesQuietly(KvmArm):
         return self.move(cpu, vcpu, intid, target)
 
 
-# What Linux does today, where the reference does not
+# An equivalent that is right, and what Linux does today, where the reference does not
 
 
-class KicksTarget(KvmArm):
-    """Linux: whose list holds a stale entry of an interrupt is not kicked, but its new target, which has nothing."""
+class StaysInOldRegister(KvmArm):
+    """What is in a list register of the old target stays there until that vCPU's next exit, for which nobody asks."""
+
+    def follow(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> None:
+        if vcpu is not target:
+            self.migrate(cpu, vcpu, intid, target)
+
+
+class KicksTarget(StaysInOldRegister):
+    """Linux: who still has an old entry of an interrupt on its list is not kicked, but the new target, which has nothing."""
 
     def kicked(self, owner: tuple[str, ...], target: Vcpu) -> Vcpu:
         return target
@@ -189,6 +200,15 @@ class ClearsLatchAtEnd(KvmArm):
     def fold_latch(self, cpu: Cpu, vcpu: Vcpu, intid: int, state: int) -> None:
         if not state:
             cpu.store(self.world.irq(vcpu, intid).latch, 0)
+
+
+class HaltTrustsMode(KvmArm):
+    """Linux: mode = OUT ends the wait for a vCPU that is to leave its guest. But flush comes before mode:=IN, and fold
+    after mode:=OUT, and writes back the active bit that flush had read.
+    """
+
+    def lock_folded(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
+        return self.lock_irqsave(cpu, self.world.irq(vcpu, intid).irq_lock)
 
 
 # Synthetic
@@ -344,13 +364,6 @@ class IgnoresEoiCount(KvmArm):
         pass
 
 
-class EndsInsideToo(KvmArm):
-    """Synthetic: EOICount is spent on an active interrupt that is in a list register."""
-
-    def fold_outside(self, cpu: Cpu, vcpu: Vcpu, inside: set[int], ended: int) -> None:
-        super().fold_outside(cpu, vcpu, set(), ended)
-
-
 class KicksWithoutWaking(KvmArm):
     """Synthetic: a vCPU that sleeps is kicked, not woken."""
 
@@ -386,14 +399,6 @@ class QueuedIsEnough(KvmArm):
 
 
 # Equivalents that are right
-
-
-class StaysInOldRegister(KvmArm):
-    """What is in a list register of the old target stays there until that vCPU's next exit, for which nobody asks."""
-
-    def follow(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> None:
-        if vcpu is not target:
-            self.migrate(cpu, vcpu, intid, target)
 
 
 class NeverPendingAndActive(KvmArm):
