@@ -190,20 +190,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="vgic-disable-active",
-        about="another vCPU makes an interrupt pending, disables and enables it, as it may be active, and makes it pending once more",
+        about="another vCPU makes an interrupt pending twice, and disables it, as its end may come then, and enables it",
         architecture="arm",
         cpus=2,
         vcpus=(
             Vcpu(0),
-            Vcpu(
-                1,
-                (
-                    register("ispendr", EDGE),
-                    register("icenabler", EDGE),
-                    register("isenabler", EDGE),
-                    register("ispendr", EDGE),
-                ),
-            ),
+            Vcpu(1, (*[register("ispendr", EDGE)] * 2, register("icenabler", EDGE), register("isenabler", EDGE))),
         ),
         vectors=(EDGE,),
     ),
@@ -291,11 +283,22 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="vgic-retarget-active",
-        about="another vCPU makes an interrupt pending and takes it over, as it may be active",
+        about="another vCPU makes an interrupt pending and takes it over, as it may be active, and makes it pending again",
         architecture="arm",
         cpus=2,
-        vcpus=(Vcpu(0), Vcpu(1, (register("ispendr", EDGE), register("itargetsr", EDGE, 1)))),
+        vcpus=(
+            Vcpu(0),
+            Vcpu(1, (register("ispendr", EDGE), register("itargetsr", EDGE, 1), register("ispendr", EDGE))),
+        ),
         vectors=(EDGE,),
+    ),
+    Scenario(
+        name="vgic-retarget-level",
+        about="another vCPU latches a level and takes it over, which may be in a list register",
+        architecture="arm",
+        cpus=2,
+        vcpus=(Vcpu(0), Vcpu(1, (register("ispendr", LEVEL), register("itargetsr", LEVEL, 1)))),
+        vectors=(LEVEL,),
     ),
     Scenario(
         name="vgic-distributor-off",
@@ -453,13 +456,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="vgic-late-maintenance",
-        about="as vgic-shared-pcpu, and the maintenance interrupt may be taken when its level is gone",
+        about="two vCPUs share a pCPU and latch a private level each; a maintenance interrupt may be taken when its level is gone",
         architecture="arm",
-        cpus=2,
-        vcpus=(Vcpu(0), Vcpu(0)),
-        threads=(injector(LEVEL, 1),),
-        vectors=(LEVEL,),
-        budget=Budget(preempt=1),
+        cpus=1,
+        vcpus=(Vcpu(0, (register("ispendr", PPI),)), Vcpu(0, (register("ispendr", PPI),))),
+        vectors=(PPI,),
+        budget=Budget(preempt=1, exit=1),
         facts=("starts-unloaded", "late-mi"),
     ),
     Scenario(
@@ -544,6 +546,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         vectors=(LPI,),
         budget=Budget(preempt=1, migrate=1, exit=1),
         facts=("gicv4.1",),
+    ),
+    Scenario(
+        name="gicv4.1-closed-wfi",
+        about="a virtual LPI for a vCPU whose WFI does not trap, and which waits with PSTATE.I set: nothing exits, the wait ends",
+        architecture="arm",
+        cpus=1,
+        vcpus=(Vcpu(0, (("mask",), *WFI, ("unmask",))),),
+        devices=(its(), *redistributors()),
+        vectors=(LPI,),
+        facts=("gicv4.1", "wfi-not-trapped"),
     ),
     Scenario(
         name="gicv4-software",

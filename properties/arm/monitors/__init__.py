@@ -16,6 +16,9 @@ def interrupts(scenario: Scenario) -> list[Monitor]:
     vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
     calls = [*scenario.threads, *scenario.interrupts, *scenario.devices]
     injected = {(i, str(c.args[0])) for c in calls if c.routine in ("inject", "vlpi") for i in c.args[1:2]}
+    injected |= {
+        (a[2], f"vcpu{n}") for n, v in enumerate(scenario.vcpus) for a in v.program if a[:2] == ("mmio", "ispendr")
+    }
     made: list[Monitor] = []
     for intid in scenario.vectors:
         if intid < 16:

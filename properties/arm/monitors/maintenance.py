@@ -79,12 +79,13 @@ class LateInterrupt(Monitor):
                 look.witness("GICV2-MI-3")
                 return memory._replace(taken=False, routine=routine)
             case ev.Changed(routine=routine, at=at) if routine == memory.routine:
+                loaded = look.on_cpu(self.cpu)
                 owner = at.partition(".")[0]
-                if owner in self.vcpus and owner != memory.last:
+                if loaded != memory.last and owner not in (memory.last, f"cpu{self.cpu}"):
                     look.breach(
                         "GICV2-MI-3",
-                        f"{routine} handles a maintenance interrupt of {memory.last or 'nobody'} late on cpu{self.cpu}, "
-                        f"and changes {at}",
+                        f"{routine} on cpu{self.cpu} handles a maintenance interrupt of {memory.last or 'nobody'} while "
+                        f"{loaded or 'nobody'} is loaded there, and changes {at}",
                     )
             case ev.Returned(routine=routine) if routine == memory.routine:
                 return memory._replace(routine="")
