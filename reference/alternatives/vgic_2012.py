@@ -84,7 +84,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         "vgic_hcr": Shared(HCR_EN),
         "vgic_misr": Shared(0),
         "vgic_eisr": Shared(0),
-        "vgic_elrsr": Shared(3, private_to="*"),
+        "vgic_elrsr": Shared(3),
         "lr_used": Shared(0, private_to="*"),
         "irq_lr_map": Shared((), private_to="*"),  # "interrupt:list register", the last one it was given
         "vmcr_sw": Shared(VMCR_RESET, private_to="*"),
@@ -304,8 +304,12 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
                 cpu.test_and_clear(self.bit("active", vcpu, word & 0x3FF))
                 cpu.store(lr, word & ~EOI)
                 cpu.store(registers[n].word, word & ~EOI)
+                self.freed(cpu, vcpu, n)
                 if cpu.load(self.bit("state", vcpu, word & 0x3FF)):
                     cpu.test_and_set(self.summary(vcpu))
+
+    def freed(self, cpu: Cpu, vcpu: Vcpu, n: int) -> None:
+        """The saved ELRSR says that the list register is in use until the next exit."""
 
     def reschedule_ipi(self, cpu: Cpu, where: int) -> None:
         """Only the exit it forces matters."""
@@ -398,8 +402,8 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
 
 class Vgic2012Mended(Vgic2012):
     """The 2012 design with what was mended later: one source of an SGI at a time (16ca6a607d84, 2018), a look again
-    after mode:=IN (325f9c649c8a, 2017), interrupts off while the distributor's lock is held, and a level that
-    GICD_ICPENDR leaves alone.
+    after mode:=IN (325f9c649c8a, 2017), interrupts off while the distributor's lock is held, a list register that is
+    free when its end was told, and a level that GICD_ICPENDR leaves alone.
     """
 
     def lock_irqsave(self, cpu: Cpu, lock: Field) -> bool:
@@ -410,6 +414,9 @@ class Vgic2012Mended(Vgic2012):
     def unlock_irqrestore(self, cpu: Cpu, lock: Field, flag: bool) -> None:
         cpu.unlock(lock)
         cpu.irq_restore(flag)
+
+    def freed(self, cpu: Cpu, vcpu: Vcpu, n: int) -> None:
+        cpu.fetch_or(vcpu.vgic_elrsr, 1 << n)
 
     def clearable(self, intid: int) -> bool:
         return not self.world.level_sensitive(intid)
