@@ -48,6 +48,11 @@ ASSUMPTIONS: Mapping[str, tuple[str, ...]] = {
         "A guest takes the virtual IRQ and reads GICV_IAR in one step; PSTATE.I is closed until the handler's last write, so handlers "
         "nest only in the sequential checks.",
         "A handler of a level-sensitive interrupt quiets its device, through an exit to userspace, before it ends the interrupt.",
+        "At a boundary a latched physical interrupt comes before the virtual one: the other order is that of one that arrives later. "
+        "No guest takes virtual FIQs.",
+        "Which of several list registers with one VirtualID the end of an interrupt takes is UNPREDICTABLE: each is tried.",
+        "A write of GICR_VPENDBASER.Valid sets Dirty in the same step; a scan or drain is one step. A doorbell whose LPI is disabled "
+        "when its virtual LPI comes is dropped, not kept (GICv4.0); PendingLast may be set with nothing pending.",
         "Virtual LPIs have one priority; the virtual LPI configuration table, and what an ITS does but to vPEs, are not modelled.",
     ),
 }

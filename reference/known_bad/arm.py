@@ -107,6 +107,10 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
         "H25", "the guest's PMR is not in VMCR", hardware.OwnPmr,
         ("GICV2-VMCR-1",), (), "", SYNTHETIC,
     ),
+    KnownBad(
+        "H34", "a virtual IRQ that PSTATE.I masks does not end a WFI", hardware.MaskedStaysAsleep,
+        ("GICV4-DB-4", "VGIC-Q-1"), (), "gicv4.1-closed-wfi", SYNTHETIC,
+    ),
     # Hardware: the ITS and its redistributors.
     KnownBad(
         "H26", "a vLPI for a resident vPE goes to the table alone", hardware.KnowsLate,
