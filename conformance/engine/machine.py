@@ -10,7 +10,8 @@ Every step is obligatory (code, hardware, messages, drains, a guest that acknowl
 goes, `perform` what an operation does.
 
 Rules, each an assumption that the report lists:
-- A host interrupt that is a level is taken only while it is asserted, unless the scenario has the fact `late-mi`.
+- A host interrupt that is a level is taken only while it is asserted; with the fact `late-mi` it travels like a message, and
+  is taken whenever it comes.
 - An interrupt in flight may be delayed for ever; once latched and unmasked it is taken at the next boundary, before the
   next step of that CPU. Messages merge per (vector, CPU). A handler runs with interrupts off; handlers do not nest.
 - A context switch runs put with interrupts off, then, when the thread is next on a CPU, load with interrupts on. It may
@@ -264,12 +265,16 @@ class Machine:
         view.notes.append(("arrives", vector, c))
 
     def _rise(self, view: View, c: int) -> None:
-        """A level that is asserted is seen by the interrupt controller, now or later."""
-        latched = view.get(self.cpus[c].latched)
+        """A level that is asserted is seen by the interrupt controller, now or later; where it may be late, as a message."""
+        late = "late-mi" in self.scenario.facts
+        latched, flight = view.get(self.cpus[c].latched), view.get(self.cpus[c].flight) if late else 0
         for vector, routine in self.assembly.architecture.levels.items():
-            if not latched >> vector & 1 and self.asserted(view, c, routine):
-                view.set(self.cpus[c].latched, latched | 1 << vector)
-                view.notes.append(("arrives", vector, c))
+            if not (latched | flight) >> vector & 1 and self.asserted(view, c, routine):
+                if late:
+                    view.set(self.cpus[c].flight, flight | 1 << vector)
+                else:
+                    view.set(self.cpus[c].latched, latched | 1 << vector)
+                view.notes.append(("rises" if late else "arrives", vector, c))
                 return
         raise NotEnabled
 

@@ -56,6 +56,8 @@ def describe(note: tuple[Any, ...], names: Architecture = PLAIN) -> str:
             return f"acknowledges {names.host_interrupt(vector)} in the guest"
         case ("arrives", vector, cpu):
             return f"{names.host_interrupt(vector)} arrives at cpu{cpu}"
+        case ("rises", vector, cpu):
+            return f"{names.host_interrupt(vector)} is on its way to cpu{cpu}"
         case ("spurious", vector, cpu):
             return f"spurious {names.host_interrupt(vector)} at cpu{cpu}"
         case ("drains", at, value, mask):

@@ -85,7 +85,7 @@ class Interrupt(Monitor):
                 return self._acknowledged(vcpu, memory, look)
             case ev.GuestActed(vcpu=vcpu, action=(self.ends, self.iar), cpu=cpu) if self.bank in ("", vcpu):
                 return self._reopened(self._deactivated(cpu, memory, look))
-            case ev.GuestActed(action=("device_quiet", self.intid)):
+            case ev.GuestActed(vcpu=vcpu, action=("device_quiet", self.intid)) if self.bank in ("", vcpu):
                 return self._quieted(memory)
             case ev.Entered(vcpu=vcpu, cpu=cpu):
                 memory = self._settled(memory, vcpu)

@@ -96,4 +96,7 @@ class LateInterrupt(Monitor):
 
 def monitors(scenario: Scenario) -> list[Monitor]:
     hosts = sorted({v.cpu for v in scenario.vcpus})
-    return [*(Storm(f"vcpu{n}") for n in range(len(scenario.vcpus))), *(LateInterrupt(scenario, c) for c in hosts)]
+    late: list[Monitor] = [LateInterrupt(scenario, c) for c in hosts]
+    if "late-mi" in scenario.facts:  # one that is spent on nobody comes again, as often as the budget allows
+        return late
+    return [*(Storm(f"vcpu{n}") for n in range(len(scenario.vcpus))), *late]
