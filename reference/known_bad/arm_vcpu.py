@@ -44,9 +44,12 @@ class InterruptsOnUnderLock(Vgic2012Mended):
 
 
 class GoesByHardware(Vgic2012Mended):
-    """What the 2012 design feared of late hardware: the handler takes what the list registers show for the doing of the
-    vCPU that is loaded, which has not been entered yet.
+    """What the 2012 design feared of late hardware: put leaves the interface on, and the maintenance handler takes what
+    its list registers show for the doing of the vCPU that is loaded by then, which has not been entered yet.
     """
+
+    def put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
+        cpu.store(self.world.cpus[cpu.id()].running_vcpu, ())
 
     def maintenance_handler(self, cpu: Cpu, where: int) -> None:
         here = self.world.cpus[where]

@@ -140,15 +140,6 @@ class DropsInFlight(KvmArm):
             super().inject(cpu, vcpu, intid, level)
 
 
-class MovesInFlight(KvmArm):
-    """Xen before 31bc6a93a096: an interrupt that is in a list register moves to the new target at once, so that both
-    vCPUs' list registers may hold it.
-    """
-
-    def movable(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
-        return cpu.load(self.world.irq(vcpu, intid).owner) == (vcpu.name,)
-
-
 class MovesQuietly(KvmArm):
     """KVM before its 2018 fix: an interrupt moves to another vCPU's list, and that vCPU is not kicked."""
 
@@ -202,6 +193,15 @@ class ClearsLatchAtEnd(KvmArm):
             cpu.store(self.world.irq(vcpu, intid).latch, 0)
 
 
+class MovesInFlight(ClearsLatchAtEnd):
+    """Xen before 31bc6a93a096: an interrupt that is in a list register moves to the new target at once, so that both
+    vCPUs' list registers may hold it. Seen where what is latched stays so in software while a list register holds it.
+    """
+
+    def movable(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
+        return cpu.load(self.world.irq(vcpu, intid).owner) == (vcpu.name,)
+
+
 class HaltTrustsMode(KvmArm):
     """Linux: mode = OUT ends the wait for a vCPU that is to leave its guest. But flush comes before mode:=IN, and fold
     after mode:=OUT, and writes back the active bit that flush had read.
@@ -233,13 +233,6 @@ class ForgetsActive(KvmArm):
 
     def fold_lr(self, cpu: Cpu, vcpu: Vcpu, word: int) -> None:
         super().fold_lr(cpu, vcpu, word & ~(2 << 28))
-
-
-class KeepsLevelPending(KvmArm):
-    """Synthetic: a level that comes back unacknowledged stays pending, though its line has fallen."""
-
-    def fold_latch(self, cpu: Cpu, vcpu: Vcpu, intid: int, state: int) -> None:
-        cpu.store(self.world.irq(vcpu, intid).latch, int(state & PENDING != 0))
 
 
 class ClearsLine(KvmArm):
