@@ -18,7 +18,7 @@ Model Checker, 2004, chs. 3 and 19.)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -117,9 +117,9 @@ class _Names:
             yield f"hidden byte told_{name};"
             yield f'#define {name} if :: !told_{name} -> told_{name} = 1; printf("BREAKS {clause}\\n") :: else fi; assert(false)'
 
-    def equal(self, mask: int, bits: int) -> list[str]:
-        """Under `mask` a state has these bits."""
-        return [f"{name} == {(bits & cell.mask) >> cell.shift}" for cell, name in self.used if cell.mask & mask]
+    def cube(self, mask: int, bits: int) -> Cube:
+        """The states that have these bits under `mask`."""
+        return {name: frozenset([(bits & c.mask) >> c.shift]) for c, name in self.used if c.mask & mask}
 
     def breaks(self, clause: str) -> str:
         identifier = f"breaks_{_identifier(clause)}"
@@ -145,36 +145,105 @@ def _steps(agent: Agent, names: _Names) -> Iterator[str]:
         for filed in table.exact.values():
             for bits, entry in filed.items():
                 known[(bits & agent.pivot.mask) >> agent.pivot.shift].append((entry, bits))
-    pivot = next((name for cell, name in names.used if cell is agent.pivot), "true")
+    pivot = next((name for cell, name in names.used if cell is agent.pivot), "")
+    waits = {n: [c for c, _ in _cases(agent, filed, None, names)] for n, filed in known.items()}
     yield f"\n   /* {agent.name}{'' if agent.obligatory else ': optional'} */"
     for choice in range(max(1, *(len(entry.outcomes) for filed in known.values() for entry, _ in filed))):
-        for numbers in _pieces(known, choice):
-            part = {number: known[number] for number in numbers}
-            here = "true" if pivot == "true" else _between(pivot, numbers[0], numbers[-1])
-            if choice:
-                guard = f"({_any_of(agent, pivot, part, lambda e, c=choice: len(e.outcomes) > c, names)})"
-            else:
-                waits = _any_of(agent, pivot, part, lambda e: not e.outcomes, names)
-                guard = f"!({waits})" if waits else "true"
-            yield f"   :: d_step {{ {here} && {guard} ->"
-            yield from _cases(agent, pivot, part, choice, names)
+        cases = {n: _cases(agent, filed, choice, names) for n, filed in known.items()}
+        for numbers in _pieces(agent, cases, choice):
+            able = {n: [c for c, _ in cases[n]] for n in numbers}
+            guard = f"({_any_of(pivot, able)})" if choice else f"!({_any_of(pivot, {n: waits[n] for n in numbers})})"
+            yield f"   :: d_step {{ {_one_of(pivot, range(numbers[0], numbers[-1] + 1))} && {guard} ->"
+            yield "         if"
+            for number in numbers:
+                if cases[number]:
+                    yield f"         :: {_one_of(pivot, [number])} ->{_comment(_shown(agent.pivot.values[number]))}"
+                    yield "            if"
+                    yield from (f"            :: {condition} -> {effect}" for condition, effect in cases[number])
+                    if cases[number][-1][0] != "true":
+                        yield f"            :: else -> {names.breaks(UNKNOWN)}"
+                    yield "            fi"
+            yield f"         :: else -> {names.breaks(UNKNOWN)}"
+            yield "         fi }"
 
 
 Known = tuple[Entry, int]
 """An entry, and the bits under which it is remembered."""
+Case = tuple[str, str]
+"""A condition on what is not the pivot, and what happens then."""
 
 
-def _pieces(known: dict[int, list[Known]], choice: int) -> Iterator[list[int]]:
-    """The values of the pivot in consecutive pieces that an atomic step of Spin's can hold; with a choice, those that
-    have it.
-    """
+def _cases(agent: Agent, filed: list[Known], choice: int | None, names: _Names) -> list[Case]:
+    """Where the agent has this choice (None: where it waits). What happens alike is one case, if one condition says it."""
+    alike: dict[tuple[str, int], list[Cube]] = {}
+    for entry, bits in filed:
+        if choice is None and not entry.outcomes:
+            alike.setdefault(("", entry.reads), []).append(names.cube(entry.reads & ~agent.pivot.mask, bits))
+        elif choice is not None and len(entry.outcomes) > choice:
+            effect = names.effect(entry.outcomes[choice])
+            alike.setdefault((effect, entry.reads), []).append(names.cube(entry.reads & ~agent.pivot.mask, bits))
+    return [(_all_of(cube), effect) for (effect, _), cubes in alike.items() for cube in _merged(cubes)]
+
+
+Cube = dict[str, frozenset[int]]
+"""For each variable that matters, the values it may have."""
+
+
+def _merged(cubes: list[Cube]) -> list[Cube]:
+    """Over the same variables: those that differ in one of them become one, one variable after the other."""
+    for name in cubes[0]:
+        together: dict[tuple[frozenset[int], ...], Cube] = {}
+        for cube in cubes:
+            rest = tuple(values for other, values in cube.items() if other != name)
+            known = together.setdefault(rest, cube)
+            if known is not cube:
+                together[rest] = {**known, name: known[name] | cube[name]}
+        cubes = list(together.values())
+    return cubes
+
+
+def _all_of(cube: Cube) -> str:
+    return " && ".join(_one_of(name, sorted(values)) for name, values in cube.items()) or "true"
+
+
+def _any_of(pivot: str, conditions: dict[int, list[str]]) -> str:
+    """The pivot is one of these numbers, and one of its conditions is true."""
+    plain = [number for number, filed in conditions.items() if "true" in filed]
+    others = [
+        f"({_one_of(pivot, [number])} && ({' || '.join(f'({c})' if '&&' in c else c for c in filed)}))"
+        for number, filed in conditions.items()
+        if filed and "true" not in filed
+    ]
+    return " || ".join([_one_of(pivot, plain)] * bool(plain) + others) or "false"
+
+
+def _one_of(name: str, numbers: Sequence[int]) -> str:
+    """The variable is one of these numbers; "" is a variable that has one value and is not declared."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    some = [f"{name} == {a}" if a == b else f"({name} >= {a} && {name} <= {b})" for a, b in spans]
+    return "true" if not name else some[0] if len(some) == 1 else f"({' || '.join(some)})"
+
+
+LONGEST = 1500
+"""Statements in one option, as far as we count them. Spin refuses more than 2,048."""
+
+
+def _pieces(agent: Agent, cases: dict[int, list[Case]], choice: int) -> Iterator[list[int]]:
+    """The numbers of the pivot in pieces that an atomic step of Spin's can hold; with a choice, those that have it."""
     piece: list[int] = []
     size = 0
-    for number, filed in known.items():
-        taken = [entry.outcomes[choice] for entry, _ in filed if len(entry.outcomes) > choice]
-        if choice and not taken:
+    for number, filed in cases.items():
+        acts = [effect.partition(" /*")[0] for _, effect in filed]
+        grows = 14 + sum(3 + each.count(";") + 10 * each.count("breaks_") for each in acts)
+        if grows > LONGEST:
+            raise TooLarge(f"more cases in one position of {agent.name} than an atomic step of Spin's can hold")
+        if choice and not filed:
             continue
-        grows = 6 + sum(6 + 8 * len(o.breaches) + o.writes.bit_count() for o in taken)
         if piece and size + grows > LONGEST:
             yield piece
             piece, size = [], 0
@@ -184,70 +253,12 @@ def _pieces(known: dict[int, list[Known]], choice: int) -> Iterator[list[int]]:
         yield piece
 
 
-LONGEST = 1500
-"""Statements in one option. Spin refuses more than 2,048."""
-
-
-def _any_of(
-    agent: Agent, pivot: str, known: dict[int, list[Known]], which: Callable[[Entry], bool], names: _Names
-) -> str:
-    """The state agrees with one of those entries; "" if there is none."""
-    plain: list[int] = []
-    others: list[str] = []
-    for number, filed in known.items():
-        conditions = [" && ".join(names.equal(e.reads & ~agent.pivot.mask, bits)) for e, bits in filed if which(e)]
-        if "" in conditions:
-            plain.append(number)
-        elif conditions:
-            some = " || ".join(f"({c})" if "&&" in c else c for c in conditions)
-            others.append(some if pivot == "true" else f"({pivot} == {number} && ({some}))")
-    if plain and pivot == "true":
-        return "true"
-    return " || ".join([*(_between(pivot, a, b) for a, b in _spans(plain)), *others])
-
-
-def _between(pivot: str, first: int, last: int) -> str:
-    return f"{pivot} == {first}" if first == last else f"({pivot} >= {first} && {pivot} <= {last})"
-
-
-def _spans(numbers: list[int]) -> list[tuple[int, int]]:
-    """Runs of consecutive numbers, first and last."""
-    spans: list[tuple[int, int]] = []
-    for number in numbers:
-        if spans and spans[-1][1] == number - 1:
-            spans[-1] = (spans[-1][0], number)
-        else:
-            spans.append((number, number))
-    return spans
-
-
-def _cases(agent: Agent, pivot: str, known: dict[int, list[Known]], choice: int, names: _Names) -> Iterator[str]:
-    """What happens, by the agent's pivot and then by what else its step reads."""
-    unknown = names.breaks(UNKNOWN)
-    yield "         if"
-    for number, filed in known.items():
-        taken = [(entry, bits) for entry, bits in filed if len(entry.outcomes) > choice]
-        if not taken:
-            continue
-        at = "true" if pivot == "true" else f"{pivot} == {number}"
-        yield f"         :: {at} ->{_comment(_shown(agent.pivot.values[number]))}"
-        yield "            if"
-        conditions = [" && ".join(names.equal(entry.reads & ~agent.pivot.mask, bits)) for entry, bits in taken]
-        for condition, (entry, _) in zip(conditions, taken, strict=True):
-            yield f"            :: {condition or 'true'} -> {names.effect(entry.outcomes[choice])}"
-        if conditions != [""]:
-            yield f"            :: else -> {unknown}"
-        yield "            fi"
-    yield f"         :: else -> {unknown}"
-    yield "         fi }"
-
-
 def _at_rest(rests: dict[int, list[str]], names: _Names) -> Iterator[str]:
     """An option for each state at rest that breaks clauses, written out in full."""
     if rests:
         yield "\n   /* at rest, and a clause is broken */"
     for state, broken in rests.items():
-        yield f"   :: d_step {{ {' && '.join(names.equal(-1, state))} -> {'; '.join(map(names.breaks, broken))} }}"
+        yield f"   :: d_step {{ {_all_of(names.cube(-1, state))} -> {'; '.join(map(names.breaks, broken))} }}"
 
 
 def _identifier(name: str) -> str:
