@@ -11,7 +11,6 @@ from conformance.adapters.registry import Implementation
 from conformance.engine.machine import Machine
 from conformance.engine.monitor import Monitor
 from conformance.engine.replay import encode
-from conformance.engine.sampling import sample
 from conformance.engine.scenario import Scenario
 from conformance.engine.search import LIVELOCK_REASON, prove, shortest
 from conformance.engine.search import Counterexample as Found
@@ -172,6 +171,8 @@ def _until(fault: Fault, machine: Machine, done: Proved, implementation: Impleme
 
 
 def _sampled(machine: Machine, implementation: Implementation, profile: str) -> Explored:
+    from conformance.engine.sampling import sample  # with Hypothesis, which takes longer to load than most searches
+
     scenario = machine.scenario
     steps, broken = sample(machine, scenario.samples)
     machine.assembly.recheck()

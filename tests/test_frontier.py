@@ -4,7 +4,6 @@ its parts against a dictionary.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,12 @@ from conformance.adapters.registry import resolve
 from conformance.engine import search
 from conformance.engine.frontier import Frontier
 from conformance.engine.machine import Machine
+from conformance.engine.numbering import Numbering
 from conformance.engine.packing import Outgrown, Packing
 from conformance.engine.scenario import Scenario
 from conformance.engine.search import Explored, prove
 from conformance.engine.state import Layout
 from conformance.engine.unfold import Fault
-from conformance.engine.visited import Visited
 from conformance.explore import explore, in_machine
 from properties.scenarios import GOLDEN, SCENARIOS
 from properties.suite import SUITE
@@ -145,43 +144,31 @@ def test_bytes_of_a_stored_state() -> None:
 # Parts
 
 
-@cache
-def two_words() -> Packing:
-    layout = Layout()
-    for name in "abcd":
-        layout.cell(name, 0, 40).values.extend(range(1, 1 << 20))
-    return Packing(layout)
-
-
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_numbers_of_states_as_a_dictionary_gives_them(data: st.DataObject) -> None:
     """Few values, so that many states are the same; some of them far apart, some next to each other."""
-    packing = two_words()
-    assert packing.words == 2
     word = st.sampled_from([0, 1, 2, 1 << 41, 1 << 63, (1 << 64) - 1]) | st.integers(0, 40)
-    visited = Visited(packing, (0, 0))
-    known = {(0, 0): 0}
+    visited = Numbering(2)
+    known: dict[tuple[int, int], int] = {}
     for rows in data.draw(st.lists(st.lists(st.tuples(word, word), min_size=1, max_size=60), max_size=6)):
         numbers = visited.number([np.array(column, np.uint64) for column in zip(*rows, strict=True)]).tolist()
         for row, number in zip(rows, numbers, strict=True):
             assert known.setdefault(row, number) == number
     assert sorted(known.values()) == list(range(visited.count))
-    stored = zip(*(column.tolist() for column in visited.rows(0, visited.count)), strict=True)
+    stored = map(tuple, visited.words[: visited.count].tolist())
     assert {row: n for n, row in enumerate(stored)} == known
 
 
 def test_many_states_are_numbered_once() -> None:
     """Through every doubling of the table."""
-    layout = Layout()
-    layout.cell("a", 0, 20).values.extend(range(1, 1 << 19))
-    visited = Visited(Packing(layout), (0,))
+    visited = Numbering(1)
     values = np.random.default_rng(0).integers(0, 1 << 16, 300_000).astype(np.uint64)
     for begin in range(0, len(values), 7_000):
         part = values[begin : begin + 7_000]
         numbers = visited.number([part])
-        assert (visited.columns[0][numbers] == part).all()
-    assert visited.count == len({0, *values.tolist()})
+        assert (visited.words[numbers, 0] == part).all()
+    assert visited.count == len(set(values.tolist()))
 
 
 def test_packing_there_and_back() -> None:

@@ -8,20 +8,17 @@ and broken clauses are the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from conformance.engine.found import Explored
 from conformance.engine.machine import Machine
+from conformance.engine.numbering import Numbering
 from conformance.engine.packing import Outgrown, Packing
 from conformance.engine.recall import Recall, Steps
-from conformance.engine.visited import Visited
 
-if TYPE_CHECKING:
-    from conformance.engine.search import Explored
-
-BLOCK = 1 << 13
+BLOCK = 1 << 14
 """States expanded at a time: their columns stay in the processor's cache."""
 NOWHERE = -1
 
@@ -33,9 +30,10 @@ class Frontier:
         self.machine, self.done = machine, done
         self.packing = Packing(machine.layout)
         self.recall = Recall(machine, self.packing)
-        self.visited = Visited(self.packing, self.packing.pack(machine.initial))
+        self.visited = Numbering(self.packing.words)
+        """The queue, too: states are expanded in the order of their numbers."""
+        self.visited.number([np.array([word], np.uint64) for word in self.packing.pack(machine.initial)])
         self.after = np.empty(0, np.int32)
-        self.told = np.zeros(0, np.bool_)
 
     def search(self, most: int, pulse: Callable[[int], None] | None) -> None:
         expanded = 0
@@ -62,50 +60,37 @@ class Frontier:
         numbers = self.visited.number(steps.targets)
         self.done.transitions += len(numbers)
         after = np.full(last - first, NOWHERE, np.int32)
-        musts = np.flatnonzero(steps.obligatory)[::-1]  # the first one is written last
+        musts = np.flatnonzero(self.recall.must.take(steps.file))[::-1]  # the first one is written last
         after[steps.source[musts]] = numbers[musts]
         if last > len(self.after):
             self.after = np.concatenate([self.after, np.empty(max(BLOCK, len(self.after) // 2), np.int32)])
         self.after[first:last] = after
         self._tell(steps)
-        self._judge(np.flatnonzero(after == NOWHERE) + first)
+        for number in np.flatnonzero(after == NOWHERE) + first:
+            self.done.judge(self.machine.at_rest(self._state(int(number))))
 
     def _steps(self, first: int, last: int) -> Steps:
         """What the states from `first` to before `last` can do; in a new packing, whenever a cell outgrows its field."""
         while True:
             try:
-                return self.recall.steps(self.visited.rows(first, last))
+                return self.recall.steps(self.visited.columns(slice(first, last)))
             except Outgrown:
-                self.packing = Packing(self.machine.layout)
-                self.visited.repack(self.packing)
+                narrow, self.packing = self.packing, Packing(self.machine.layout)
+                visited = self.visited.columns(slice(self.visited.count))
+                self.visited.renew(narrow.repack(visited, self.packing))
                 self.recall = Recall(self.machine, self.packing)
-                self.told = np.zeros(0, np.bool_)
 
     def _tell(self, steps: Steps) -> None:
         """What monitors found in steps taken for the first time."""
-        telling = steps.outcome[self.recall.tells[steps.outcome]]
-        if len(self.told) < len(self.recall.tells):
-            self.told = np.concatenate([self.told, np.zeros(len(self.recall.tells) - len(self.told), np.bool_)])
-        telling = telling[~self.told[telling]]
-        self.told[telling] = True
+        if not self.recall.tells.any():
+            return
+        telling = steps.outcome[self.recall.tells.take(steps.outcome)]
+        self.recall.tells[telling] = False
         for number in dict.fromkeys(telling.tolist()):
-            for clause, reason in self.recall.outcomes[number].breaches:
-                if clause[0] == "?":
-                    self.done.witnessed.setdefault(clause[1:], reason)
-                else:
-                    self.done.breached.setdefault(clause, reason)
-
-    def _judge(self, resting: NDArray[np.intp]) -> None:
-        self.done.quiescent += len(resting)
-        for number in resting.tolist():
-            for finding in self.machine.at_rest(self._state(number)):
-                if finding.clause[0] == "?":
-                    self.done.witnessed.setdefault(finding.clause[1:], finding.reason)
-                else:
-                    self.done.at_rest.setdefault(finding.clause, finding)
+            self.done.tell(self.recall.outcomes[number])
 
     def _state(self, number: int) -> int:
-        return self.packing.unpack(self.visited.rows(number, number + 1))[0]
+        return self.packing.unpack(self.visited.columns(slice(number, number + 1)))[0]
 
     def _livelock(self) -> tuple[int, ...]:
         """The first state that cannot come to rest, if there is one. Most are cleared by following first steps."""
@@ -114,10 +99,10 @@ class Frontier:
         can = after == NOWHERE
         ahead = np.where(can, np.arange(count, dtype=np.int32), after)
         for _ in range(count.bit_length()):  # twice as far ahead each time
-            if can[ahead].all():
+            if can.take(ahead).all():
                 return ()
-            ahead = ahead[ahead]
-        can = can[ahead]
+            ahead = ahead.take(ahead)
+        can = can.take(ahead)
         source, target = self._musts(np.flatnonzero(~can))
         while (mended := can[target] & ~can[source]).any():
             can[source[mended]] = True
@@ -128,7 +113,8 @@ class Frontier:
         sources, targets = [np.empty(0, np.intp)], [np.empty(0, np.int32)]
         for begin in range(0, len(numbers), BLOCK):
             which = numbers[begin : begin + BLOCK]
-            steps = self.recall.steps([column[which] for column in self.visited.columns])
-            sources.append(which[steps.source[steps.obligatory]])
-            targets.append(self.visited.number([column[steps.obligatory] for column in steps.targets]))
+            steps = self.recall.steps(self.visited.columns(which))
+            must = self.recall.must.take(steps.file)
+            sources.append(which[steps.source[must]])
+            targets.append(self.visited.number([column[must] for column in steps.targets]))
         return np.concatenate(sources), np.concatenate(targets)

@@ -10,14 +10,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from conformance.engine.numbering import Column
 from conformance.engine.state import Cell, Layout
 
 Words = tuple[int, ...]
 """One state, or a mask over states, word by word."""
-Column = NDArray[np.uint64]
-"""One word of many states."""
+
+SPARE = 8
+"""The highest bits of the first word, left for whoever tags states."""
 
 
 class Outgrown(Exception):
@@ -45,14 +46,11 @@ class Packing:
     """Fields for all cells that have more than one value by now."""
 
     def __init__(self, layout: Layout) -> None:
-        free = [64]
+        free = [64 - SPARE]
         self.fields: list[Field] = []
-        wanted = [(min((len(c.values) - 1).bit_length() + 1, c.width), c) for c in layout.cells.values()]
-        for width, cell in sorted(
-            wanted, key=lambda pair: -pair[0]
-        ):  # widest first: little is lost at the ends of words
-            if len(cell.values) == 1:
-                continue
+        varied = [cell for cell in layout.cells.values() if len(cell.values) > 1]
+        wanted = [(min((len(cell.values) - 1).bit_length() + 1, cell.width), cell) for cell in varied]
+        for width, cell in sorted(wanted, key=lambda pair: -pair[0]):  # widest first, so that words fill up
             word = next((n for n, left in enumerate(free) if left >= width), len(free))
             if word == len(free):
                 free.append(64)
@@ -111,21 +109,3 @@ class Packing:
             there = into.by_cell[id(field.cell)]
             packed[there.word] |= field.of(columns) << np.uint64(there.shift)
         return packed
-
-
-MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
-"""Odd, their bits without a pattern; word n is multiplied with the n-th, from the first again when they run out."""
-
-
-def mixed(columns: list[Column], salt: Column | None = None) -> Column:
-    """A hash of each state, good in its high bits (multiply-shift: M. Dietzfelbinger et al., A Reliable Randomized Algorithm
-    for the Closest-Pair Problem, J. Algorithms 1997). Ours folds once, since fields high in a word would reach few bits.
-    """
-    total = columns[0] * np.uint64(MULTIPLIERS[0])
-    for n, column in enumerate(columns[1:], 1):
-        total += column * np.uint64(MULTIPLIERS[n % len(MULTIPLIERS)])
-    if salt is not None:
-        total += salt
-    total ^= total >> np.uint64(32)
-    total *= np.uint64(MULTIPLIERS[1])
-    return total

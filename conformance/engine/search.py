@@ -8,48 +8,26 @@ Beyond a few thousand states `frontier` takes over, which visits many at a time,
 it is plain search, one state at a time: the oracle of both.
 
 `shortest` is a second, unreduced search over (state, lane of the last step) that finds the least counterexample: fewest
-switches, then fewest steps, then the agents in their fixed order. The same on every run and machine.
+switches, then fewest steps, then the agents in their fixed order. The same on every run and machine. Beyond `FEW_VISITS`
+visits `least` does it, many at a time.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
+from conformance.engine.found import Counterexample, Explored, Step
 from conformance.engine.frontier import Frontier
+from conformance.engine.least import least
 from conformance.engine.machine import Machine
-from conformance.engine.monitor import Finding
 from conformance.engine.state import Entry, Outcome
-
-Step = tuple[int, tuple[int, ...]]
-"""(agent index, choice): one step of a schedule."""
 
 PULSE = 4096
 FEW = 2_000
 """States up to which one at a time is as fast."""
-
-
-@dataclass(slots=True)
-class Explored:
-    """What an exhaustive search found. `breached` and `at_rest` map a clause to the first reason seen for it."""
-
-    states: int = 0
-    transitions: int = 0
-    quiescent: int = 0
-    breached: dict[str, str] = field(default_factory=dict)
-    at_rest: dict[str, Finding] = field(default_factory=dict)
-    witnessed: dict[str, str] = field(default_factory=dict)
-    complete: bool = True
-    """False: the bound on states was hit."""
-    livelock: tuple[int, ...] = ()
-    """A state from which no quiescent state can be reached by obligatory steps alone, if there is one."""
-
-    def begin_again(self) -> None:
-        """Forget the counts, keep what was found."""
-        self.states = self.transitions = self.quiescent = 0
-        self.complete, self.livelock = True, ()
-
+FEW_VISITS = 20_000
+"""And visits: costs are many, and each has few of them."""
 
 def prove(
     machine: Machine,
@@ -105,13 +83,8 @@ def _one_by_one(
             due = everyone
             fresh[number] = 0
             if not moving & obligatory:
-                done.quiescent += 1
                 resting[number] = 1
-                for finding in machine.at_rest(state):
-                    if finding.clause[0] == "?":
-                        done.witnessed.setdefault(finding.clause[1:], finding.reason)
-                    else:
-                        done.at_rest.setdefault(finding.clause, finding)
+                done.judge(machine.at_rest(state))
         due &= ~sleeping
         quiet = [pair for pair in entries if pair[0] & sleeping] if reduce else []
         for bit, entry in entries:
@@ -143,11 +116,7 @@ def _one_by_one(
                     asleep[known] &= drowsy
                 if outcome.breaches and id(outcome) not in told:
                     told[id(outcome)] = outcome
-                    for clause, reason in outcome.breaches:
-                        if clause[0] == "?":
-                            done.witnessed.setdefault(clause[1:], reason)
-                        else:
-                            done.breached.setdefault(clause, reason)
+                    done.tell(outcome)
         if len(asleep) > most:
             done.complete = False
             break
@@ -202,24 +171,26 @@ def can_rest(machine: Machine, state: int, known: set[int] | None = None) -> boo
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Counterexample:
-    """The least schedule that breaks a clause."""
-
-    clause: str
-    reason: str
-    schedule: tuple[Step, ...]
-    switches: int
-    at_rest: bool
-    """True: broken in the quiescent state that the schedule ends in; False: by its last step."""
-
-    @property
-    def steps(self) -> int:
-        return len(self.schedule)
-
-
 def shortest(machine: Machine, clauses: frozenset[str] | set[str], most: int = 3_000_000) -> dict[str, Counterexample]:
-    """The least counterexample to each of `clauses` (`?CLAUSE` asks for a witness) that has one within `most` visits."""
+    """The least counterexample to each of `clauses` (`?CLAUSE` asks for a witness) that has one within `most` visits.
+
+    What takes more than `FEW_VISITS` is left to `least`, which makes many at a time and answers the same; but LIVELOCK,
+    for which each state has to be looked at, is searched for one visit at a time.
+    """
+    found, over = _one_visit_at_a_time(machine, clauses, min(FEW_VISITS, most))
+    if over or most <= FEW_VISITS:
+        return found
+    many = set(clauses) - {"LIVELOCK"}
+    found = least(machine, many, most) if many else {}
+    if many != clauses:
+        found |= _one_visit_at_a_time(machine, {"LIVELOCK"}, most)[0]
+    return found
+
+
+def _one_visit_at_a_time(
+    machine: Machine, clauses: frozenset[str] | set[str], most: int
+) -> tuple[dict[str, Counterexample], bool]:
+    """What was found, and whether there is nothing more to find."""
     wanted = set(clauses)
     found: dict[str, Counterexample] = {}
     came_from: dict[Visit, tuple[Visit, Step] | None] = {}
@@ -243,7 +214,7 @@ def shortest(machine: Machine, clauses: frozenset[str] | set[str], most: int = 3
                     now = 2 * agent.index + outcome.lane
                     cost = (switches + (lane not in (now, -1)), steps + 1)
                     for clause, reason in outcome.breaches:
-                        if clause in wanted and _less(cost, found.get(clause)):
+                        if clause in wanted and (clause not in found or found[clause].worse_than(*cost)):
                             schedule = (*_schedule(came_from, here), step)
                             found[clause] = Counterexample(clause, reason, schedule, cost[0], False)
                     there = (state & outcome.keep | outcome.add, now)
@@ -257,14 +228,14 @@ def shortest(machine: Machine, clauses: frozenset[str] | set[str], most: int = 3
             rested.add(state)
             if resting:
                 for clause, reason, _ in machine.at_rest(state):
-                    if clause in wanted and _less((switches, steps), found.get(clause)):
+                    if clause in wanted and (clause not in found or found[clause].worse_than(switches, steps)):
                         found[clause] = Counterexample(clause, reason, _schedule(came_from, here), switches, True)
             elif "LIVELOCK" in wanted - found.keys() and not can_rest(machine, state, restful):
                 found["LIVELOCK"] = Counterexample(
                     "LIVELOCK", LIVELOCK_REASON, _schedule(came_from, here), switches, True
                 )
         wanted -= {c for c, e in found.items() if (e.switches, e.steps) <= (switches, steps)}
-    return found
+    return found, not (wanted and costs)
 
 
 Visit = tuple[int, int]
@@ -273,10 +244,6 @@ Visit = tuple[int, int]
 
 Cost = tuple[int, int]
 """Switches and steps."""
-
-
-def _less(cost: Cost, found: Counterexample | None) -> bool:
-    return found is None or cost < (found.switches, found.steps)
 
 
 LIVELOCK_REASON = "from here obligatory steps go round for ever: no order of them ever comes to rest"
