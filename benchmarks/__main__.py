@@ -1,9 +1,39 @@
-"""All benchmarks: python -m benchmarks. Some scenarios only: python -m benchmarks one-sender block"""
+"""All benchmarks, or those named: python -m benchmarks [--readme] [scenarios|spin|stateful ...]
 
+With --readme those that the README shows are written into it, with the command and today's date.
+"""
+
+from __future__ import annotations
+
+import re
 import sys
+from datetime import date
+from pathlib import Path
 
-from benchmarks import pir, scenarios
+from benchmarks import scenarios, spin, stateful
 
-scenarios.main()
-if not sys.argv[1:]:
-    pir.main()
+BENCHMARKS = {"scenarios": scenarios.main, "spin": spin.main, "stateful": stateful.main}
+README = Path(__file__).parent.parent / "README.md"
+
+
+def main(arguments: list[str]) -> None:
+    names = [a for a in arguments if a != "--readme"] or list(BENCHMARKS)
+    if unknown := set(names) - set(BENCHMARKS):
+        sys.exit(f"no benchmark is called {', '.join(sorted(unknown))}. There are: {', '.join(BENCHMARKS)}")
+    for name in names:
+        text = BENCHMARKS[name]()
+        if text:
+            print(f"\n{name}\n\n{text}", flush=True)
+        if text and "--readme" in arguments:
+            show(name, text)
+
+
+def show(name: str, text: str) -> None:
+    """Between the README's marks for this benchmark."""
+    begin, end = f"<!-- benchmark: {name} -->", "<!-- end -->"
+    command = f"`python -m benchmarks {name}`, {date.today()}:"
+    section = f"{begin}\n\n{command}\n\n{text}\n\n{end}"
+    README.write_text(re.sub(f"{begin}.*?{end}", lambda _: section, README.read_text(), count=1, flags=re.DOTALL))
+
+
+main(sys.argv[1:])
