@@ -39,7 +39,8 @@ COMPILER = next((c for c in ("gcc", "cc", "clang") if shutil.which(c)), "")
 def larger(name: str, exits: int = 0, preemptions: int = 0) -> Scenario:
     """A scenario of the suite with these optional steps."""
     plain = next(s for s in SCENARIOS if s.name == name)
-    called = ", ".join([name, *[f"{exits} exits"] * bool(exits), *[f"{preemptions} preemptions"] * bool(preemptions)])
+    wanted = (("exit", exits), ("preemption", preemptions))
+    called = ", ".join([name, *(f"{n} {what}{'s' * (n > 1)}" for what, n in wanted if n)])
     return msgspec.structs.replace(plain, name=called, budget=Budget(exit=exits, preempt=preemptions))
 
 

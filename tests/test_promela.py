@@ -148,3 +148,20 @@ def test_bad_usage(arguments: list[str], complaint: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (BAD_USAGE, "")
     assert complaint in done.stderr
+
+
+CRASHES = """
+from reference.kvm import Kvm
+
+class Crashes(Kvm):
+    def purge(self, cpu, vcpu):
+        raise ValueError("purged")
+"""
+
+
+def test_an_implementation_that_cannot_be_explored(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CRASHES)
+    command = [sys.executable, "-m", "conformance", "export", "--promela", "-a", "mine:Crashes", "--scenario", "reset"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (BAD_USAGE, "")
+    assert "has no closed automaton, for its exploration ends with CRASH" in done.stderr
