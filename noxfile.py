@@ -11,7 +11,7 @@ nox.options.default_venv_backend = "venv"  # nothing beyond python3 needed
 @nox.session
 def conformance(session: nox.Session) -> None:
     """Judge the default implementation, or another: nox -s conformance -- -a SPEC."""
-    session.install("-e", ".[compiled]")
+    session.install("-e", ".")
     session.run("intack", "run", *(session.posargs or ["--report", "report.json"]))
 
 
@@ -33,8 +33,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Tables of states, transitions, time and memory; against Spin where it is installed, and plain Hypothesis. Asserts
-    nothing about time. nox -s bench -- scenarios runs one of them.
+    """What things cost: scenarios, the searches against Spin and plain Hypothesis, the PIR scanner against the kernel's
+    algorithms, litmus tests against herd7, native code and pipes. What is not installed is left out. Asserts nothing
+    about time. nox -s bench -- spin runs one of them.
     """
     session.install("-e", ".[compiled]")
     session.run("python", "-m", "benchmarks", *session.posargs)

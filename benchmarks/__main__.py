@@ -1,4 +1,4 @@
-"""All benchmarks, or those named: python -m benchmarks [--readme] [scenarios|spin|stateful ...]
+"""All benchmarks, or those named: python -m benchmarks [--readme] [scenarios|spin|stateful|pir|litmus|native ...]
 
 With --readme those that the README shows are written into it, with the command and today's date.
 """
@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from benchmarks import scenarios, spin, stateful
+from benchmarks import litmus, native, pir, scenarios, spin, stateful
 
-BENCHMARKS = {"scenarios": scenarios.main, "spin": spin.main, "stateful": stateful.main}
+BENCHMARKS: dict[str, Callable[[], str | None]] = {
+    "scenarios": scenarios.main,
+    "spin": spin.main,
+    "stateful": stateful.main,
+    "pir": pir.main,
+    "litmus": litmus.main,
+    "native": native.main,
+}
 README = Path(__file__).parent.parent / "README.md"
 
 

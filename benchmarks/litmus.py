@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from conformance.ordering.litmus import Damaged, parse
@@ -23,7 +24,7 @@ from conformance.ordering.program import build
 OWN = Path(__file__).parents[1] / "tests" / "litmus"
 
 
-def files(directories: list[Path]) -> None:
+def files(directories: list[Path]) -> Iterator[str]:
     paths = sorted(path for directory in directories for path in directory.rglob("*.litmus"))
     texts = [path.read_text() for path in paths]
     observe(texts[0])  # z3 is loaded once
@@ -36,16 +37,16 @@ def files(directories: list[Path]) -> None:
             continue
         times.append(time.perf_counter() - start)
     ours = sum(times)
-    print(
+    yield (
         f"{len(times)} tests, {len(times) / ours:.0f} a second; "
         f"median {1e3 * statistics.median(times):.1f} ms, largest {1e3 * max(times):.0f} ms"
     )
     if herd := shutil.which("herd7"):
         start = time.perf_counter()
         subprocess.run([herd, *map(str, paths)], capture_output=True, check=False)
-        print(f"herd7 on the same files took {(time.perf_counter() - start) / ours:.2f} times as long")
+        yield f"herd7 on the same files took {(time.perf_counter() - start) / ours:.2f} times as long"
     else:
-        print("herd7 is not installed: no comparison")
+        yield "herd7 is not installed: no comparison"
 
 
 def ring(threads: int, rounds: int, fence: bool) -> str:
@@ -75,11 +76,13 @@ def largest(seconds: float, fence: bool) -> str:
         threads += threads // 5 + 1
 
 
-def main(arguments: list[str]) -> None:
-    files([Path(a) for a in arguments] or [OWN])
+def main(arguments: Sequence[str] = ()) -> str:
+    """What it comes to, as a list."""
+    lines = [*files([Path(a) for a in arguments] or [OWN])]
     for seconds in (1, 10):
-        print(f"within {seconds} s: {largest(seconds, False)} without fences, {largest(seconds, True)} with")
+        lines.append(f"within {seconds} s: {largest(seconds, False)} without fences, {largest(seconds, True)} with")
+    return "\n".join(f"- {line}" for line in lines)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print(main(sys.argv[1:]))

@@ -1,7 +1,6 @@
 """What a harvest costs, in nanoseconds a descriptor, and how far that is from copying as many bytes. Asserts nothing.
 
     python -m benchmarks.pir             one table of everything, 1 to 10 million descriptors
-    python -m benchmarks.pir --write     the same, put into README.md
     python -m benchmarks.pir 1000        only this many descriptors
 
 sparse: one vector posted and another one pending in each descriptor. dense: every bit as likely set as not. empty: none.
@@ -15,11 +14,8 @@ Single descriptors and small arrays are timed by the batch, many arrays one afte
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import os
 import platform
-import re
 import statistics
 import sys
 import time
@@ -31,12 +27,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harvests import MERGE, PATTERNS, Batch, contenders
+from benchmarks.markdown import table
 from conformance.adapters import compiled
 from reference import pir
 from reference.pir import Harvested, Words
 
-README = Path(__file__).parent.parent / "README.md"
-SECTION = re.compile(r"(?<=<!-- bench: pir -->\n).*?(?=<!-- end -->)", re.DOTALL)
 SIZES = (1, 1_000, 100_000, 1_000_000, 10_000_000)
 JUDGED = 1_000_000
 """The size that the ratios below the table are about: far more than any cache holds."""
@@ -145,7 +140,7 @@ def bandwidth(results: dict[tuple[str, int], Times]) -> str:
 def about(results: dict[tuple[str, int], Times]) -> str:
     model = next((x.split(":")[1].strip() for x in _cpuinfo() if x.startswith("model name")), platform.processor())
     return (
-        f"{datetime.date.today()}, {model}, {len(os.sched_getaffinity(0))} CPUs, Python {platform.python_version()}, "
+        f"{model}, {len(os.sched_getaffinity(0))} CPUs, Python {platform.python_version()}, "
         f"NumPy {np.__version__}{bandwidth(results)}"
     )
 
@@ -160,44 +155,39 @@ def rows(results: dict[tuple[str, int], Times]) -> list[list[str]]:
 
 
 def markdown(results: dict[tuple[str, int], Times]) -> str:
+    """Of the size that is judged; the others are printed."""
     lines = [
-        f"`python -m benchmarks.pir --write`, {about(results)}. Nanoseconds a descriptor, median; in brackets how many times",
-        "as long as copying as many bytes takes.",
+        f"Nanoseconds a descriptor, median of {JUDGED:,}; in brackets how many times as long as copying as many bytes takes.",
+        f"{about(results)}.",
         "",
-        f"| input | descriptors | {' | '.join(COLUMNS)} |",
-        f"| --- |{' ---: |' * (len(COLUMNS) + 1)}",
-        *(f"| {' | '.join(row)} |" for row in rows(results)),
+        table(("input", *COLUMNS), [(row[0], *row[2:]) for row in rows(results) if row[1] == f"{JUDGED:,}"]),
         "",
         *(f"- {sentence}" for sentence in aims(results)),
     ]
-    return "\n".join(lines) + "\n\n"
+    return "\n".join(lines)
 
 
 def show(results: dict[tuple[str, int], Times]) -> None:
-    table = Table("input", title="Harvest: ns a descriptor, and how many times the copy", caption=about(results))
+    shown = Table("input", title="Harvest: ns a descriptor, and how many times the copy", caption=about(results))
     for column in ("descriptors", *COLUMNS):
-        table.add_column(column, justify="right")
+        shown.add_column(column, justify="right")
     for row in rows(results):
-        table.add_row(*row)
+        shown.add_row(*row)
     console = Console()
     console.width = max(console.width, 210)
-    console.print(table)
+    console.print(shown)
     for sentence in aims(results):
         console.print(sentence, highlight=False)
     if missing := compiled.unavailable():
         console.print(f"without C: {missing}", highlight=False)
 
 
-def main(arguments: Sequence[str] = ()) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pir", description="What a harvest costs.")
-    parser.add_argument("sizes", nargs="*", type=int, help="numbers of descriptors; default: all")
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
-    asked = parser.parse_args(arguments)
-    results = {(p, n): measure(p, n) for p in PATTERNS for n in asked.sizes or SIZES}
+def main(sizes: Sequence[int] = SIZES) -> str:
+    """Prints all sizes; answers what the README shows."""
+    results = {(p, n): measure(p, n) for p in PATTERNS for n in sizes}
     show(results)
-    if asked.write:
-        README.write_text(SECTION.sub(lambda _: markdown(results), README.read_text()))
+    return markdown(results)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main([int(n) for n in sys.argv[1:]] or SIZES)

@@ -29,6 +29,7 @@ FEW = 2_000
 FEW_VISITS = 20_000
 """And visits: costs are many, and each has few of them."""
 
+
 def prove(
     machine: Machine,
     *,

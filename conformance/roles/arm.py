@@ -352,7 +352,11 @@ def completion(interrupt: int, scenario: Scenario) -> Completion:
     told = interrupt & ~DROPPED & ~QUIETED
     if interrupt & DROPPED:
         return ("deactivate", told), ()
-    if (intid == LEVEL or 16 <= intid < 32) and not interrupt & QUIETED and "device-keeps-its-line" not in scenario.facts:
+    if (
+        (intid == LEVEL or 16 <= intid < 32)
+        and not interrupt & QUIETED
+        and "device-keeps-its-line" not in scenario.facts
+    ):
         return ("device_quiet", intid), (interrupt | QUIETED,)
     return ("end_of_interrupt", told), (told | DROPPED,) if "eoi-mode-1" in scenario.facts else ()
 
