@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -11,10 +14,16 @@ from conformance.adapters.registry import resolve
 from conformance.cli import cli
 from conformance.engine import operations as ops
 from conformance.engine.assembly import Assembly
+from conformance.engine.machine import Machine
+from conformance.engine.scenario import Budget
 from conformance.engine.search import prove
 from conformance.engine.unfold import Unfolding
 from conformance.explore import in_machine
+from conformance.ordering.axiomatic import OUTSIDE, Judgement, outcomes
+from conformance.ordering.axiomatic import audit as axioms
+from conformance.ordering.axioms import Model
 from conformance.ordering.fences import Judged, audit
+from conformance.ordering.routines import Window, window
 from conformance.ordering.weaken import Site, sites, weakened
 from properties.suite import SUITE
 
@@ -145,3 +154,73 @@ def test_the_command() -> None:
     assert "breaks E2E-11" in result.output or "breaks E2E-1:" in result.output
     result = CliRunner().invoke(cli, ["fences", "--scenario", "tso-runing"])
     assert "Did you mean tso-running" in result.output
+
+
+# By axioms
+
+MODELS: tuple[Model, ...] = ("tso", "armv8")
+RUNNING = [s for s in SUITE.scenarios if s.name == "tso-running"]
+
+
+@pytest.fixture(scope="module")
+def by_axioms() -> dict[str, dict[str, Judgement]]:
+    return {m: {str(j.site): j for j in axioms(resolve("reference"), SUITE, RUNNING, m)} for m in MODELS}
+
+
+def test_axioms_and_store_buffers_need_the_same(by_axioms: dict[str, dict[str, Judgement]]) -> None:
+    """Where a rule about the operation itself is left aside: that a plain store is none, an outcome cannot show."""
+    searched = {str(j.site): set(j.breaks) - {"PID-8"} for j in audit(resolve("reference"), SUITE, RUNNING)}
+    for name, judgement in by_axioms["tso"].items():
+        if judgement.status != OUTSIDE:
+            assert set(judgement.breaks) == searched[name], name
+
+
+def test_armv8(by_axioms: dict[str, dict[str, Judgement]]) -> None:
+    """The sender's barrier is implied by its locked operation, and missing where that is relaxed."""
+    found = by_axioms["armv8"]
+    assert {n for n, j in found.items() if j.status == "needed"} == {ENTRY, SENDER}
+    assert found[ENTRY].breaks == found[SENDER].breaks == ("E2E-1", "E2E-11", "E2E-14")
+    assert "overtakes" in found[SENDER].witness
+    assert found["deliver_interrupt: locked or of vcpu0.PIR[100]"].status == "not needed"
+    assert found["load: fence after writing vcpu0.SN"].status == OUTSIDE
+
+
+def test_windows_have_the_outcomes_of_the_machine() -> None:
+    """Under sequential consistency the axioms let happen what the machine does when it runs the same threads."""
+    strict = msgspec.structs.replace(RUNNING[0], buffer=0, budget=Budget())
+
+    def compared(machine: Machine) -> tuple[set[Any], set[Any]]:
+        made = window(machine, machine.initial, "start", "tso", None)
+        solved = {(key[0], key[1]) for key, _, _ in outcomes(made, "sc")}
+        return {final for _, final in solved}, _finals(machine, made)
+
+    solved, ran = in_machine(resolve("reference"), strict, SUITE, compared)
+    assert solved == ran
+
+
+def _finals(machine: Machine, made: Window) -> set[Any]:
+    """What the window's locations hold whenever every CPU is done or about to enter the guest."""
+    seen, pending, found = {machine.initial}, [machine.initial], set()
+    cpus = [a for a in machine.agents if a.name in ("cpu0", "cpu1")]
+    while pending:
+        state = pending.pop()
+        run = machine.cpus[0].run.unpack(state)
+        entering = bool(run.frames) and isinstance(run.frames[-1].node.answer, ops.EnterGuest)
+        if entering and not machine.cpus[1].run.unpack(state).frames:
+            found.add(tuple(machine.memory[at].unpack(state) for at in made.shared))
+        for agent in cpus[entering:]:
+            for outcome in agent.entry(state).outcomes:
+                after = state & outcome.keep | outcome.add
+                if after not in seen:
+                    seen.add(after)
+                    pending.append(after)
+    return found
+
+
+def test_the_command_for_armv8() -> None:
+    result = CliRunner().invoke(
+        cli, ["fences", "--model", "armv8", "--scenario", "tso-running", "--no-witness"], standalone_mode=False
+    )
+    assert result.return_value == 0
+    assert "locked operation, seq_cst   LDSETAL, SWPAL, CASAL" in result.output
+    assert re.search(r"vcpu_enter_guest: fence after writing mode +needed: E2E-1, E2E-11, E2E-14", result.output)

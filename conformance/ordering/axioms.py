@@ -60,16 +60,21 @@ def _closed(order: list[int]) -> list[int]:
 
 
 def _tso(events: Sequence[Event]) -> list[int]:
-    """All of program order but a write before a read, unless a full fence stands between or one of them is locked."""
+    """All of program order but a write before a read, unless a full fence stands between or one of them is locked.
+
+    What does not wait in the store buffer (`message`) takes effect at once: before all that follows, and, unless a fence
+    or a locked operation stands between, perhaps before an earlier write.
+    """
     everything = _mask(events, lambda e: e.kind != "F")
-    writes, locked = _mask(events, lambda e: e.kind == "W"), _mask(events, lambda e: "locked" in e.order)
+    writes = _mask(events, lambda e: e.kind == "W" and "message" not in e.order)
+    locked = _mask(events, lambda e: "locked" in e.order)
     fences = [e.index for e in events if "full" in e.order]
     order: list[int] = []
     for e in events:
         later = everything & _after(e.index)
         if e.kind == "F":
             order.append(0)
-        elif e.kind == "R" or "locked" in e.order:
+        elif e.kind == "R" or "locked" in e.order or "message" in e.order:
             order.append(later)
         else:
             fence = next((f for f in fences if f > e.index), None)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from conformance.engine.scenario import Scenario
+    from conformance.explore import Suite
+    from conformance.ordering.axioms import Model
 
 UNDECIDED, BAD_INPUT = 2, 3
 
@@ -94,7 +100,7 @@ def order(constraints: tuple[str, ...], adapter: str, profile: str, scenarios: t
 
 
 FENCES_STATUS = """
-Exit status: 0 every site was judged; 2 the implementation misbehaved; 3 bad usage.
+Exit status: 0 every site was judged; 2 the implementation misbehaved, or it could not be decided; 3 bad usage.
 """
 
 
@@ -103,37 +109,56 @@ Exit status: 0 every site was judged; 2 the implementation misbehaved; 3 bad usa
 @click.option(
     "--scenario", "names", multiple=True, metavar="NAME", help="Repeatable. Default: those with store buffers."
 )
-@click.option(
-    "--witness/--no-witness", default=True, help="Show the schedule that needs each needed one. Default: yes."
-)
-def fences(adapter: str, names: tuple[str, ...], witness: bool) -> int:
+@click.option("--model", type=click.Choice(["tso", "armv8"]), default="tso", help="Default: tso.")
+@click.option("--axioms", is_flag=True, help="Decide by axioms for TSO too, not by store buffers.")
+@click.option("--witness/--no-witness", default=True, help="Show what needs each needed one. Default: yes.")
+def fences(adapter: str, names: tuple[str, ...], model: str, axioms: bool, witness: bool) -> int:
     """Which fences and locked prefixes does an implementation need?
 
-    Each is taken away in turn; what then changes is found by exploring scenarios with store buffers (x86-TSO).
+    Each is taken away in turn. For x86-TSO what then changes is found by exploring scenarios with store buffers; for
+    Armv8 z3 decides it, from the axioms, for what the agents do until they enter the guest or sleep.
     """
     from conformance.adapters.registry import AdapterError, resolve
     from conformance.engine.unfold import Fault
     from conformance.judge import load_suite
-    from conformance.ordering.fences import audit, told
+    from conformance.ordering import axiomatic, solve
+    from conformance.ordering import fences as buffered
+    from conformance.ordering.values import Unsupported
+
+    if not _installed():
+        raise click.UsageError(solve.INSTALL)
+    suite = load_suite()
+    scenarios = _scenarios(suite, names)
+    where = [s.name for s in scenarios]
+    chosen: Model = "armv8" if model == "armv8" else "tso"
+    try:
+        implementation = resolve(adapter)
+        if axioms or chosen == "armv8":
+            text = axiomatic.told(
+                axiomatic.audit(implementation, suite, scenarios, chosen), where, chosen, witnesses=witness
+            )
+        else:
+            text = buffered.told(buffered.audit(implementation, suite, scenarios), where, witnesses=witness)
+    except AdapterError as error:
+        raise click.UsageError(str(error)) from None
+    except (Fault, Unsupported, solve.Undecided) as error:
+        click.echo(f"{error.status if isinstance(error, Fault) else 'UNKNOWN'}: {error}", err=True)
+        return UNDECIDED
+    click.echo(text, nl=False)
+    return 0
+
+
+def _scenarios(suite: Suite, names: tuple[str, ...]) -> list[Scenario]:
+    """Those named, or those with store buffers."""
     from conformance.session import near
 
-    suite = load_suite()
     known = {s.name: s for s in suite.scenarios if not s.samples}
     for name in names:
         if name not in known:
             raise click.UsageError(
                 f"no scenario is called {name!r}. {near(name, list(known))} All: intack list scenarios"
             )
-    scenarios = [known[name] for name in names] or [s for s in known.values() if s.buffer]
-    try:
-        judged = audit(resolve(adapter), suite, scenarios)
-    except AdapterError as error:
-        raise click.UsageError(str(error)) from None
-    except Fault as fault:
-        click.echo(f"{fault.status}: {fault}", err=True)
-        return UNDECIDED
-    click.echo(told(judged, [s.name for s in scenarios], witnesses=witness), nl=False)
-    return 0
+    return [known[name] for name in names] or [s for s in known.values() if s.buffer]
 
 
 def _files(given: tuple[Path, ...]) -> Iterator[Path]:

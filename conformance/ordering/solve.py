@@ -349,7 +349,11 @@ class Solver:
         return yes, no
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Every outcome once: each that is found is excluded from then on."""
+        """Every outcome once."""
+        return (outcome for outcome, _ in self.executions())
+
+    def executions(self) -> Iterator[tuple[Outcome, Found]]:
+        """Every outcome once, with an execution: each that is found is excluded from then on."""
         seen: list[Outcome] = []
         for combination in self.program.combinations():
             encoding = Encoding(combination, self.model)
@@ -373,7 +377,7 @@ class Solver:
                     break
                 found = self._found(solver, encoding)
                 seen.append(combination.outcome(found.execution, found.returned))
-                yield seen[-1]
+                yield seen[-1], found
 
 
 def _is_true(formula: str, true: set[str]) -> bool:

@@ -36,6 +36,10 @@ class Site(NamedTuple):
         )
 
     @property
+    def key(self) -> tuple[Shape, int]:
+        return _shape(self.operation), self.nth
+
+    @property
     def at(self) -> str:
         return place(self.operation.at, self.operation.mask) if isinstance(self.operation, ops.Rmw) else ""
 
@@ -53,8 +57,7 @@ def sites(assembly: Assembly) -> list[Site]:
             if node.routine != routine or not full:
                 continue
             assert isinstance(operation, ops.Fence | ops.Rmw)
-            shape = _shape(operation)
-            nth = 1 + sum(_shape(earlier.answer) == shape for earlier in _before(node))
+            shape, nth = occurrence(node)
             site = Site(routine, operation, nth, _previous(node))
             known = found.setdefault((shape, nth), site)
             found[shape, nth] = min(known, site, key=lambda s: s.after)
@@ -74,6 +77,12 @@ def _shape(operation: ops.Answer) -> Shape:
             return "fence", kind, 0
         case _:
             return "", "", 0
+
+
+def occurrence(node: Node) -> tuple[Shape, int]:
+    """What a node's operation is, and the how-manieth of its kind in the call."""
+    shape = _shape(node.answer)
+    return shape, 1 + sum(_shape(earlier.answer) == shape for earlier in _before(node))
 
 
 def _before(node: Node) -> Iterator[Node]:

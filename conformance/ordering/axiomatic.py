@@ -1,0 +1,210 @@
+"""The fence audit by axioms: for x86-TSO beside the store buffers, and for Armv8, which has no such machine here.
+
+For each site and each window of a scenario (`routines`) z3 lists every outcome: what each thread read, and what memory
+holds at last. One that appears without the site (a locked operation is made relaxed on Armv8, and two accesses on x86),
+and that the implementation has neither with it nor under sequential consistency, is judged where it leads: the
+scenario's machine is put into that state, its obligatory steps go on to rest, and a guarantee that is broken there makes
+the site needed. Where no outcome appears, that is z3's answer for every combination of paths: an order that the axioms
+keep forbids each.
+
+A window is less than a whole run: an outcome that is new in it may be one that whole runs have anyway. What it ends
+before (put and load of a context switch) is not judged. An interrupt message is taken to arrive after what its sender
+stored before it: what only an earlier arrival breaks is not found here (under TSO the store buffers do find it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import msgspec
+
+from conformance.adapters.registry import Implementation
+from conformance.engine import events as ev
+from conformance.engine.machine import Frame, Machine, Run
+from conformance.engine.scenario import Scenario
+from conformance.engine.settle import settle
+from conformance.engine.state import View
+from conformance.explore import Suite, in_machine
+from conformance.ordering.axioms import Model
+from conformance.ordering.fences import OWNER
+from conformance.ordering.program import Outcome, Program
+from conformance.ordering.routines import STATUS, TABLE, Course, Window, window
+from conformance.ordering.solve import Found, Solver
+from conformance.ordering.weaken import Site, sites
+from conformance.ordering.witness import effects, lanes
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What becomes of a site under a model; as `fences.Judged`, with the execution in place of a schedule."""
+
+    site: Site
+    status: str
+    breaks: tuple[str, ...] = ()
+    witness: str = ""
+    """The execution as lanes, and the window it goes on from."""
+
+
+Key = tuple[tuple[Any, ...], Outcome]
+
+
+def outcomes(made: Window, model: Model) -> Iterator[tuple[Key, tuple[Course, ...], Found]]:
+    """Every outcome of a window once; with a site taken away, those of runs that pass it: the others are unchanged."""
+    for courses in product(*made.courses):
+        if made.site and not any(course.weakened for course in courses):
+            continue
+        program = replace(made.program, paths=[[course.path] for course in courses])
+        if _hopeless(program):
+            continue
+        for final, found in Solver(program, model).executions():
+            yield (tuple(course.results for course in courses), final), courses, found
+
+
+def _hopeless(program: Program) -> bool:
+    """Whether some read returns what nobody writes: most combinations, told without the solver."""
+    combination = next(program.combinations())
+    for path in combination.paths:
+        for value, wanted in path.conditions:
+            (name,) = value.support
+            read = combination.event(name)
+            assert read.at
+            sources = [w.value if w else None for w in combination.sources(read)]
+            if any(v is not None and v.support for v in sources):
+                continue
+            words = [v.constant if v else program.initial(read.at) for v in sources]
+            if all(value.of(word) != wanted for word in words):
+                return True
+    return False
+
+
+def audit(implementation: Implementation, suite: Suite, scenarios: Sequence[Scenario], model: Model) -> list[Judgement]:
+    """Every site that the software has in these scenarios. Raises Fault, Unsupported, Undecided."""
+    found: dict[str, Judgement] = {}
+    for scenario in scenarios:
+        strict = msgspec.structs.replace(scenario, buffer=0)
+        for judged in in_machine(implementation, strict, suite, lambda m: _audited(m, implementation, suite, model)):
+            known = found.get(str(judged.site))
+            if known is None or _RANK.index(judged.status) < _RANK.index(known.status):
+                found[str(judged.site)] = judged
+    return [found[name] for name in sorted(found)]
+
+
+OUTSIDE = "not judged: no window reaches it"
+_RANK = ("needed", "changes outcomes, breaks nothing", "not needed", OUTSIDE)
+
+
+def _audited(machine: Machine, implementation: Implementation, suite: Suite, model: Model) -> list[Judgement]:
+    guarantees = {c.id for c in suite.clauses if c.kind == "guarantee" and implementation.profile in c.profiles}
+    starts = list(windows(machine))
+    plain = {name: window(machine, state, name, model, None) for name, state in starts}
+    known: dict[str, set[Key]] = {}
+    broken: dict[str, set[str]] = {}
+    for name, state in starts:
+        known[name], broken[name] = set(), set()
+        for which in ("sc", model):
+            for key, courses, found in outcomes(plain[name], which):
+                if key not in known[name]:
+                    known[name].add(key)
+                    broken[name] |= judged(machine, state, plain[name], courses, found, which) & guarantees
+    made: list[Judgement] = []
+    for site in sites(machine.assembly):
+        best = Judgement(site, OUTSIDE)
+        for name, state in starts:
+            without = window(machine, state, name, model, site)
+            if best.status == OUTSIDE and any(course.weakened for of in without.courses for course in of):
+                best = Judgement(site, "not needed")
+            for key, courses, found in outcomes(without, model):
+                if key in known[name] or best.breaks:
+                    continue
+                breaks = (judged(machine, state, without, courses, found, model) & guarantees) - broken[name]
+                status = "needed" if breaks else "changes outcomes, breaks nothing"
+                if breaks or best.status == "not needed":
+                    best = Judgement(site, status, tuple(sorted(breaks)), f"{name}:\n{lanes(found, model)}")
+        made.append(best)
+    return made
+
+
+def windows(machine: Machine) -> Iterator[tuple[str, int]]:
+    """The start, and each return from the guest on the way that the vCPUs take alone."""
+    yield f"{machine.scenario.name}, from the start", machine.initial
+    alone = [
+        a for a in machine.obligatory if a.name in {f"cpu{machine.threads[v].place.unpack(0)}" for v in machine.vcpus}
+    ]
+    state, exits = machine.initial, 0
+    for _ in range(200):
+        moved = next((o for a in alone for o in a.entry(state).outcomes[:1]), None)
+        if moved is None:
+            return
+        for note in moved.notes:
+            if note[0] == "exits":
+                exits += 1
+                after = state & moved.keep | moved.add
+                yield f"{machine.scenario.name}, from exit {exits} ({' '.join(map(str, note[2]))})", after
+        state = state & moved.keep | moved.add
+
+
+def judged(
+    machine: Machine, state: int, made: Window, courses: Sequence[Course], found: Found, model: Model
+) -> set[str]:
+    """The clauses that are broken at the rest to which an outcome leads."""
+    view = View(state)
+    final = dict(zip(made.shared, found.combination.outcome(found.execution, found.returned), strict=True))
+    for course, c in zip(courses, made.cpus, strict=True):
+        _leave(machine, view, course, c, final)
+    for event in effects(found, model):
+        if event.kind == "W" and event.at and event.at.symbol in machine.memory and event.value:
+            _tell(
+                machine, view, event.at.symbol, event.value.given(found.returned), made.cpus[event.thread], event.text
+            )
+    for at, value in final.items():
+        if at in machine.memory:
+            view.set(machine.memory[at], value)
+    after = state
+    for cell, value in view.writes.items():
+        after = after & ~cell.mask | cell.pack(value)
+    return {f.clause for f in machine.at_rest(settle(machine, after))}
+
+
+def _leave(machine: Machine, view: View, course: Course, c: int, final: dict[str, Any]) -> None:
+    """A CPU as a course leaves it."""
+    cell = machine.cpus[c].run
+    run = view.get(cell)
+    view.set(cell, Run(run.thread, (*run.frames[:-1], Frame(run.frames[-1].kind, course.end)), ""))
+    view.set(machine.cpus[c].flag, course.on)
+    thread = machine.threads[run.thread]
+    view.set(thread.unpreemptible, view.get(thread.unpreemptible) + course.unpreemptible)
+    if (status := final.get(STATUS + run.thread)) is not None:
+        view.set(thread.status, "about to sleep" if status else "runnable")
+    for at, value in course.own.items():
+        view.set(machine.memory[at], value)
+    for vector, to in course.sent:
+        if 0 <= to < len(machine.cpus):
+            view.set(machine.cpus[to].flight, view.get(machine.cpus[to].flight) | 1 << vector)
+
+
+def _tell(machine: Machine, view: View, at: str, value: Any, cpu: int, routine: str) -> None:
+    """Monitors learn of a write as of any other."""
+    old = view.get(machine.memory[at])
+    view.set(machine.memory[at], value)
+    machine.emit(view, ev.Changed(cpu, routine, at, old, value, value & ~old))
+
+
+def told(judged: Sequence[Judgement], scenarios: Sequence[str], model: Model, *, witnesses: bool = True) -> str:
+    """What instructions are taken for what, a line a site, then the execution that shows why each needed one is."""
+    column = 2 if model == "armv8" else 1
+    lines = ["Operations are taken for these instructions:"]
+    lines += [f"  {row[0]:<26}  {row[column]}" for row in TABLE]
+    width = max((len(str(j.site)) for j in judged), default=0)
+    lines += ["", *(f"{str(j.site).replace(OWNER, ''):<{width}}  {_status(j)}" for j in judged)]
+    lines.append(f"{model}, by axioms, in windows of: {', '.join(scenarios)}")
+    for j in judged:
+        if witnesses and j.breaks:
+            lines += ["", f"without {str(j.site).replace(OWNER, '')}: {j.witness}"]
+    return "\n".join(lines) + "\n"
+
+
+def _status(judgement: Judgement) -> str:
+    return judgement.status + (f": {', '.join(judgement.breaks)}" if judgement.breaks else "")

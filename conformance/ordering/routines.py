@@ -1,0 +1,354 @@
+"""Routines as events: what a thread of a scenario does from one state until it enters the guest, sleeps or ends.
+
+An implementation is unfolded into automata; closed, with each read given every value that any of the threads may leave
+there, their paths are the paths of a litmus test, and the axioms decide which of them can meet. A *window* is a state from
+which the threads go on: the start of the scenario, and the return from each guest exit that the vCPU reaches alone.
+
+What operations become is `TABLE`. Assumed: no value that a routine computes with carries a dependency (which a compiler
+may drop), a branch does; an announcement of a sleep and an interrupt message take effect when they are performed, with
+no regard to stores before them that no barrier has completed (design of x2APIC: Intel SDM vol. 3A, 11.12.3; SGI1R: Arm
+GIC architecture specification, after DSB).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from conformance.engine import operations as ops
+from conformance.engine.machine import Machine
+from conformance.engine.unfold import Node
+from conformance.ordering.axioms import Model
+from conformance.ordering.condition import Condition
+from conformance.ordering.litmus import Test
+from conformance.ordering.program import Program
+from conformance.ordering.thread import Event, Path
+from conformance.ordering.values import Address, Concrete, Unsupported, Value, apply, constant
+from conformance.ordering.weaken import Site, occurrence
+
+TABLE = (
+    ("load", "mov", "LDR; acquire or seq_cst: LDAR"),
+    ("store", "mov", "STR; release or seq_cst: STLR"),
+    ("locked operation, seq_cst", "lock ...", "LDSETAL, SWPAL, CASAL"),
+    ("locked operation, relaxed", "lock ...", "LDSET, SWP, CAS; acquire: ...A; release: ...L"),
+    ("full fence", "mfence", "DMB ISH"),
+    ("load or acquire fence", "-", "DMB ISHLD"),
+    ("store fence", "-", "DMB ISHST"),
+    ("release fence", "-", "DMB ISH"),
+    ("interrupt message", "wrmsr (x2APIC): does not wait for stores", "msr ICC_SGI1R: does not wait for stores"),
+)
+"""(operation, x86, Armv8)."""
+FENCES = {"full": "full", "load": "load", "acquire": "load", "store": "store", "release": "full"}
+LONGEST = 80
+CALLS = 2
+"""Calls of one routine on a path: a sleeper that is woken looks again, once."""
+MOST_PATHS = 3000
+
+Words = Mapping[str, tuple[int, ...]]
+"""What each location may hold."""
+
+
+@dataclass(slots=True)
+class Course:
+    """A path, with what the machine needs to go on where it ends."""
+
+    path: Path
+    results: tuple[ops.Result, ...]
+    """Of its reads: its part of the outcome."""
+    end: Node
+    own: dict[str, Any]
+    """Locations that only this thread touches, as it leaves them."""
+    on: bool
+    unpreemptible: int
+    sent: tuple[tuple[int, int], ...]
+    """(vector, CPU)."""
+    weakened: bool
+    """Whether it passes the site that is taken away."""
+
+
+@dataclass(slots=True)
+class _State:
+    """Where a walk is."""
+
+    node: Node
+    events: list[Event]
+    conditions: list[tuple[Value, Concrete]]
+    results: tuple[ops.Result, ...]
+    own: dict[str, Any]
+    on: bool
+    unpreemptible: int = 0
+    sent: tuple[tuple[int, int], ...] = ()
+    ctrl: frozenset[int] = frozenset()
+    calls: tuple[str, ...] = ()
+    steps: int = 0
+    weakened: bool = False
+
+    def fork(self) -> _State:
+        return _State(
+            self.node, [*self.events], [*self.conditions], self.results, dict(self.own), self.on, self.unpreemptible,
+            self.sent, self.ctrl, self.calls, self.steps, self.weakened,
+        )  # fmt: skip
+
+
+STATUS = "status of "
+"""Prefix of the pseudo-location that a sleeper and its waker share: 1 is about to sleep."""
+
+
+@dataclass(slots=True)
+class Walker:
+    """All courses of one thread."""
+
+    machine: Machine
+    state: int
+    cpu: int
+    thread: int
+    model: Model
+    words: Words
+    shared: frozenset[str]
+    site: Site | None
+    dropped: int = 0
+    """Paths that went on for too long."""
+    touched: set[str] = field(default_factory=set)
+
+    def courses(self) -> list[Course]:
+        run = self.machine.cpus[self.cpu].run.unpack(self.state)
+        start = _State(run.frames[-1].node, [], [], (), {}, self.machine.cpus[self.cpu].flag.unpack(self.state))
+        done: list[Course] = []
+        pending = [start]
+        while pending:
+            here = pending.pop()
+            pending += self._step(here, done)
+            if len(done) + len(pending) > MOST_PATHS:
+                raise Unsupported(f"more than {MOST_PATHS} paths on cpu{self.cpu}")
+        return done
+
+    def _end(self, here: _State) -> Course:
+        path = Path(self.thread, here.events, here.conditions)
+        return Course(path, here.results, here.node, here.own, here.on, here.unpreemptible, here.sent, here.weakened)
+
+    def _step(self, here: _State, done: list[Course]) -> Iterator[_State]:
+        here.steps += 1
+        if here.steps > LONGEST:
+            self.dropped += 1
+            return
+        operation = here.node.answer
+        match operation:
+            case ops.Return(then=()) | ops.EnterGuest():
+                done.append(self._end(here))
+            case ops.Return(then=(str(routine), *args)):
+                here.calls += (routine,)
+                if here.calls.count(routine) > CALLS:
+                    self.dropped += 1
+                    return
+                here.node = self.machine.assembly.root(routine, tuple(args))
+                yield here
+            case ops.Interrupts(on=on):
+                was, here.on = here.on, on
+                yield self._on(here, was)
+            case ops.Preemption(on=on):
+                here.unpreemptible += -1 if on else 1
+                yield self._on(here, None)
+            case ops.CpuId():
+                yield self._on(here, self.cpu)
+            case ops.Choose(options=options):
+                for n in range(len(options)):
+                    yield self._on(here.fork(), n)
+            case ops.Fence(kind=kind):
+                here.weakened |= self._at_site(here.node)
+                if not self._at_site(here.node):
+                    self._event(here, "F", None, None, frozenset((FENCES[kind],)))
+                yield self._on(here, None)
+            case ops.SendIpi(vector=vector, to=to):
+                target = self.cpu if to is None else to
+                self._event(here, "W", f"message to cpu{target}", constant(vector), frozenset(("message",)))
+                here.sent += ((vector, target),)
+                yield self._on(here, None)
+            case ops.PrepareToBlock() | ops.FinishBlock():
+                value = constant(int(isinstance(operation, ops.PrepareToBlock)))
+                self._event(here, "W", STATUS + self._sleeper(), value, frozenset(("message",)))
+                yield self._on(here, None)
+            case ops.Schedule():
+                for status in self._words(STATUS + self._sleeper()):
+                    then = here.fork()
+                    self._event(then, "F", None, None, frozenset(("full",)))
+                    self._read(then, STATUS + self._sleeper(), ops.WORD, status, frozenset())
+                    if status:
+                        done.append(self._end(then))
+                    else:
+                        yield self._on(then, None)
+            case ops.Wake(thread=thread):
+                at = STATUS + thread
+                for status in self._words(at):
+                    then = here.fork()
+                    read = self._read(then, at, ops.WORD, status, self._ordered("seq_cst", "R"))
+                    self._event(then, "W", at, constant(0), self._ordered("seq_cst", "W"), read.index)
+                    yield self._on(then, bool(status))
+            case ops.Load() | ops.Store() | ops.Rmw() if operation.at not in self.shared:
+                yield self._own(here, operation)
+            case ops.Load() | ops.Rmw():
+                for result in self._possible(operation.at, operation.mask):
+                    yield self._access(here.fork(), operation, result)
+            case ops.Store(at=at, value=value, mask=mask, order=order):
+                self.touched.add(at)
+                if not isinstance(value, int):
+                    raise Unsupported(f"a list in {at}")
+                tags = frozenset(("L",)) if self.model == "armv8" and order in ("release", "seq_cst") else frozenset()
+                if mask == ops.WORD:
+                    self._event(here, "W", at, constant(value & ops.WORD), tags)
+                else:  # a field: what is beside it stays as the thread last saw it
+                    read = self._event(here, "R", at, None, frozenset())
+                    self._event(here, "W", at, _kept(read, value, mask), tags, read.index)
+                yield self._on(here, None)
+            case _:
+                raise Unsupported(f"{here.node.routine} does {type(operation).__name__.lower()}")
+
+    def _on(self, here: _State, result: ops.Result) -> _State:
+        here.node = here.node.child(result)
+        return here
+
+    def _at_site(self, node: Node) -> bool:
+        return self.site is not None and node.routine == self.site.routine and occurrence(node) == self.site.key
+
+    def _sleeper(self) -> str:
+        return self.machine.cpus[self.cpu].run.unpack(self.state).thread
+
+    def _words(self, at: str) -> tuple[int, ...]:
+        self.touched.add(at)
+        return self.words.get(at, (0,))
+
+    def _possible(self, at: str, mask: int) -> list[int]:
+        return sorted({word & mask for word in self._words(at)})
+
+    def _own(self, here: _State, operation: ops.Load | ops.Store | ops.Rmw) -> _State:
+        """An access to what nobody else touches."""
+        at = operation.at
+        self.touched.add(at)
+        word = here.own.get(at, self.machine.memory[at].unpack(self.state))
+        match operation:
+            case ops.Load(mask=mask):
+                return self._on(here, word & mask if isinstance(word, int) else word)
+            case ops.Store(value=value, mask=mask):
+                whole = not (isinstance(word, int) and isinstance(value, int))
+                here.own[at] = value if whole else word & ~mask | value & mask  # type: ignore[operator]
+                return self._on(here, None)
+            case ops.Rmw(mask=mask):
+                here.weakened |= self._at_site(here.node)
+                if self.model != "armv8" and not self._at_site(here.node):
+                    self._event(here, "F", None, None, frozenset(("full",)))  # locked, it is a fence for the rest
+                here.own[at] = word & ~mask | operation.new(word & mask)
+                return self._on(here, word & mask)
+
+    def _ordered(self, order: ops.Order, kind: str) -> frozenset[str]:
+        """What a locked operation's read or write orders."""
+        if self.model != "armv8":
+            return frozenset(("locked",))
+        acquires, releases = order in ("acquire", "seq_cst"), order in ("release", "seq_cst")
+        return frozenset("A" if kind == "R" and acquires else "L" if kind == "W" and releases else "")
+
+    def _access(self, here: _State, operation: ops.Load | ops.Rmw, result: int) -> _State:
+        at, mask = operation.at, operation.mask
+        node = here.node
+        if isinstance(operation, ops.Load):
+            acquires = self.model == "armv8" and operation.order in ("acquire", "seq_cst")
+            self._read(here, at, mask, result, frozenset("A" if acquires else ""))
+        else:
+            weak = self._at_site(node)
+            here.weakened |= weak
+            order: ops.Order = "relaxed" if weak else operation.order
+            apart = weak and self.model != "armv8"
+            read = self._read(here, at, mask, result, frozenset() if apart else self._ordered(order, "R"))
+            if operation.how != "cas" or result == operation.expect & mask:
+                tags = frozenset[str]() if apart else self._ordered(order, "W")
+                value = _kept(read, operation.new(result), mask)
+                self._event(here, "W", at, value, tags, -1 if apart else read.index)
+        if self._branches(node, self._possible(at, mask)):
+            here.ctrl |= {max(e.index for e in here.events if e.kind == "R")}
+        return self._on(here, result)
+
+    def _branches(self, node: Node, results: list[int]) -> bool:
+        """Whether what comes next depends on what was read here."""
+        answers = {repr(node.child(result).answer) for result in results}
+        return len(answers) > 1
+
+    def _read(self, here: _State, at: str, mask: int, result: int, tags: frozenset[str]) -> Event:
+        event = self._event(here, "R", at, None, tags)
+        assert event.value
+        here.conditions.append(
+            (apply(lambda word: word & mask if isinstance(word, int) else word, event.value), result)
+        )
+        here.results += ((here.node.routine, at, mask, result),)
+        return event
+
+    def _event(
+        self, here: _State, kind: Any, at: str | None, value: Value | None, tags: frozenset[str], rmw: int = -1
+    ) -> Event:
+        event = Event(self.thread, len(here.events), here.steps, here.node.routine, kind, order=tags, rmw=rmw)
+        event.at = Address(at) if at is not None else None
+        event.ctrl = event.pick_ctrl = here.ctrl
+        event.value = value
+        if kind == "R":
+            mine = frozenset((event.index,))
+            event.value = Value((event.name,), lambda word: word, mine, mine)
+        if at is not None:
+            self.touched.add(at)
+        here.events.append(event)
+        return event
+
+
+def _kept(read: Event, value: int, mask: int) -> Value:
+    """The word that was read with another value under the mask. Carries no dependency."""
+    return Value((read.name,), lambda word: word & ~mask | value & mask if isinstance(word, int) else word)
+
+
+@dataclass(slots=True)
+class Window:
+    """The threads of a scenario from one state on."""
+
+    name: str
+    program: Program
+    courses: list[list[Course]]
+    cpus: list[int]
+    shared: tuple[str, ...]
+    dropped: int
+    site: Site | None
+
+
+def window(machine: Machine, state: int, name: str, model: Model, site: Site | None) -> Window:
+    """Closes the automata of all threads that are on a CPU in this state. Raises Unsupported."""
+    cpus = [c for c, cpu in enumerate(machine.cpus) if cpu.run.unpack(state).frames]
+    initial = {at: cell.unpack(state) for at, cell in machine.memory.items()}
+    statuses = {STATUS + t: int(cells.status.unpack(state) == "about to sleep") for t, cells in machine.threads.items()}
+    words: dict[str, tuple[int, ...]] = {at: (v,) for at, v in (initial | statuses).items() if isinstance(v, int)}
+    shared = frozenset(statuses)
+    while True:
+        walkers = [Walker(machine, state, c, n, model, words, shared, site) for n, c in enumerate(cpus)]
+        courses = [walker.courses() for walker in walkers]
+        common = {at for n, w in enumerate(walkers) for v in walkers[n + 1 :] for at in w.touched & v.touched}
+        grown = _grown(words, courses)
+        if grown == words and common <= shared:
+            break
+        words, shared = grown, shared | common
+    places = tuple(sorted(at for at in shared if any(at in w.touched for w in walkers)))
+    condition = Condition("and", tuple(Condition("=", left=Address(at)) for at in places))
+    memory = {Address(at): values[0] for at, values in words.items()}
+    test = Test(name, "routines", {}, memory, (), "exists", condition)
+    written = {Address(at): values for at, values in words.items()}
+    for of in courses:
+        for course in of:
+            written |= {
+                e.at: (0, *(v for v, _ in course.sent)) for e in course.path.events if e.at and e.at not in written
+            }
+    program = Program(test, [[course.path for course in of] for of in courses], written)
+    return Window(name, program, courses, cpus, places, sum(w.dropped for w in walkers), site)
+
+
+def _grown(words: Words, courses: list[list[Course]]) -> dict[str, tuple[int, ...]]:
+    holds = {at: dict.fromkeys(values) for at, values in words.items()}
+    for event in (e for of in courses for course in of for e in course.path.events):
+        if event.kind == "W" and event.at and event.value and event.at.symbol in holds:
+            returns = dict.fromkeys(event.value.support, words[event.at.symbol])
+            for _, value in event.value.cases(returns):
+                assert isinstance(value, int)
+                holds[event.at.symbol][value] = None
+    return {at: tuple(values) for at, values in holds.items()}
