@@ -14,6 +14,7 @@ from conformance.ordering.thread import Event, Path, Step, Written, paths
 from conformance.ordering.values import Address, Concrete, Read, Unsupported
 
 MOST_PATHS = 20_000
+MOST_VALUES = 64
 
 Outcome = tuple[Concrete, ...]
 """The values of the observed terms, in their order."""
@@ -142,8 +143,8 @@ def _in_program_order(order: Sequence[Event]) -> bool:
 def build(test: Test) -> Program:
     """Run every thread until no location can hold a further value. Raises Unsupported.
 
-    A value computed from reads needs a chain of writes, each in another event: the models order a read before what
-    depends on it, so as many rounds as there are writes are enough.
+    The models order a read before what depends on it, so a value comes to be by a chain of writes in which none stands
+    twice; with each value the sets of writes are kept by which it can come to be, and so the rounds come to an end.
     """
     step = aarch64.step if test.arch == "AArch64" else x86.step
     start: list[dict[str, Concrete]] = [{} for _ in test.threads]
@@ -153,16 +154,12 @@ def build(test: Test) -> Program:
     for term in test.condition.terms():
         if isinstance(term, Register):
             _register(test, term.name)
-    written: dict[Address, tuple[Concrete, ...]] = {at: (value,) for at, value in test.memory.items()}
-    rounds = 0
+    origins: Origins = {at: {value: [frozenset()]} for at, value in test.memory.items()}
     while True:
+        written = {at: tuple(values) for at, values in origins.items()}
         made = [_bounded(n, test, written, step, start[n]) for n in range(len(test.threads))]
-        grown = _grown(written, made)
-        rounds += 1
-        most = sum(max((sum(e.kind == "W" for e in p.events) for p in of), default=0) for of in made)
-        if grown == written or rounds > most + 1:
-            return Program(test, made, grown)
-        written = grown
+        if not _grow(origins, made):
+            return Program(test, made, written)
 
 
 def _bounded(number: int, test: Test, written: Written, step: Step, start: Mapping[str, Concrete]) -> list[Path]:
@@ -174,20 +171,41 @@ def _bounded(number: int, test: Test, written: Written, step: Step, start: Mappi
     return made
 
 
-def _grown(written: Written, made: Sequence[Sequence[Path]]) -> dict[Address, tuple[Concrete, ...]]:
-    """With every value that some path may write when reads return what is written so far."""
-    holds: dict[Address, dict[Concrete, None]] = {at: dict.fromkeys(values) for at, values in written.items()}
+Origins = dict[Address, dict[Concrete, list[frozenset[Read]]]]
+"""By location and value: the least sets of writes, as (thread, line), that can bring it about."""
+
+
+def _grow(origins: Origins, made: Sequence[Sequence[Path]]) -> bool:
+    """Add every value that some path may write when reads return what is known; whether any was added."""
+    grew = False
     for path in (path for of in made for path in of):
-        returns = {e.name: written.get(e.at, (0,)) for e in path.events if e.kind == "R" and e.at}
+        reads = {e.name: e.at for e in path.events if e.kind == "R" and e.at}
         for event in path.events:
-            if event.at and event.at not in holds:
-                holds[event.at] = {0: None}
+            if event.at and event.at not in origins:
+                origins[event.at] = {0: [frozenset()]}
+                grew = True
             if event.kind == "W" and event.at and event.value:
-                for _, value in event.value.cases(returns):
-                    holds[event.at][value] = None
-                    if len(holds[event.at]) > 64:
-                        raise Unsupported(f"{event.at} may hold more than 64 values")
-    return {at: tuple(values) for at, values in holds.items()}
+                support = [_pairs(origins.get(reads[name], {0: [frozenset()]})) for name in event.value.support]
+                for chosen in product(*support):
+                    used = frozenset[Read]().union(*(writes for _, writes in chosen))
+                    if (event.thread, event.line) not in used:
+                        value = event.value.of(*(v for v, _ in chosen))
+                        grew |= _add(origins[event.at], value, used | {(event.thread, event.line)}, event.at)
+    return grew
+
+
+def _pairs(values: Mapping[Concrete, list[frozenset[Read]]]) -> list[tuple[Concrete, frozenset[Read]]]:
+    return [(value, writes) for value, sets in values.items() for writes in sets]
+
+
+def _add(values: dict[Concrete, list[frozenset[Read]]], value: Concrete, writes: frozenset[Read], at: Address) -> bool:
+    sets = values.setdefault(value, [])
+    if any(known <= writes for known in sets):
+        return False
+    sets[:] = [known for known in sets if not writes <= known] + [writes]
+    if len(values) > MOST_VALUES:
+        raise Unsupported(f"{at} may hold more than {MOST_VALUES} values")
+    return True
 
 
 def _register(test: Test, name: str) -> str:
