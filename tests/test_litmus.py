@@ -13,12 +13,15 @@ from click.testing import CliRunner
 
 from conformance.cli import cli
 from conformance.ordering import buffers
-from conformance.ordering.condition import Register
-from conformance.ordering.litmus import Damaged, parse
+from conformance.ordering.axioms import Model
+from conformance.ordering.condition import Condition, Register
+from conformance.ordering.litmus import Damaged, LitmusTest, parse
 from conformance.ordering.observe import observe
 from conformance.ordering.program import Outcome, Program, architecture_model, build, enumerate_outcomes
 from conformance.ordering.solve import Solver
-from conformance.ordering.values import Unsupported
+from conformance.ordering.thread import Event
+from conformance.ordering.thread import Path as Path_
+from conformance.ordering.values import Address, Unsupported, Value, constant
 from conformance.ordering.witness import lanes
 
 HERE = Path(__file__).parent / "litmus"
@@ -261,3 +264,36 @@ def test_no_time_is_unknown() -> None:
     seen = observe((HERE / "aarch64" / "IRIW+addrs.litmus").read_text(), seconds=0)
     assert seen.verdict == "UNKNOWN"
     assert "z3 gave up within 0 s" in seen.why
+
+
+# Interrupt messages
+
+
+@pytest.mark.parametrize(
+    ("model", "barrier", "late"),
+    [
+        ("tso", (), True),
+        ("tso", ("none",), True),
+        ("tso", ("full",), False),
+        ("armv8", (), True),
+        ("armv8", ("full",), True),
+        ("armv8", ("dsb",), False),
+        ("sc", (), False),
+    ],
+)
+def test_what_keeps_a_message_behind_a_store(model: Model, barrier: tuple[str, ...], late: bool) -> None:
+    """A handler that reads the old value: x2APIC waits for no store, MFENCE makes it; SGI1R needs DSB, not DMB."""
+    send = Path_(0, [Event(0, 0, 0, "x := 1", "W", Address("x"), constant(1))])
+    send.events += [Event(0, n + 1, n + 1, "barrier", "F", order=frozenset((kind,))) for n, kind in enumerate(barrier)]
+    last = len(send.events)
+    send.events.append(Event(0, last, last, "send", "W", Address("ipi"), constant(1), frozenset(("message",))))
+    taken = Event(1, 0, 0, "taken", "R", Address("ipi"), Value(((1, 0),), lambda v: v), frozenset("A"))
+    reads = Event(1, 1, 1, "reads x", "R", Address("x"), Value(((1, 1),), lambda v: v))
+    handler = Path_(1, [taken, reads])
+    handler.conditions = [(v, w) for v, w in ((taken.value, 1), (reads.value, 0)) if v]
+    places = (Address("ipi"), Address("x"))
+    condition = Condition("and", tuple(Condition("=", left=at) for at in places))
+    test = LitmusTest("message", "events", {}, dict.fromkeys(places, 0), (), "exists", condition)
+    program = Program(test, [[send], [handler]], dict.fromkeys(places, (0, 1)))
+    assert bool(enumerate_outcomes(program, model)) == late
+    assert bool(list(Solver(program, model).outcomes())) == late

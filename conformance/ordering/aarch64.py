@@ -174,7 +174,7 @@ class _Instruction:
         if kind not in ("SY", "LD", "ST", "SH", "SHLD", "SHST"):
             raise self.unsupported()
         kind = BARRIERS[kind.removeprefix("SH") or "SY"]
-        self.run.fence(f"dsb.{kind}" if name == "DSB" and kind != "full" else kind)
+        self.run.fence(kind if name == "DMB" else "dsb" if kind == "full" else f"dsb.{kind}")
 
     def load(self, *order: str, exclusive: bool) -> None:
         self.count(2) if exclusive else self.count(2, 3)

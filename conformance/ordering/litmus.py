@@ -37,7 +37,7 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class LitmusTest:
     name: str
     arch: str
     registers: Mapping[Register, Concrete]
@@ -62,7 +62,7 @@ _DECLARED = re.compile(
 )
 
 
-def parse(text: str) -> Test:
+def parse(text: str) -> LitmusTest:
     """Raises Damaged for what is no litmus test, Unsupported for one in a language that is not read here."""
     text = _without_comments(text)
     if not (first := re.match(r"\s*(\S+)[ \t]+(\S.*)", text)):
@@ -81,7 +81,7 @@ def parse(text: str) -> Test:
     registers, memory = _initial(text[opened + 1 : closed])
     threads = _threads(rest[: question.start()])
     quantifier, condition, filtered = _question(rest[question.start() :], len(threads))
-    return Test(name, arch, registers, memory, threads, quantifier, condition, filtered)
+    return LitmusTest(name, arch, registers, memory, threads, quantifier, condition, filtered)
 
 
 def _without_comments(text: str) -> str:

@@ -9,7 +9,7 @@ from itertools import permutations, product
 from conformance.ordering import aarch64, x86
 from conformance.ordering.axioms import Execution, Model, forbidden
 from conformance.ordering.condition import Condition, Register, Term
-from conformance.ordering.litmus import Test
+from conformance.ordering.litmus import LitmusTest
 from conformance.ordering.thread import Event, Path, Step, Written, paths
 from conformance.ordering.values import Address, Concrete, Read, Unsupported
 
@@ -26,7 +26,7 @@ def architecture_model(arch: str) -> Model:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    test: Test
+    test: LitmusTest
     paths: Sequence[Sequence[Path]]
     """By thread."""
     written: Written
@@ -140,7 +140,7 @@ def _in_program_order(order: Sequence[Event]) -> bool:
     return all(a.thread != b.thread or a.index < b.index for n, a in enumerate(order) for b in order[n + 1 :])
 
 
-def build(test: Test) -> Program:
+def build(test: LitmusTest) -> Program:
     """Run every thread until no location can hold a further value. Raises Unsupported.
 
     The models order a read before what depends on it, so a value comes to be by a chain of writes in which none stands
@@ -162,7 +162,7 @@ def build(test: Test) -> Program:
             return Program(test, made, written)
 
 
-def _bounded(number: int, test: Test, written: Written, step: Step, start: Mapping[str, Concrete]) -> list[Path]:
+def _bounded(number: int, test: LitmusTest, written: Written, step: Step, start: Mapping[str, Concrete]) -> list[Path]:
     made: list[Path] = []
     for path in paths(number, test, written, step, start):
         made.append(path)
@@ -208,7 +208,7 @@ def _add(values: dict[Concrete, list[frozenset[Read]]], value: Concrete, writes:
     return True
 
 
-def _register(test: Test, name: str) -> str:
+def _register(test: LitmusTest, name: str) -> str:
     return (aarch64 if test.arch == "AArch64" else x86).register(name)
 
 

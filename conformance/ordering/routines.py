@@ -6,8 +6,7 @@ which the threads go on: the start of the scenario, and the return from each gue
 
 What operations become is `TABLE`. Assumed: no value that a routine computes with carries a dependency (which a compiler
 may drop), a branch does; an announcement of a sleep and an interrupt message take effect when they are performed, with
-no regard to stores before them that no barrier has completed (design of x2APIC: Intel SDM vol. 3A, 11.12.3; SGI1R: Arm
-GIC architecture specification, after DSB).
+no regard to stores before them that no barrier has completed (x2APIC: Intel SDM vol. 3A, 11.12.3; SGI1R: after DSB).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from conformance.engine.machine import Machine
 from conformance.engine.unfold import Node
 from conformance.ordering.axioms import Model
 from conformance.ordering.condition import Condition
-from conformance.ordering.litmus import Test
+from conformance.ordering.litmus import LitmusTest
 from conformance.ordering.program import Program
 from conformance.ordering.thread import Event, Path
 from conformance.ordering.values import Address, Concrete, Unsupported, Value, apply, constant
@@ -332,7 +331,7 @@ def window(machine: Machine, state: int, name: str, model: Model, site: Site | N
     places = tuple(sorted(at for at in shared if any(at in w.touched for w in walkers)))
     condition = Condition("and", tuple(Condition("=", left=Address(at)) for at in places))
     memory = {Address(at): values[0] for at, values in words.items()}
-    test = Test(name, "routines", {}, memory, (), "exists", condition)
+    test = LitmusTest(name, "routines", {}, memory, (), "exists", condition)
     written = {Address(at): values for at, values in words.items()}
     for of in courses:
         for course in of:

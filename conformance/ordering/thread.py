@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from conformance.ordering.litmus import Line, Test
+from conformance.ordering.litmus import Line, LitmusTest
 from conformance.ordering.values import NONE, Address, Concrete, Read, Unsupported, Value, apply, constant
 
 WORD = 0xFFFF_FFFF
@@ -38,7 +38,7 @@ class Event:
     value: Value | None = None
     order: frozenset[str] = frozenset()
     """A acquire, Q acquirePC, L release, locked (x86), noret (the read of an atomic that returns nothing); of a fence
-    its kind: full, load, store, dsb.load, dsb.store, isb; none: orders nothing."""
+    its kind: full, dsb, load, store, dsb.load, dsb.store, isb; none: orders nothing. message: see `axioms`."""
     rmw: int = -1
     """Of the write of an atomic or exclusive pair: its read."""
     addr: frozenset[int] = NONE
@@ -73,7 +73,9 @@ Written = Mapping[Address, tuple[Concrete, ...]]
 class Runner:
     """Runs one thread along given decisions; an architecture's instructions call its methods."""
 
-    def __init__(self, number: int, lines: Sequence[Line], test: Test, written: Written, decisions: list[int]) -> None:
+    def __init__(
+        self, number: int, lines: Sequence[Line], test: LitmusTest, written: Written, decisions: list[int]
+    ) -> None:
         self.number, self.lines, self.test, self.written = number, lines, test, written
         self.path = Path(number)
         self.registers = self.path.registers
@@ -209,7 +211,7 @@ def arithmetic(function: Callable[[int, int], int], mask: int, left: Value, righ
 Step = Callable[[Runner, str], None]
 
 
-def paths(number: int, test: Test, written: Written, step: Step, start: Mapping[str, Concrete]) -> Iterator[Path]:
+def paths(number: int, test: LitmusTest, written: Written, step: Step, start: Mapping[str, Concrete]) -> Iterator[Path]:
     """All paths of a thread whose reads return what `written` says."""
     decisions: list[int] = []
     while True:
