@@ -19,6 +19,7 @@ from processes import descendants, left
 
 from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
 from conformance.adapters.pipe import PipeError
+from conformance.adapters.protocol import World
 from conformance.engine.machine import Machine
 from conformance.engine.operations import (
     WORD,
@@ -522,7 +523,7 @@ class TestContainment:
         script.write_text(
             "import sys\n"
             "from conformance.adapters.native import NativeProgram\n"
-            f"program = NativeProgram([{str(source)!r}], time_limit=60)\n"
+            f"program = NativeProgram([{str(source)!r}], step_seconds=60)\n"
             "program.next('last', (), ())\n"
             "print(program._program.process.pid, flush=True)\n"
             "program.next('hang', (), ())\n"
@@ -539,7 +540,48 @@ class TestContainment:
         assert not left(before)
 
 
+ENTRY_POINTS = {
+    *(f"__tsan_{how}{n}" for how in ("read", "write", "volatile_read", "volatile_write") for n in (1, 2, 4, 8, 16)),
+    *(f"__tsan_read_write{n}" for n in (1, 2, 4, 8, 16)),
+    *(
+        f"__tsan_unaligned_{how}{n}"
+        for how in ("read", "write", "read_write", "volatile_read", "volatile_write")
+        for n in (2, 4, 8, 16)
+    ),
+    *(
+        f"__tsan_atomic{bits}_{how}"
+        for bits in (8, 16, 32, 64, 128)
+        for how in (
+            *(
+                "load",
+                "store",
+                "exchange",
+                "fetch_add",
+                "fetch_sub",
+                "fetch_and",
+                "fetch_or",
+                "fetch_xor",
+                "fetch_nand",
+            ),
+            *("compare_exchange_strong", "compare_exchange_weak", "compare_exchange_val"),
+        )
+    ),
+    *(f"__tsan_atomic_{where}_fence" for where in ("thread", "signal")),
+    *(
+        f"__tsan_{how}"
+        for how in ("memcpy", "memmove", "memset", "read_range", "write_range", "vptr_read", "vptr_update")
+    ),
+    *(f"__tsan_{how}" for how in ("init", "func_entry", "func_exit", "ignore_thread_begin", "ignore_thread_end")),
+}
+"""What gcc (gcc/sanitizer.def) and clang (lib/Transforms/Instrumentation/ThreadSanitizer.cpp) may call."""
+
+
 class TestBuild:
+    @needs_compiler
+    def test_the_runtime_has_every_entry_point(self, small: NativeProgram) -> None:
+        symbols = subprocess.run(["nm", str(small.build())], capture_output=True, text=True, check=True).stdout
+        assert {line.split()[-1] for line in symbols.splitlines()} >= ENTRY_POINTS
+
     def test_no_compiler(self, source: Path) -> None:
         with pytest.raises(NativeUnavailableError, match=r"'no-such-compiler' cannot be started.*apt-get install gcc"):
             NativeProgram([source], compiler="no-such-compiler").build()
@@ -594,9 +636,13 @@ class TestBuild:
 # Linux
 
 
-def linux_program(**options: object) -> LinuxPostedIntr:
+def linux_world(*facts: str) -> World:
+    return World(("vcpu0", "vcpu1"), 3, facts=facts)
+
+
+def linux_program(replacements: Replacements = (), facts: tuple[str, ...] = ()) -> LinuxPostedIntr:
     try:
-        program = LinuxPostedIntr(**options)  # type: ignore[arg-type]
+        program = LinuxPostedIntr(replacements=replacements, world=linux_world(*facts))
         program.build()
     except NativeUnavailableError as missing:
         pytest.skip(str(missing))
@@ -758,7 +804,7 @@ class TestLinux:
         assert "E2E-1" in found[1]
 
     def test_xapic_puts_the_id_into_bits_15_to_8(self) -> None:
-        answers = play(linux_program(x2apic=False), "load", "vcpu0", 2, memory={CONTROL: PINV})
+        answers = play(linux_program(facts=("xapic",)), "load", "vcpu0", 2, memory={CONTROL: PINV})
         assert Rmw(CONTROL, "cas", PINV | 2 << 40, expect=PINV) in answers
 
     @pytest.mark.parametrize(
@@ -798,7 +844,7 @@ class TestLinux:
         for name, text in kernel_files().items():
             (folder / name).write_text(text)
         (folder / "vmx.h").write_text("#error the headers beside the source are not for us\n")
-        program = LinuxPostedIntr(tmp_path)
+        program = LinuxPostedIntr(tmp_path, world=linux_world())
         assert program.next("load", ("vcpu0", 0), ()) == linux.next("load", ("vcpu0", 0), ())
 
     def test_the_unpacked_files_are_kept(

@@ -81,7 +81,7 @@ class DescribedProgram(NativeProgram):
             [file.parent / source for source in description.sources],
             cflags=(f"-I{file.parent.absolute()}", *description.cflags) if _for_cc(description) else description.cflags,
             compiler=description.compiler,
-            time_limit=description.step_seconds,
+            step_seconds=description.step_seconds,
             world=world,
         )
         self.file, self.description = file, description

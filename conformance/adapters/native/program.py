@@ -24,7 +24,7 @@ class NativeProgram(PipeSource):
     """Builds sources into a program, at the first question, and asks it.
 
     `sources` are C, C++ and Rust files, compiled with the hooks, and objects and archives, linked as they are. A program
-    that is not described (`DescribedProgram`) defines `intack_setup`; intack.h is on the include path. `time_limit` is
+    that is not described (`DescribedProgram`) defines `intack_setup`; intack.h is on the include path. `step_seconds` is
     for one run of a routine, in seconds.
     """
 
@@ -36,11 +36,11 @@ class NativeProgram(PipeSource):
         *,
         cflags: Sequence[str] = (),
         compiler: str = "",
-        time_limit: float = STEP_SECONDS,
+        step_seconds: float = STEP_SECONDS,
         memory: int = MEMORY,
         world: protocol.World | None = None,
     ) -> None:
-        super().__init__((), world, step_seconds=time_limit, memory=memory)
+        super().__init__((), world, step_seconds=step_seconds, memory=memory)
         self.sources = tuple(map(Path, sources))
         self.cflags = tuple(cflags)
         self.compiler = compiler

@@ -529,6 +529,8 @@ void __tsan_vptr_update(void **at, void *value)
 }
 
 void __tsan_init(void) {}
+void __tsan_ignore_thread_begin(void) {}
+void __tsan_ignore_thread_end(void) {}
 void __tsan_func_entry(void *caller)
 {
     (void)caller;

@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from conformance.adapters import protocol
+from conformance.adapters.declared import world_of
 from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
 from conformance.adapters.registry import AdapterError, Implementation
 from conformance.engine.unfold import Source
@@ -40,7 +42,7 @@ WITHOUT_SELF_IPI: Replacements = (("pi_test_on(&new)", "0"),)
 class LinuxPostedIntr(NativeProgram):
     """Routines `load(vcpu, cpu)`, `put(vcpu, preempted)`, `wakeup_handler(cpu)` and `has_pending(vcpu)`.
 
-    vCPUs are the names vcpu0 and vcpu1, CPUs the numbers 0 to 2. `tree` is a kernel source tree. `replacements` are
+    There are as many vCPUs and CPUs as the world says. `tree` is a kernel source tree. `replacements` are
     (old text, new text) done in the source before it is compiled, to see whether the suite notices; each old text must
     occur once.
     """
@@ -50,12 +52,11 @@ class LinuxPostedIntr(NativeProgram):
         tree: Path | str | None = None,
         *,
         replacements: Replacements = (),
-        x2apic: bool = True,
-        compiler: str = "gcc",
-        time_limit: float = 5.0,
+        compiler: str = "",
+        world: protocol.World | None = None,
     ) -> None:
-        flags = ("-std=gnu11", "-fno-strict-aliasing", f"-DINTACK_X2APIC={x2apic:d}", f"-I{HERE / 'stub'}")
-        super().__init__((HERE / "harness.c",), cflags=flags, compiler=compiler, time_limit=time_limit)
+        flags = ("-std=gnu11", "-fno-strict-aliasing", f"-I{HERE / 'stub'}")
+        super().__init__((HERE / "harness.c",), cflags=flags, compiler=compiler, world=world)
         self.tree = tree
         self.replacements = tuple(replacements)
 
@@ -75,14 +76,14 @@ def implementation(
     tree: Path | str | None = None, *, replacements: Replacements = (), name: str = "linux-posted-intr"
 ) -> Implementation:
     """The residency role as Linux fills it, over the locations that the reference's KVM declares."""
-    programs = [LinuxPostedIntr(tree, replacements=replacements, x2apic=x2apic) for x2apic in (False, True)]
+    program = LinuxPostedIntr(tree, replacements=replacements)
     try:
-        programs[True].build()
+        program.build()
     except NativeError as error:
         raise AdapterError(f"{name}: {error}") from error
 
     def source(world: World) -> Source:
-        return programs[not world.fact("xapic")]
+        return program.in_world(world_of(world))
 
     spec = f"{name}:{tree}" if tree else name
     routines: tuple[str, ...] = ("load", "put", "wakeup_handler")

@@ -17,6 +17,7 @@ static struct cpu {
     raw_spinlock_t *lock;
 } cpus[CPUS];
 
+static unsigned vcpu_count, cpu_count; /* in this scenario */
 static unsigned this_cpu; /* in set-up: whose list and lock come next; in a handler: where it runs */
 static raw_spinlock_t *held;
 
@@ -24,8 +25,8 @@ static raw_spinlock_t *held;
 
 unsigned existing_cpu(long cpu)
 {
-    if (cpu < 0 || cpu >= CPUS)
-        intack_fail("there is no CPU %ld: the harness was built for %d", cpu, CPUS);
+    if (cpu < 0 || cpu >= cpu_count)
+        intack_fail("there is no CPU %ld: the scenario has %u", cpu, cpu_count);
     return (unsigned)cpu;
 }
 
@@ -104,10 +105,10 @@ static bool removed(struct list_head *entry, struct list_head *head)
 /* An entry knows its neighbours, not its list. That should be the one whose lock is held; if not, the suite sees it. */
 void list_del(struct list_head *entry)
 {
-    for (unsigned cpu = 0; cpu < CPUS; cpu++)
+    for (unsigned cpu = 0; cpu < cpu_count; cpu++)
         if (cpus[cpu].lock == held && removed(entry, cpus[cpu].list))
             return;
-    for (unsigned cpu = 0; cpu < CPUS; cpu++)
+    for (unsigned cpu = 0; cpu < cpu_count; cpu++)
         if (cpus[cpu].lock != held && removed(entry, cpus[cpu].list))
             return;
     intack_fail("list_del: %s is on no list", intack_name_of(owner(entry)));
@@ -152,7 +153,12 @@ void intack_setup(void)
     intack_routine("wakeup_handler", wakeup_handler);
     intack_routine("has_pending", has_pending);
 
-    for (int k = 0; k < VCPUS; k++) {
+    vcpu_count = intack_vcpus();
+    cpu_count = intack_cpus();
+    if (vcpu_count > VCPUS || cpu_count > CPUS)
+        intack_fail("the scenario has %u vCPUs and %u CPUs; there is room for %d and %d", vcpu_count, cpu_count, VCPUS,
+                    CPUS);
+    for (int k = 0; k < (int)vcpu_count; k++) {
         struct vcpu_vmx *vmx = &vcpus[k];
         vmx->vcpu.kvm = &kvm;
         vmx->vcpu.vcpu_id = k;
@@ -163,6 +169,6 @@ void intack_setup(void)
         intack_share(&vmx->vcpu.blocking, 8, "vcpu%d.blocking", k);
         intack_share(&vmx->vcpu.rflags_if, 8, "vcpu%d.rflags_if", k);
     }
-    for (this_cpu = 0; this_cpu < CPUS; this_cpu++)
+    for (this_cpu = 0; this_cpu < cpu_count; this_cpu++)
         pi_init_cpu((int)this_cpu); /* initialises, and so declares, the list and the lock of this CPU */
 }

@@ -22,9 +22,9 @@ typedef uint64_t u64;
 #define POSTED_INTR_VECTOR 0xf2
 #define POSTED_INTR_WAKEUP_VECTOR 0xf1
 
-/* ---- scenario sizes ---- */
+/* ---- the largest scenario ---- */
 
-enum { VCPUS = 2, CPUS = 3 };
+enum { VCPUS = 8, CPUS = 16 };
 
 /* ---- vCPU. `cpu` and `blocking` are as wide as a location, so that every access is to the whole of it. ---- */
 
@@ -138,10 +138,7 @@ struct apic {
 };
 extern struct apic *apic;
 
-#ifndef INTACK_X2APIC
-#define INTACK_X2APIC 1
-#endif
-#define x2apic_mode INTACK_X2APIC
+#define x2apic_mode (!intack_fact("xapic"))
 
 /* ---- inert: routing of device interrupts ---- */
 
