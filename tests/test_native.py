@@ -576,6 +576,64 @@ ENTRY_POINTS = {
 """What gcc (gcc/sanitizer.def) and clang (lib/Transforms/Instrumentation/ThreadSanitizer.cpp) may call."""
 
 
+CXX = r"""
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <intack.h>
+#include <memory>
+#include <stdexcept>
+
+struct Word { virtual ~Word() = default; virtual uint64_t read() = 0; };
+static struct Shared { std::atomic<uint64_t> a; uint64_t b; std::atomic<uint8_t> small[8]; } shared;
+struct A : Word { uint64_t read() override { return shared.a.load(std::memory_order_acquire); } };
+struct B : Word { uint64_t read() override { return shared.b; } };
+
+static std::unique_ptr<Word> choose(bool a) { if (a) return std::make_unique<A>(); return std::make_unique<B>(); }
+static void dispatch() { intack_return_integer(choose(intack_bool_argument(0))->read()); }
+static void copies() { uint64_t b = 7; std::memcpy(&shared.b, &b, sizeof b); shared.small[3]++; }
+static void throws()
+{
+    try {
+        if (shared.b) throw std::runtime_error("b");
+        intack_return_integer(0);
+    } catch (const std::exception &error) {
+        shared.a.store(1, std::memory_order_release);
+        intack_return_integer(static_cast<uint64_t>(error.what()[0]));
+    }
+}
+void intack_setup()
+{
+    intack_share(&shared, sizeof shared, "s");
+    intack_routine("dispatch", dispatch);
+    intack_routine("copies", copies);
+    intack_routine("throws", throws);
+}
+"""
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_cxx(compiler: str, tmp_path: Path) -> None:
+    """Virtual calls, memcpy, atomics of one byte, exceptions."""
+    if shutil.which({"gcc": "g++", "clang": "clang++"}[compiler]) is None:
+        pytest.skip("no C++ compiler of this make is installed")
+    (tmp_path / "small.cc").write_text(CXX)
+    program = NativeProgram([tmp_path / "small.cc"], compiler=compiler)
+    memory: Memory = {"s[0]": 4, "s[1]": 5}
+    assert play(program, "dispatch", True, memory=memory) == [Load("s[0]", order="acquire"), Return(value=4)]
+    assert play(program, "dispatch", False, memory=memory) == [Load("s[1]"), Return(value=5)]
+    assert play(program, "copies", memory=memory) == [
+        Store("s[1]", 7),
+        Rmw("s[2]", "add", 1 << 24, 0xFF << 24),
+        Return(),
+    ]
+    assert play(program, "throws", memory=memory) == [
+        Load("s[1]"),
+        Store("s[0]", 1, order="release"),
+        Return(value=ord("b")),
+    ]
+
+
 class TestBuild:
     @needs_compiler
     def test_the_runtime_has_every_entry_point(self, small: NativeProgram) -> None:

@@ -11,7 +11,7 @@ unless a terminal can do better, so that it survives logs and mail.
 
 A step shows its first operation, and of what it did after that only what touches a location that another agent
 touches in these steps too; what it did to private ones is in the last column. The name of a routine stands where its
-lane enters it.
+lane enters it. `@posted.c:73` is the line that asked for an operation, where the implementation's source says so.
 """
 
 from __future__ import annotations

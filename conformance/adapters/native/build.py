@@ -12,6 +12,7 @@ What was built is kept in the user's cache, under a hash of everything it was ma
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import os
 import re
@@ -101,7 +102,8 @@ class Build:
         """The executable: from the cache, or made in `scratch`. Raises NativeError."""
         home = _cache() / self.key(scratch)
         if _current(home):
-            os.utime(home)
+            with contextlib.suppress(OSError):  # not ours to touch
+                os.utime(home)
             return home / "program"
         made = self.make(scratch)
         return _keep(home, made, self.inputs(scratch))
