@@ -15,6 +15,8 @@ from conformance.smoke import parameters
 
 LANGUAGES = {"python": "python", "c": "c", "c++": "cpp", "rust": "rust", "pipe": "pipe"}
 """Language to the folder of its templates."""
+NATIVE = {"c": ".c", "c++": ".cc", "rust": ".rs"}
+"""Those that a description goes with, and the ending of the source."""
 SPECS = {
     "python": "{name}:{camel}",
     "c": "native:{name}.toml",
@@ -61,6 +63,9 @@ def create(folder: Path, language: str, role: str) -> list[Path]:
         "module": base.__module__,
         "spec": SPECS[language].format(name=name, camel=camel),
         "language": language,
+        "suffix": NATIVE.get(language, ""),
+        "vcpus": "VCPUS" if language == "rust" else "vcpus",
+        "cpus": "CPUS" if language == "rust" else "cpus",
         "routines": [_routine(role, routine) for routine in routines_of(ROLES[role])],
     }
     loader = jinja2.PackageLoader("conformance")
@@ -68,9 +73,9 @@ def create(folder: Path, language: str, role: str) -> list[Path]:
                                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     made: list[Path] = []
     folder.mkdir(parents=True, exist_ok=True)
-    own = f"{LANGUAGES[language]}/"
-    for template in sorted(t for t in environment.list_templates() if t.startswith(own) or "/" not in t):
-        path = folder / template.removeprefix(own).removesuffix(".j2").replace("NAME", name)
+    own = {"", LANGUAGES[language], *(("native",) if language in NATIVE else ())}
+    for template in sorted(t for t in environment.list_templates() if t.rpartition("/")[0] in own):
+        path = folder / template.rpartition("/")[2].removesuffix(".j2").replace("NAME", name)
         path.write_text(environment.get_template(template).render(known))
         made.append(path)
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 from processes import descendants, left
 
@@ -21,6 +23,7 @@ from conformance.adapters import contained, protocol
 from conformance.adapters.contained import Contained, GoneError
 from conformance.adapters.pipe import PipeError, PipeSource, adapter
 from conformance.adapters.registry import AdapterError
+from conformance.cli import cli
 from conformance.engine.operations import WORD, EnterGuest, Load, Return, Rmw, Store
 from conformance.engine.unfold import Fault, Unfolding
 from conformance.explore import explore
@@ -266,6 +269,16 @@ class TestBroken:
         program = make("def answer(q): os._exit(4) if q['arguments'] == [3] else None; return load('x', [])")
         answers = program.answers([("r", (n,), ()) for n in range(6)])
         assert [isinstance(a, Fault) for a in answers] == [False, False, False, True, False, False]
+
+    def test_smoke_shows_what_does_not_work(self, make: Make) -> None:
+        for replaced, message in (
+            ("def answer(q): return load(f'at{time.time_ns()}', q['results'])", "CRASH: deliver_interrupt touched at"),
+            ("def answer(q): return {'op': 'wake', 'thread': f'v{time.time_ns()}'}", "answered differently"),
+            ("def answer(q): os._exit(7)", "CRASH: asked for deliver_interrupt.*exit status 7"),
+        ):
+            spec = "exec:" + shlex.join(make(replaced).command)
+            done = CliRunner().invoke(cli, ["smoke", "-a", spec], standalone_mode=False)
+            assert done.return_value == 2 and re.search(message, done.output), done.output
 
 
 class TestRestart:
