@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import descendants, left
 
+from conformance.adapters import pipe
 from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
 from conformance.adapters.pipe import PipeError
 from conformance.adapters.protocol import World
@@ -860,6 +861,14 @@ class TestLinux:
             found.append({*explored.breached, *explored.at_rest})
         assert not found[0]
         assert "E2E-1" in found[1]
+
+    def test_the_program_speaks_the_protocol_by_itself(self, linux: LinuxPostedIntr) -> None:
+        (scenario,) = (s for s in SCENARIOS if s.name == "block-preempt")
+        plugged = pipe.adapter(str(linux.build()))
+        assert set(plugged.roles) == {"residency"}
+        sources = [implementation(linux.tree), plugged]
+        first, second = (prove(Machine(i.assemble(scenario), scenario, ())) for i in sources)
+        assert (first.states, first.transitions) == (second.states, second.transitions)
 
     def test_xapic_puts_the_id_into_bits_15_to_8(self) -> None:
         answers = play(linux_program(facts=("xapic",)), "load", "vcpu0", 2, memory={CONTROL: PINV})

@@ -57,7 +57,7 @@ RENAMED = ("memcpy", "memmove", "memset")
 """Library functions that compilers call without a hook."""
 
 CXX = (".cc", ".cpp", ".cxx")
-KEPT = 40
+KEPT = 100
 """Programs in the cache; the ones used longest ago go."""
 
 
@@ -282,6 +282,6 @@ def _run(purpose: str, tool: str, *arguments: str | Path, **environment: str) ->
 
 def _install(tool: str) -> str:
     if "rustc" in tool:
-        return "Install Rust 1.70 or newer (https://rustup.rs)."
+        return "Install Rust (https://rustup.rs); 1.95 is known to work."
     package = "clang" if "clang" in tool else "g++" if "++" in tool else "binutils" if "objcopy" in tool else "gcc"
     return f"Install it (Debian: apt-get install {package} libc6-dev), or name another one."
