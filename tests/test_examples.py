@@ -66,7 +66,7 @@ def example(request: pytest.FixtureRequest) -> Implementation:
 
 
 def test_it_breaks_and_shows_what_the_reference_does(example: Implementation) -> None:
-    for name in (*QUICK, *FACTS):
+    for name in (*QUICK, *FACTS) if example.name == "posted-c" else FACTS:
         found, due = explore(example, scenario(name), SUITE), by_the_reference(name)
         assert not found.fault, (name, found.fault)
         assert found.complete and due.complete
@@ -78,7 +78,10 @@ def test_it_breaks_and_shows_what_the_reference_does(example: Implementation) ->
 
 
 VALUES: Mapping[str, tuple[ops.Value, ...]] = {
-    "pid.control": (0xF2 << 16, 0xF2 << 16 | 3, 0xF1 << 16 | 1),
+    "pid.control": (
+        0xF2 << 16 | 3,
+        0xF1 << 16,
+    ),  # each field both ways: an access may find either, whatever came before
     "mode": (0, 1, 2),
     "cpu": (0, 1),
     "requests": (0, 2),
