@@ -43,6 +43,8 @@ RECOVERY = {
     "DELAYED": ", and only an exit or tick, which nothing promises, mends it",
     "LOST": ", and one more exit on every CPU does not mend it",
 }
+HOST = ("in root mode", "on the host")
+"""Where the host takes an interrupt, in the architectures' words."""
 EMPTY = frozenset({"0", "none", "free", "[]", "False"})
 """Values with which nobody waits to be noticed."""
 
@@ -67,19 +69,24 @@ class Cell(NamedTuple):
 
 
 def subjects(rows: Sequence[Row], reason: str, loosely: bool = False) -> list[Cell]:
-    """Which locations that change the reason names: outright, as PIR[100], or as a vector in an array of words.
+    """Which locations that change the reason names: outright, as PIR[100], as a vector in an array of words, or as what
+    software keeps of an interrupt.
 
     `loosely`: also by bare names such as `mode`, in arrays that it does not name, and locations that are only read.
     """
     vectors = {int(v) for v in re.findall(r"\b(?:vectors? |PIR\[|vIRR\[|vISR\[)(\d+)\b", reason)}
+    interrupts = set(re.findall(r"\b(?:interrupt|SGI) (\d+)\b", reason))
     owners = set(re.findall(r"\bvcpu\d+\b", reason))
     found: list[Cell] = []
     for name in dict.fromkeys([*locations(rows), *(_only_read(rows, vectors) if loosely else ())]):
         owner, _, field = name.partition(".")
         array = re.fullmatch(r"(\w+)\[(\d+)\]", field)
+        of_irq = re.search(r"\birq(\d+)\.(?!\w*lock)", name)
         if owners and owner.startswith("vcpu") and owner not in owners:
             continue
-        if array and array[1] == "PIR":
+        if of_irq and of_irq[1] in interrupts:
+            found.append(Cell(name))
+        elif array and array[1] == "PIR":
             found += [Cell(name)] * (int(array[2]) in vectors)
         elif array and (loosely or array[1] in reason.lower()):
             found += [Cell(name, v % 64) for v in sorted(vectors) if v // 64 == int(array[2])]
@@ -205,6 +212,7 @@ class _Story:
                 if " " not in name:
                     net[name] = (net.get(name, (old, new))[0], new)
         net = {n: c for n, c in net.items() if c[0] != c[1] and c[1] != "done"}
+        net = {n: c for n, c in net.items() if "free" not in c} or net  # a lock, where nothing else is to be told
         told = [
             f"{verb} {' and '.join(n for n, c in net.items() if c == change)}"
             for verb, change in VERBS
@@ -281,10 +289,10 @@ class _Story:
             return f"{told}, where it is latched in {self.step(message.arrived)} and not taken"
         row = self.row[message.taken]
         lane = [r for r in self.rows if r.agent == row.agent and r.number > row.number]
-        if any("in root mode" in text for text in row.texts):
+        if host := next((h for h in HOST if any(h in text for text in row.texts)), ""):
             handled = takewhile(lambda r: r.in_handler and not any(t.startswith("takes ") for t in r.texts), lane)
             did = self.did(row, *handled) or "changes nothing"
-            return f"{told}; {self.step(row.number)} takes it in root mode and {did}"
+            return f"{told}; {self.step(row.number)} takes it {host} and {did}"
         left = next((text for text in row.texts if " exits: " in text), "")
         did = left or self.did(row, *takewhile(lambda r: r.routine == "acknowledge", lane))
         return f"{told}; {self.step(row.number)} takes it in the guest{' and ' * bool(did)}{did}"

@@ -24,7 +24,7 @@ def register(name: str, intid: int, value: int = 1) -> Action:
     return ("mmio", name, intid, value)
 
 
-def its(intid: int = LPI, vcpu: str = "vcpu0", name: str = "its", after: str = "") -> Device:
+def its(intid: int = LPI, vcpu: str = "vcpu0", name: str = "ITS", after: str = "") -> Device:
     return Device(name, "vlpi", (vcpu, intid), after)
 
 
@@ -501,7 +501,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         architecture="arm",
         cpus=1,
         vcpus=(Vcpu(0, (*WFI, *WFI)),),
-        devices=(its(), its(LPI + 1, name="its1"), *redistributors()),
+        devices=(its(), its(LPI + 1, name="ITS-1"), *redistributors()),
         vectors=(LPI, LPI + 1),
         facts=("gicv4",),
     ),
@@ -610,7 +610,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             Vcpu(1, (register("icenabler", EDGE2), register("sgir", SGI, 0b01), register("isenabler", EDGE2), *WFI)),
         ),
         threads=(injector(EDGE, 2), injector(LEVEL, 3), injector(EDGE2, 4)),
-        devices=(its(), its(vcpu="vcpu1", name="its1"), *redistributors(2)),
+        devices=(its(), its(vcpu="vcpu1", name="ITS-1"), *redistributors(2)),
         vectors=(SGI, LEVEL, EDGE, EDGE2, LPI),
         budget=Budget(preempt=2, migrate=2, exit=2),
         facts=("gicv4.1",),

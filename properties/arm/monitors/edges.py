@@ -99,4 +99,5 @@ class Edge(Interrupt):
         return own
 
     def _due(self, memory: Ghost) -> str:
-        return f"{self.what} was made pending and not acknowledged since" if memory.made else ""
+        where = f" in {self.bank}.vpt" if self.lpi else ""
+        return f"{self.what} was made pending{where} and not acknowledged since" if memory.made else ""

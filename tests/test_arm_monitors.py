@@ -1,0 +1,178 @@
+"""Arm's monitors: on software that shares no name with Linux's, and what they say of it when it is wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from conformance.adapters.registry import of_class
+from conformance.explore import Explored, explore
+from conformance.roles.arm import (
+    KICK,
+    PENDING,
+    VMCR_RESET,
+    Cpu,
+    Distributor,
+    Injector,
+    Residency,
+    RunLoop,
+    Shared,
+    Then,
+    Vcpu,
+    lr_word,
+)
+from conformance.session import Session
+from properties.suite import SUITE
+
+NOTE = Path(__file__).parent.parent.parent / "shared" / "research" / "arm.md"
+
+
+class Plain(Injector, Distributor, RunLoop, Residency):
+    """One vCPU, edges only: each has a list register of its own, which is never emptied, and every injection is kicked."""
+
+    irq_state: ClassVar = {"raised": Shared(0)}
+    vcpu_state: ClassVar = {"where": Shared(0)}
+    handlers: ClassVar = {KICK: "kicked"}
+
+    def inject(self, cpu: Cpu, vcpu: Vcpu, intid: int, level: int) -> None:
+        if level:
+            cpu.swap(self.world.irq(vcpu, intid).raised, 1)
+            self.kick(cpu, vcpu)
+
+    def kick(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.wake(vcpu)
+        cpu.send_ipi(KICK, cpu.load(vcpu.where))
+
+    def kicked(self, cpu: Cpu, where: int) -> None: ...
+
+    def distributor(self, cpu: Cpu, vcpu: Vcpu, register: str, intid: int, value: int) -> Any:
+        return Then("vcpu_run", vcpu)
+
+    def vcpu_run(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        """Interrupts are off from the first look on: a kick that comes later ends the entry at once."""
+        cpu.irq_disable()
+        here = self.world.cpus[cpu.id()]
+        for lr, intid in zip(here.lr, self.world.intids, strict=False):
+            if cpu.swap(self.world.irq(vcpu, intid).raised, 0):
+                self.fill(cpu, lr, intid)
+        cpu.store(here.hcr.word, 1)
+        reason = cpu.enter_guest(vcpu)
+        cpu.irq_enable()
+        return Then("wait" if reason == ("wfi",) else "vcpu_run", vcpu)
+
+    def fill(self, cpu: Cpu, lr: Any, intid: int) -> None:
+        state = cpu.load(lr.state) | PENDING
+        cpu.store(lr.word, lr_word(intid, state, priority=self.world.priority(intid)))
+
+    def wait(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        cpu.prepare_to_block()
+        if any(cpu.load(self.world.irq(vcpu, i).raised) for i in self.world.intids):
+            cpu.finish_block()
+            return Then("vcpu_run", vcpu)
+        cpu.schedule()
+        return Then("vcpu_run", vcpu)
+
+    def load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
+        cpu.store(vcpu.where, where)
+        cpu.store(self.world.cpus[where].vmcr.word, VMCR_RESET)
+
+    def put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None: ...
+
+
+class NeverKicks(Plain):
+    def kick(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.wake(vcpu)
+
+
+class NeverWakes(Plain):
+    def kick(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.send_ipi(KICK, cpu.load(vcpu.where))
+
+
+class DropsWhileActive(Plain):
+    """What comes while the list register is in use is dropped."""
+
+    def fill(self, cpu: Cpu, lr: Any, intid: int) -> None:
+        if not cpu.load(lr.state):
+            super().fill(cpu, lr, intid)
+
+
+class Repeats(Plain):
+    """An interrupt stays raised when it is in a list register."""
+
+    def vcpu_run(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        cpu.irq_disable()
+        here = self.world.cpus[cpu.id()]
+        for lr, intid in zip(here.lr, self.world.intids, strict=False):
+            if cpu.load(self.world.irq(vcpu, intid).raised):
+                self.fill(cpu, lr, intid)
+        cpu.store(here.hcr.word, 1)
+        cpu.enter_guest(vcpu)
+        cpu.irq_enable()
+        return Then("vcpu_run", vcpu)
+
+
+def found(cls: type[Plain], scenario: str) -> Explored:
+    where = next(s for s in SUITE.scenarios if s.name == scenario)
+    explored = explore(of_class(cls, cls.__name__, f"test_arm_monitors:{cls.__name__}"), where, SUITE)
+    assert not explored.fault
+    return explored
+
+
+@pytest.mark.parametrize("scenario", ["vgic-edge", "vgic-edge-wfi", "vgic-two-edges", "vgic-edge-falls"])
+def test_software_with_names_of_its_own_keeps_the_guarantees(scenario: str) -> None:
+    guarantees = {c.id for c in SUITE.clauses if c.kind == "guarantee"}
+    explored = found(Plain, scenario)
+    assert not guarantees & explored.counterexamples.keys()
+    assert {"VGIC-EDGE-1", "VGIC-EDGE-5", "VGIC-Q-1"} <= explored.witnessed.keys()
+
+
+def test_it_deviates_from_linux_in_what_it_does_not_look_at() -> None:
+    assert set(found(Plain, "vgic-edge-wfi").counterexamples) == {"VGIC-WFI-1", "GICV2-VMCR-2"}
+
+
+@pytest.mark.parametrize(
+    ("cls", "scenario", "clause", "recovery", "reason"),
+    [
+        (NeverKicks, "vgic-edge", "VGIC-Q-1", "DELAYED",
+         "at rest vcpu0 is in its guest on cpu0, and interrupt 41 was made pending and not acknowledged since; "
+         "no list register of a running vCPU holds it"),
+        (NeverWakes, "vgic-edge-wfi", "VGIC-WFI-2", "LOST",
+         "at rest vcpu0 sleeps, and interrupt 41 was made pending and not acknowledged since; "
+         "no list register of a running vCPU holds it"),
+        (DropsWhileActive, "vgic-two-edges", "VGIC-EDGE-3", "LOST",
+         "at rest vcpu0 sleeps, and interrupt 41 was made pending and not acknowledged since; "
+         "no list register of a running vCPU holds it"),
+        (Repeats, "vgic-edge", "VGIC-EDGE-5", "",
+         "vcpu0 acknowledges interrupt 41, more often than it was made pending"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_wrong_software(
+    cls: type[Plain], scenario: str, clause: str, recovery: str, reason: str
+) -> None:
+    counterexample = found(cls, scenario).counterexamples[clause]
+    assert (counterexample.recovery, counterexample.reason) == (recovery, reason)
+
+
+def test_the_story_of_a_lost_interrupt_begins_where_it_is_raised() -> None:
+    told = found(NeverKicks, "vgic-edge").counterexamples["VGIC-Q-1"].why
+    assert re.match(r"Let P be step \d+, where inject on cpu1 sets irq41.raised", told[0])
+
+
+def test_assumptions_are_those_of_the_architectures_judged(tmp_path: Path) -> None:
+    arm, both = Session(tmp_path, clause=["VGIC-*"]).assumptions, Session(tmp_path).assumptions
+    assert any("maintenance interrupt" in rule for rule in arm)
+    assert not any("x2APIC" in rule for rule in arm)
+    assert set(arm) < set(both)
+    assert any("x2APIC" in rule for rule in both)
+
+
+@pytest.mark.skipif(not NOTE.exists(), reason="the note that the clauses were collected in is not here")
+def test_every_clause_that_was_collected_is_in_the_catalogue() -> None:
+    section = NOTE.read_text().split("\n## 2.")[0]
+    collected = set(re.findall(r"^\| ((?:GICV|VGIC)[\w-]+) \|", section, re.MULTILINE))
+    assert len(collected) > 90
+    assert collected <= {c.id for c in SUITE.clauses}
