@@ -22,7 +22,7 @@ class Edge(Interrupt):
         self.invented = "VGIC-SGI-4" if self.sgi else "VGIC-EDGE-5"
         self.merged = "VGIC-SGI-2" if self.sgi else "VGIC-EDGE-2"
         also = () if self.sgi or self.lpi else ("VGIC-EDGE-3", "VGIC-EDGE-4")
-        self.clauses = (*Interrupt.clauses, self.lost, self.invented, *also)
+        self.clauses = (*self.clauses, self.lost, self.invented, *also)
         self.witnesses = (*Interrupt.witnesses, self.merged)
 
     def _caused(self, event: ev.Called | ev.Returned, memory: Ghost) -> Ghost:

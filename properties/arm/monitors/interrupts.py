@@ -51,10 +51,6 @@ class Ghost(NamedTuple):
 class Interrupt(Monitor):
     """What edges and levels have in common. `bank` is the vCPU whose private interrupt it is, "" for an SPI."""
 
-    clauses = (
-        "VGIC-EN-1", "VGIC-EN-2", "VGIC-EN-3", "VGIC-EN-5", "VGIC-RT-1", "VGIC-Q-1", "VGIC-OVF-1", "VGIC-OVF-3",
-        "VGIC-WFI-2", "VGIC-WFI-3", "VGIC-SUM-1",
-    )  # fmt: skip
     witnesses = ("VGIC-EN-4", "VGIC-RT-4")
     events = (ev.Called, ev.Returned, ev.Delivered, ev.GuestActed, ev.Entered, ev.Exited)
 
@@ -67,7 +63,23 @@ class Interrupt(Monitor):
         self.iar = intid | source << 10 if intid < 16 else intid
         self.gated = bool(writes(scenario) & {"icenabler", "ctlr", "itargetsr"})
         target = int(bank.removeprefix("vcpu")) if bank else 0
+        self.clauses = self._concerned()
         self.memory = Ghost(Routing(target=target), tuple(Gate() for _ in self.vcpus) if self.watches() else ())
+
+    def _concerned(self) -> tuple[str, ...]:
+        """The clauses that the scenario can put to the test."""
+        written, gicv4 = writes(self.scenario), {"gicv4", "gicv4.1"} & {*self.scenario.facts}
+        software = self.intid < LPI
+        return (
+            "VGIC-Q-1",
+            *(["VGIC-WFI-2"] * any(("wfi",) in v.program for v in self.scenario.vcpus)),
+            *(["VGIC-WFI-3"] * bool(software and gicv4)),
+            *(["VGIC-SUM-1"] * software),
+            *(["VGIC-EN-1", "VGIC-EN-2", "VGIC-EN-3"] * bool(software and "icenabler" in written)),
+            *(["VGIC-EN-5"] * bool(software and "ctlr" in written)),
+            *(["VGIC-RT-1"] * bool(self.intid >= 32 and software and "itargetsr" in written)),
+            *(["VGIC-OVF-1", "VGIC-OVF-3"] * self.crowded()),
+        )
 
     def watches(self) -> bool:
         """Whether there can be a reason not to forward it."""
@@ -186,13 +198,9 @@ class Interrupt(Monitor):
         where = takes(look, vcpu, self.intid)
         if not where:
             return
-        in_guest = "guest" in where
-        own = [*self.own_clauses(memory), *(["VGIC-Q-1"] if in_guest else ["VGIC-WFI-2"])]
-        own += ["VGIC-WFI-3"] * (
-            not in_guest and self.intid < LPI and bool({"gicv4", "gicv4.1"} & {*self.scenario.facts})
-        )
-        own += [c for fact, clauses in EXERCISED.items() if fact in memory.past for c in clauses]
-        own += ["VGIC-OVF-1"] * self.crowded()
+        also = ["VGIC-Q-1"] if "is in its guest" in where else ["VGIC-WFI-2", "VGIC-WFI-3"]
+        also += [c for fact, clauses in EXERCISED.items() if fact in memory.past for c in clauses]
+        own = [*self.own_clauses(memory), *(c for c in [*also, "VGIC-OVF-1"] if c in self.clauses)]
         due = self._due(memory)
         if look.has(SUMMARY) and self.intid < LPI:
             yield Finding("?VGIC-SUM-1", "")

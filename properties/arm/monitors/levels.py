@@ -23,7 +23,7 @@ class Level(Interrupt):
     def __init__(self, scenario: Scenario, intid: int, bank: str = "") -> None:
         super().__init__(scenario, intid, bank)
         levels = ("VGIC-LVL-1", "VGIC-LVL-2", "VGIC-LVL-3", "VGIC-LVL-5", "VGIC-LVL-6")
-        self.clauses = (*Interrupt.clauses, *levels)
+        self.clauses = (*self.clauses, *levels)
         self.witnesses = (*Interrupt.witnesses, "VGIC-LVL-4")
         self.resampled = f"irq{intid}.line" if "irqfd-resample" in scenario.facts else ""
 
