@@ -31,11 +31,12 @@ from conformance.roles.arm import (
     vpendbaser_word,
 )
 from reference.vgic import IN, OUT, SLEEP, Vgic
+from reference.vgic_mmio import VgicMmio
 
 PMR = Field("", 0x1F << 27, 27)
 
 
-class KvmArm(Vgic, RunLoop, Residency):
+class KvmArm(VgicMmio, RunLoop, Residency):
     """Linux 6.19 on GICv2, or on the part of GICv3 that has the same shape, with GICv4 where the scenario has it."""
 
     profile: ClassVar[str] = "kvm"
