@@ -262,6 +262,23 @@ SCENARIOS: tuple[Scenario, ...] = (
         vectors=(EDGE,),
     ),
     Scenario(
+        name="vgic-active-registers",
+        about="a guest makes its own interrupts active and inactive by registers, and writes ISPENDR for an SGI, which ignores it",
+        architecture="arm",
+        cpus=1,
+        vcpus=(
+            Vcpu(
+                0,
+                (
+                    *(register(name, intid) for intid in (EDGE, PPI) for name in ("isactiver", "icactiver")),
+                    *(register(name, SGI) for name in ("ispendr", "icpendr")),
+                ),
+            ),
+        ),
+        vectors=(SGI, PPI, EDGE),
+        budget=Budget(exit=1),
+    ),
+    Scenario(
         name="vgic-retarget",
         about="an interrupt goes to another vCPU while it may be pending or active; the new target runs",
         architecture="arm",
@@ -643,6 +660,7 @@ GOLDEN: dict[str, int] = {
     "vgic-clear-level": 6_258,
     "vgic-latch-falls": 27_363,
     "vgic-deactivate": 61_897,
+    "vgic-active-registers": 322,
     "vgic-retarget": 63_975,
     "vgic-retarget-wfi": 7_031,
     "vgic-retarget-active": 240_993,
