@@ -20,7 +20,7 @@ from hypothesis.errors import NoSuchExample
 from conformance.adapters.registry import Implementation
 from conformance.engine.machine import Machine
 from conformance.engine.sampling import shrink
-from conformance.engine.scenario import Scenario
+from conformance.engine.scenario import Scenario, many
 from conformance.engine.search import shortest
 from conformance.explore import Checked, Explored, Suite, document, explore, in_machine
 from conformance.report.verdict import Clause, Counterexample, Status, Verdict
@@ -281,6 +281,10 @@ class Judge:
         if not results:
             return drawn
         scenarios = [s for s in self.suite.scenarios if any(r.scenario == s.name for r in results)]
+        agents, interrupts = (
+            " or ".join(dict.fromkeys(names))
+            for names in zip(*((s.agents, s.interrupt) for s in scenarios), strict=True)
+        )
         posts = max(len(s.threads) + len(s.devices) + len(s.interrupts) for s in scenarios)
         optional = {
             name
@@ -291,8 +295,8 @@ class Judge:
         }  # fmt: skip
         return (
             f"exhaustively in {len(results)} scenario{'s' * (len(results) > 1)}, {sum(r.states for r in results):,} states: "
-            f"at most {posts} posting agents, {max(len(s.vectors) for s in scenarios)} vectors, "
-            f"{max(len(s.vcpus) for s in scenarios)} vCPUs, {max(s.cpus for s in scenarios)} pCPUs, "
+            f"at most {many(posts, agents)}, {many(max(len(s.vectors) for s in scenarios), interrupts)}, "
+            f"{many(max(len(s.vcpus) for s in scenarios), 'vCPU')}, {many(max(s.cpus for s in scenarios), 'pCPU')}, "
             f"one each of {', '.join(sorted(optional)) or 'no optional step'}"
             f"{'; with store buffers' if any(s.buffer for s in scenarios) else ''}{'; ' * bool(drawn)}{drawn}"
         )

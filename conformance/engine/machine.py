@@ -87,6 +87,7 @@ class Machine:
         }
         if initial:
             raise ValueError(f"scenario {scenario.name} sets {', '.join(initial)}, which nobody declares")
+        self._refuse_own_names()
         self.depth = scenario.buffer
         self.vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
         self.senders = {t.name: t for t in scenario.threads}
@@ -113,6 +114,18 @@ class Machine:
         self.initial = self._boot()
 
     # Cells
+
+    def _refuse_own_names(self) -> None:
+        """A location must not be called as what the machine keeps of its owner."""
+        owners = {t.name for t in self.scenario.threads} | {f"vcpu{n}" for n in range(len(self.scenario.vcpus))}
+        own = {f"{o}.{kept}" for o in owners for kept in ("status", "place", "saved", "unpreemptible", "guest")}
+        kept = ("run", "interrupts", "latched", "in_flight", "store_buffer")
+        own |= {f"cpu{c}.{k}" for c in range(self.scenario.cpus) for k in kept}
+        for at in self.memory:
+            if at in own:
+                raise Fault(
+                    "CRASH", f"{at} is what the machine calls something of its own: give the location another name"
+                )
 
     def _declare_cpus(self) -> None:
         cell = self.layout.cell

@@ -63,6 +63,11 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
     """(vector, cpu) pairs, each once."""
 
 
+def many(count: int, what: str) -> str:
+    """1 vector, 2 vectors."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     about: str
@@ -83,6 +88,16 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     samples: int = 0
     """0: explored exhaustively. Else too large for that: so many schedules are drawn."""
 
+    @property
+    def agents(self) -> str:
+        """What an agent beside the vCPUs is called."""
+        return "posting agent" if self.architecture == "x86" else "other agent"
+
+    @property
+    def interrupt(self) -> str:
+        """What `vectors` holds."""
+        return "vector" if self.architecture == "x86" else "interrupt"
+
     def bounds(self) -> str:
         """The bounds of a proof over this scenario, in one sentence."""
         posts = len(self.threads) + len(self.devices) + len(self.interrupts)
@@ -98,6 +113,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         ]
         memory = f"TSO with {self.buffer} buffered stores" if self.buffer else "sequentially consistent memory"
         return (
-            f"{posts} posting agents, {len(self.vectors)} vectors, {len(self.vcpus)} vCPUs, {self.cpus} pCPUs, {memory}; "
+            f"{many(posts, self.agents)}, {many(len(self.vectors), self.interrupt)}, {many(len(self.vcpus), 'vCPU')}, "
+            f"{many(self.cpus, 'pCPU')}, {memory}; "
             f"optional: {', '.join(tokens) or 'none'}"
         )

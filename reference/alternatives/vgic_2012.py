@@ -62,6 +62,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         "GICV2-LR-9": "links no list register to a physical interrupt",
         "VGIC-WFI-1": "every exit saves GICH_VMCR, and whether to sleep is asked of the summary bit alone",
         "GICV2-VMCR-2": "every exit saves GICH_VMCR",
+        "VGIC-OVF-3": "never arms LRENPIE, nor looks at EOICount: what is active keeps its list register",
     }
     vm_state: ClassVar = {
         "lock": Shared(lock=True),

@@ -19,7 +19,7 @@ class KnownBad:
     cls: type[Role]
     breaks: tuple[str, ...]
     """Guarantees that are VIOLATED, the one it is about first: those checked by interleaving in `scenario`, those
-    checked as functions by a routine alone. Empty only for B20, which deviates from a discipline and harms no
+    checked as functions by a routine alone. Empty for those that deviate from a discipline and harm no
     guarantee.
     """
     deviates: tuple[str, ...]
