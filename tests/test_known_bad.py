@@ -18,6 +18,8 @@ from conformance.adapters.registry import Implementation, resolve
 from conformance.engine.scenario import Scenario
 from conformance.explore import Explored, explore
 from conformance.judge import load_suite
+from properties.arm.scenarios import GOLDEN as ARM
+from properties.scenarios import GOLDEN as X86
 from reference.known_bad import KNOWN_BAD, MUST_PASS, NOT_MODELLED, KnownBad
 
 SUITE = load_suite()
@@ -25,7 +27,8 @@ CLAUSES = {c.id: c for c in SUITE.clauses}
 SCENARIOS = {s.name: s for s in SUITE.scenarios}
 PINS = Path(__file__).parent / "golden" / "known_bad.json"
 PAGE = Path(__file__).parent.parent / "docs" / "known-bad.md"
-LARGE = ("two-senders", "ipi-virtualization")
+LARGE = {name for name, states in {**ARM, **X86}.items() if states > 50_000}
+"""Scenarios that variants which must pass are spared, for time: unless the difference shows there."""
 WRITING = os.environ.get("INTACK_GOLDEN") == "write"
 
 
@@ -96,8 +99,9 @@ def test_a_missing_fence_passes_under_sequential_consistency(bad: KnownBad) -> N
 def test_an_equivalent_variant_passes(right: str) -> None:
     """Against checkers that are too strict: no guarantee is violated in any scenario."""
     implementation = resolve(f"known-bad:{right}")
+    spared = LARGE - {MUST_PASS[right].scenario}
     for scenario in SUITE.scenarios:
-        if not scenario.samples and scenario.name not in LARGE and takes_part(implementation, scenario):
+        if not scenario.samples and scenario.name not in spared and takes_part(implementation, scenario):
             found = explored(f"known-bad:{right}", scenario)
             assert not found.fault, found.fault
             assert not guarantees(found), f"{scenario.name}: {found.counterexamples}"

@@ -365,7 +365,7 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
     ),
     KnownBad(
         "H34", "a virtual IRQ that PSTATE.I masks does not end a WFI", hardware.MaskedStaysAsleep,
-        ("GICV4-DB-4", "VGIC-Q-1"), (), "gicv4.1-closed-wfi", SYNTHETIC,
+        ("GICV4-DB-4", "VGIC-WFI-2"), (), "gicv4.1-closed-wfi", SYNTHETIC,
     ),
     # Hardware: the ITS and its redistributors.
     KnownBad(
