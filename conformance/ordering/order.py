@@ -22,7 +22,7 @@ from conformance.engine.scenario import Scenario
 from conformance.engine.search import shortest
 from conformance.engine.trace import rows
 from conformance.explore import MOST_STATES, Suite, document
-from conformance.judge import load_suite
+from conformance.judge import ENVIRONMENTS, load_suite
 from conformance.ordering.directed import FITS, Directed, searched
 from conformance.ordering.names import BadConstraint, Before, Constraint, Name, Reached, names, parse, unknown
 from conformance.report import terminal
@@ -232,6 +232,8 @@ class _Question:
 def schedules(adapter: str, *texts: str, scenarios: Sequence[str] = (), profile: str = "") -> list[Answer]:
     """The constraints in every scenario that is explored exhaustively and knows the names, or in those given.
 
+    Left out are scenarios of an architecture that the implementation fills no role of, those it lacks something for, and
+    unless they are given, those of hardware that the architecture does not allow.
     `adapter` is a SPEC as `intack run` takes it. Raises AdapterError, BadConstraint, Fault.
     """
     constraints = parse(texts)
@@ -243,14 +245,18 @@ def schedules(adapter: str, *texts: str, scenarios: Sequence[str] = (), profile:
     answers: list[Answer] = []
     missing: list[BadConstraint] = []
     for scenario in [known[name] for name in scenarios or known]:
-        if set(scenario.facts) & set(implementation.lacks):
+        if not implementation.filled(scenario.architecture) or set(scenario.facts) & set(implementation.lacks):
+            continue
+        if not scenarios and set(scenario.facts) & ENVIRONMENTS.keys():
             continue
         try:
             answers.append(order(implementation, scenario, suite, constraints, profile=profile))
         except BadConstraint as error:
             missing.append(error)
-    if not answers and missing:
-        raise missing[0]
+    if not answers:
+        where = f"of {', '.join(scenarios)}" if scenarios else "that is explored exhaustively"
+        none = f"{implementation.name} fills {implementation.fills()}; it takes part in no scenario {where}"
+        raise missing[0] if missing else BadConstraint(none)
     return answers
 
 
