@@ -155,17 +155,22 @@ def judged(
     for course, c in zip(courses, made.cpus, strict=True):
         _leave(machine, view, course, c, final)
     for event in effects(found, model):
-        if event.kind == "W" and event.at and event.at.symbol in machine.memory and event.value:
+        if event.kind == "W" and event.at and event.value and _told(machine, event.at.symbol):
             _tell(
                 machine, view, event.at.symbol, event.value.given(found.returned), made.cpus[event.thread], event.text
             )
     for at, value in final.items():
-        if at in machine.memory:
+        if _told(machine, at):
             view.set(machine.memory[at], value)
     after = state
     for cell, value in view.writes.items():
         after = after & ~cell.mask | cell.pack(value)
     return {f.clause for f in machine.at_rest(settle(machine, after))}
+
+
+def _told(machine: Machine, at: str) -> bool:
+    """Whether it is a location of the machine; its locks are free at the end of a window, as at its start."""
+    return at in machine.memory and not machine.assembly.locations[at].lock
 
 
 def _leave(machine: Machine, view: View, course: Course, c: int, final: dict[str, Any]) -> None:
@@ -189,7 +194,8 @@ def _tell(machine: Machine, view: View, at: str, value: Any, cpu: int, routine: 
     """Monitors learn of a write as of any other."""
     old = view.get(machine.memory[at])
     view.set(machine.memory[at], value)
-    machine.emit(view, ev.Changed(cpu, routine, at, old, value, value & ~old))
+    bits = value & ~old if isinstance(value, int) else 0
+    machine.emit(view, ev.Changed(cpu, routine, at, old, value, bits))
 
 
 def told(judged: Sequence[Judgement], scenarios: Sequence[str], model: Model, *, witnesses: bool = True) -> str:

@@ -35,6 +35,8 @@ TABLE = (
     ("load or acquire fence", "-", "DMB ISHLD"),
     ("store fence", "-", "DMB ISHST"),
     ("release fence", "-", "DMB ISH"),
+    ("lock", "lock cmpxchg, until it was free", "CASA, until it was free"),
+    ("unlock", "mov", "STLR"),
     ("interrupt message", "wrmsr (x2APIC): does not wait for stores", "msr ICC_SGI1R: does not wait for stores"),
 )
 """(operation, x86, Armv8)."""
@@ -44,8 +46,8 @@ CALLS = 2
 """Calls of one routine on a path: a sleeper that is woken looks again, once."""
 MOST_PATHS = 3000
 
-Words = Mapping[str, tuple[int, ...]]
-"""What each location may hold."""
+Words = Mapping[str, tuple[Any, ...]]
+"""What each location may hold: numbers, or lists; a lock 0 or 1."""
 
 
 @dataclass(slots=True)
@@ -82,11 +84,13 @@ class _State:
     calls: tuple[str, ...] = ()
     steps: int = 0
     weakened: bool = False
+    guarded: dict[tuple[str, int], ops.Value] = field(default_factory=dict)
+    """By location and mask: what the holder of its lock knows to be there, for nobody else writes it meanwhile."""
 
     def fork(self) -> _State:
         return _State(
             self.node, [*self.events], [*self.conditions], self.results, dict(self.own), self.on, self.unpreemptible,
-            self.sent, self.ctrl, self.calls, self.steps, self.weakened,
+            self.sent, self.ctrl, self.calls, self.steps, self.weakened, dict(self.guarded),
         )  # fmt: skip
 
 
@@ -183,17 +187,25 @@ class Walker:
                     read = self._read(then, at, ops.WORD, status, self._ordered("seq_cst", "R"))
                     self._event(then, "W", at, constant(0), self._ordered("seq_cst", "W"), read.index)
                     yield self._on(then, bool(status))
+            case ops.Lock() | ops.Unlock():
+                self._locked(here, operation)
+                yield self._on(here, None)
             case ops.Load() | ops.Store() | ops.Rmw() if operation.at not in self.shared:
                 yield self._own(here, operation)
+            case ops.Load(at=at, mask=mask) if (at, mask) in here.guarded:
+                yield self._on(here, here.guarded[at, mask])
             case ops.Load() | ops.Rmw():
                 for result in self._possible(operation.at, operation.mask):
-                    yield self._access(here.fork(), operation, result)
+                    then = here.fork()
+                    self._guarded(then, operation, result)
+                    yield self._access(then, operation, result)
             case ops.Store(at=at, value=value, mask=mask, order=order):
                 self.touched.add(at)
-                if not isinstance(value, int):
-                    raise Unsupported(f"a list in {at}")
+                self._guarded(here, operation, value & mask if isinstance(value, int) else value)
                 tags = frozenset(("L",)) if self.model == "armv8" and order in ("release", "seq_cst") else frozenset()
-                if mask == ops.WORD:
+                if not isinstance(value, int):
+                    self._event(here, "W", at, constant(_opaque(value)), tags)
+                elif mask == ops.WORD:
                     self._event(here, "W", at, constant(value & ops.WORD), tags)
                 else:  # a field: what is beside it stays as the thread last saw it
                     read = self._event(here, "R", at, None, frozenset())
@@ -201,6 +213,38 @@ class Walker:
                 yield self._on(here, None)
             case _:
                 raise Unsupported(f"{here.node.routine} does {type(operation).__name__.lower()}")
+
+    def _locked(self, here: _State, operation: ops.Lock | ops.Unlock) -> None:
+        """1 while it is held. A holder sees what the one before it left: a spin that does not get it leaves no trace."""
+        at, taken = operation.at, isinstance(operation, ops.Lock)
+        self.touched.add(at)
+        here.unpreemptible += 1 if taken else -1
+        if not taken:
+            guards = {key for key in here.guarded if self._guard(here, key[0]) == at}
+            here.guarded = {key: value for key, value in here.guarded.items() if key not in guards}
+        if at not in self.shared:
+            if taken and self.model != "armv8":
+                self._event(here, "F", None, None, frozenset(("full",)))
+        elif taken:
+            read = self._event(here, "R", at, None, self._ordered("acquire", "R"))
+            assert read.value
+            here.conditions.append((read.value, 0))
+            here.ctrl |= {read.index}
+            self._event(here, "W", at, constant(1), self._ordered("acquire", "W"), read.index)
+        else:
+            released = frozenset("L" if self.model == "armv8" else "")
+            self._event(here, "W", at, constant(0), released)
+
+    def _guard(self, here: _State, at: str) -> str:
+        return self.machine.assembly.shared(at, here.node.routine).guarded_by
+
+    def _guarded(self, here: _State, operation: ops.Load | ops.Store | ops.Rmw, value: ops.Value) -> None:
+        """Remember it until the lock is dropped."""
+        if self._guard(here, operation.at):
+            if not isinstance(operation, ops.Load):
+                here.guarded = {key: known for key, known in here.guarded.items() if key[0] != operation.at}
+            if not isinstance(operation, ops.Rmw):
+                here.guarded[operation.at, operation.mask] = value
 
     def _on(self, here: _State, result: ops.Result) -> _State:
         here.node = here.node.child(result)
@@ -212,12 +256,12 @@ class Walker:
     def _sleeper(self) -> str:
         return self.machine.cpus[self.cpu].run.unpack(self.state).thread
 
-    def _words(self, at: str) -> tuple[int, ...]:
+    def _words(self, at: str) -> tuple[Any, ...]:
         self.touched.add(at)
         return self.words.get(at, (0,))
 
-    def _possible(self, at: str, mask: int) -> list[int]:
-        return sorted({word & mask for word in self._words(at)})
+    def _possible(self, at: str, mask: int) -> list[Any]:
+        return sorted({word & mask if isinstance(word, int) else word for word in self._words(at)})
 
     def _own(self, here: _State, operation: ops.Load | ops.Store | ops.Rmw) -> _State:
         """An access to what nobody else touches."""
@@ -295,6 +339,11 @@ class Walker:
         return event
 
 
+def _opaque(value: ops.Value) -> Any:
+    """A list, as a value of a litmus test: nothing is computed with it."""
+    return value
+
+
 def _kept(read: Event, value: int, mask: int) -> Value:
     """The word that was read with another value under the mask. Carries no dependency."""
     return Value((read.name,), lambda word: word & ~mask | value & mask if isinstance(word, int) else word)
@@ -318,7 +367,12 @@ def window(machine: Machine, state: int, name: str, model: Model, site: Site | N
     cpus = [c for c, cpu in enumerate(machine.cpus) if cpu.run.unpack(state).frames]
     initial = {at: cell.unpack(state) for at, cell in machine.memory.items()}
     statuses = {STATUS + t: int(cells.status.unpack(state) == "about to sleep") for t, cells in machine.threads.items()}
-    words: dict[str, tuple[int, ...]] = {at: (v,) for at, v in (initial | statuses).items() if isinstance(v, int)}
+    words: dict[str, tuple[Any, ...]] = {at: (v,) for at, v in (initial | statuses).items()}
+    for at, declared in machine.assembly.locations.items():
+        if declared.lock and at in words:
+            if words[at] != ("",):
+                raise Unsupported(f"{name}: {at} is held")
+            words[at] = (0,)
     shared = frozenset(statuses)
     while True:
         walkers = [Walker(machine, state, c, n, model, words, shared, site) for n, c in enumerate(cpus)]
@@ -342,12 +396,11 @@ def window(machine: Machine, state: int, name: str, model: Model, site: Site | N
     return Window(name, program, courses, cpus, places, sum(w.dropped for w in walkers), site)
 
 
-def _grown(words: Words, courses: list[list[Course]]) -> dict[str, tuple[int, ...]]:
+def _grown(words: Words, courses: list[list[Course]]) -> dict[str, tuple[Any, ...]]:
     holds = {at: dict.fromkeys(values) for at, values in words.items()}
     for event in (e for of in courses for course in of for e in course.path.events):
         if event.kind == "W" and event.at and event.value and event.at.symbol in holds:
             returns = dict.fromkeys(event.value.support, words[event.at.symbol])
             for _, value in event.value.cases(returns):
-                assert isinstance(value, int)
                 holds[event.at.symbol][value] = None
     return {at: tuple(values) for at, values in holds.items()}
