@@ -11,9 +11,10 @@ no regard to stores before them that no barrier has completed (x2APIC: Intel SDM
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from conformance.engine import operations as ops
 from conformance.engine.machine import Machine
@@ -46,8 +47,25 @@ CALLS = 2
 """Calls of one routine on a path: a sleeper that is woken looks again, once."""
 MOST_PATHS = 3000
 
+Write = tuple[int, str, int]
+"""The n-th time that a thread writes a location: (thread, location, n)."""
+Causes = frozenset[frozenset[Write]]
+"""Sets of writes, one of which must have come before."""
+UNCAUSED: Causes = frozenset((frozenset(),))
+MOST_CAUSES = 16
+Origins = dict[str, dict[Any, Causes]]
+"""By location and value: the writes by which it can come to be there."""
 Words = Mapping[str, tuple[Any, ...]]
 """What each location may hold: numbers, or lists; a lock 0 or 1."""
+
+
+class Guarded(NamedTuple):
+    """A lock that is taken or dropped, or an access to what one guards."""
+
+    kind: Literal["lock", "unlock", "read", "write"]
+    at: str
+    mask: int = ops.WORD
+    value: Any = None
 
 
 @dataclass(slots=True)
@@ -66,6 +84,9 @@ class Course:
     """(vector, CPU)."""
     weakened: bool
     """Whether it passes the site that is taken away."""
+    wrote: list[tuple[Event, Causes]]
+    """Its writes, each with what must have come before it, itself included."""
+    under_locks: tuple[Guarded, ...]
 
 
 @dataclass(slots=True)
@@ -86,11 +107,15 @@ class _State:
     weakened: bool = False
     guarded: dict[tuple[str, int], ops.Value] = field(default_factory=dict)
     """By location and mask: what the holder of its lock knows to be there, for nobody else writes it meanwhile."""
+    causes: Causes = UNCAUSED
+    wrote: list[tuple[Event, Causes]] = field(default_factory=list)
+    under_locks: tuple[Guarded, ...] = ()
 
     def fork(self) -> _State:
         return _State(
             self.node, [*self.events], [*self.conditions], self.results, dict(self.own), self.on, self.unpreemptible,
-            self.sent, self.ctrl, self.calls, self.steps, self.weakened, dict(self.guarded),
+            self.sent, self.ctrl, self.calls, self.steps, self.weakened, dict(self.guarded), self.causes,
+            [*self.wrote], self.under_locks,
         )  # fmt: skip
 
 
@@ -107,7 +132,7 @@ class Walker:
     cpu: int
     thread: int
     model: Model
-    words: Words
+    origins: Origins
     shared: frozenset[str]
     site: Site | None
     dropped: int = 0
@@ -128,7 +153,8 @@ class Walker:
 
     def _end(self, here: _State) -> Course:
         path = Path(self.thread, here.events, here.conditions)
-        return Course(path, here.results, here.node, here.own, here.on, here.unpreemptible, here.sent, here.weakened)
+        return Course(path, here.results, here.node, here.own, here.on, here.unpreemptible, here.sent, here.weakened,
+                      here.wrote, here.under_locks)  # fmt: skip
 
     def _step(self, here: _State, done: list[Course]) -> Iterator[_State]:
         here.steps += 1
@@ -197,6 +223,8 @@ class Walker:
             case ops.Load() | ops.Rmw():
                 for result in self._possible(operation.at, operation.mask):
                     then = here.fork()
+                    if not self._caused(then, operation.at, operation.mask, result):
+                        continue
                     self._guarded(then, operation, result)
                     yield self._access(then, operation, result)
             case ops.Store(at=at, value=value, mask=mask, order=order):
@@ -231,9 +259,11 @@ class Walker:
             here.conditions.append((read.value, 0))
             here.ctrl |= {read.index}
             self._event(here, "W", at, constant(1), self._ordered("acquire", "W"), read.index)
+            here.under_locks += (Guarded("lock", at),)
         else:
             released = frozenset("L" if self.model == "armv8" else "")
             self._event(here, "W", at, constant(0), released)
+            here.under_locks += (Guarded("unlock", at),)
 
     def _guard(self, here: _State, at: str) -> str:
         return self.machine.assembly.shared(at, here.node.routine).guarded_by
@@ -241,10 +271,30 @@ class Walker:
     def _guarded(self, here: _State, operation: ops.Load | ops.Store | ops.Rmw, value: ops.Value) -> None:
         """Remember it until the lock is dropped."""
         if self._guard(here, operation.at):
+            at, mask = operation.at, operation.mask
+            if not isinstance(operation, ops.Store):
+                here.under_locks += (Guarded("read", at, mask, value),)
+            if not isinstance(operation, ops.Load):
+                left = operation.new(value) if isinstance(operation, ops.Rmw) and isinstance(value, int) else value
+                here.under_locks += (Guarded("write", at, mask, left),)
             if not isinstance(operation, ops.Load):
                 here.guarded = {key: known for key, known in here.guarded.items() if key[0] != operation.at}
             if not isinstance(operation, ops.Rmw):
                 here.guarded[operation.at, operation.mask] = value
+
+    def _caused(self, here: _State, at: str, mask: int, result: Any) -> bool:
+        """Whether what the path has read can all have come to be: not by a write that it has yet to do itself."""
+        origins = self.origins.get(at, {})
+        done = Counter(event.at.symbol for event, _ in here.wrote if event.at)
+        of = {
+            cause
+            for word, causes in origins.items()
+            if _under(word, mask) == result
+            for cause in causes
+            if all(thread != self.thread or n <= done[place] for thread, place, n in cause)
+        }
+        here.causes = _least(before | cause for before in here.causes for cause in of)
+        return bool(here.causes)
 
     def _on(self, here: _State, result: ops.Result) -> _State:
         here.node = here.node.child(result)
@@ -258,10 +308,10 @@ class Walker:
 
     def _words(self, at: str) -> tuple[Any, ...]:
         self.touched.add(at)
-        return self.words.get(at, (0,))
+        return tuple(self.origins.get(at, (0,)))
 
     def _possible(self, at: str, mask: int) -> list[Any]:
-        return sorted({word & mask if isinstance(word, int) else word for word in self._words(at)})
+        return sorted({_under(word, mask) for word in self._words(at)})
 
     def _own(self, here: _State, operation: ops.Load | ops.Store | ops.Rmw) -> _State:
         """An access to what nobody else touches."""
@@ -336,7 +386,19 @@ class Walker:
         if at is not None:
             self.touched.add(at)
         here.events.append(event)
+        if kind == "W" and at is not None:
+            nth = 1 + sum(earlier.at == event.at for earlier, _ in here.wrote)
+            here.wrote.append((event, frozenset(cause | {(self.thread, at, nth)} for cause in here.causes)))
         return event
+
+
+def _least(causes: Iterable[frozenset[Write]]) -> Causes:
+    """Without those that another one is part of; where there are too many, nothing is known."""
+    least: list[frozenset[Write]] = []
+    for cause in sorted(set(causes), key=len):
+        if not any(known <= cause for known in least):
+            least.append(cause)
+    return frozenset(least) if len(least) <= MOST_CAUSES else UNCAUSED
 
 
 def _opaque(value: ops.Value) -> Any:
@@ -367,21 +429,22 @@ def window(machine: Machine, state: int, name: str, model: Model, site: Site | N
     cpus = [c for c, cpu in enumerate(machine.cpus) if cpu.run.unpack(state).frames]
     initial = {at: cell.unpack(state) for at, cell in machine.memory.items()}
     statuses = {STATUS + t: int(cells.status.unpack(state) == "about to sleep") for t, cells in machine.threads.items()}
-    words: dict[str, tuple[Any, ...]] = {at: (v,) for at, v in (initial | statuses).items()}
+    origins: Origins = {at: {v: UNCAUSED} for at, v in (initial | statuses).items()}
     for at, declared in machine.assembly.locations.items():
-        if declared.lock and at in words:
-            if words[at] != ("",):
+        if declared.lock and at in origins:
+            if "" not in origins[at]:
                 raise Unsupported(f"{name}: {at} is held")
-            words[at] = (0,)
+            origins[at] = {0: UNCAUSED}
     shared = frozenset(statuses)
     while True:
-        walkers = [Walker(machine, state, c, n, model, words, shared, site) for n, c in enumerate(cpus)]
+        walkers = [Walker(machine, state, c, n, model, origins, shared, site) for n, c in enumerate(cpus)]
         courses = [walker.courses() for walker in walkers]
         common = {at for n, w in enumerate(walkers) for v in walkers[n + 1 :] for at in w.touched & v.touched}
-        grown = _grown(words, courses)
-        if grown == words and common <= shared:
+        grown = _grown(origins, courses)
+        if grown == origins and common <= shared:
             break
-        words, shared = grown, shared | common
+        origins, shared = grown, shared | common
+    words: Words = {at: tuple(values) for at, values in origins.items()}
     places = tuple(sorted(at for at in shared if any(at in w.touched for w in walkers)))
     condition = Condition("and", tuple(Condition("=", left=Address(at)) for at in places))
     memory = {Address(at): values[0] for at, values in words.items()}
@@ -396,11 +459,51 @@ def window(machine: Machine, state: int, name: str, model: Model, site: Site | N
     return Window(name, program, courses, cpus, places, sum(w.dropped for w in walkers), site)
 
 
-def _grown(words: Words, courses: list[list[Course]]) -> dict[str, tuple[Any, ...]]:
-    holds = {at: dict.fromkeys(values) for at, values in words.items()}
-    for event in (e for of in courses for course in of for e in course.path.events):
-        if event.kind == "W" and event.at and event.value and event.at.symbol in holds:
-            returns = dict.fromkeys(event.value.support, words[event.at.symbol])
+def _grown(origins: Origins, courses: list[list[Course]]) -> Origins:
+    """With what the courses may write, and by which writes it comes to be."""
+    grown = {at: dict(values) for at, values in origins.items()}
+    for event, causes in (wrote for of in courses for course in of for wrote in course.wrote):
+        if event.at and event.value and event.at.symbol in grown:
+            values = grown[event.at.symbol]
+            returns = dict.fromkeys(event.value.support, tuple(origins[event.at.symbol]))
             for _, value in event.value.cases(returns):
-                holds[event.at.symbol][value] = None
-    return {at: tuple(values) for at, values in holds.items()}
+                values[value] = _least((*values.get(value, ()), *causes))
+    return grown
+
+
+def serial(first: Sequence[Guarded], second: Sequence[Guarded], initial: Mapping[str, Any]) -> bool:
+    """Whether what two threads do under locks fits together in some order: each reads what was left there before.
+
+    Nobody touches it without the lock, which acquires and releases, so whatever the model allows has such an order.
+    """
+    names = sorted({it.at for it in (*first, *second)})
+    pending, seen = [(0, 0, tuple(initial[at] for at in names))], set[Any]()
+    while pending:
+        here = pending.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        m, n, words = here
+        if m == len(first) and n == len(second):
+            return True
+        for it, then in ((first[m : m + 1], (m + 1, n)), (second[n : n + 1], (m, n + 1))):
+            if it and (after := _after(it[0], names.index(it[0].at), words)):
+                pending.append((*then, after))
+    return False
+
+
+def _after(it: Guarded, n: int, words: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Empty where it cannot be done now."""
+    match it.kind:
+        case "lock" if words[n]:
+            return ()
+        case "read":
+            return words if _under(words[n], it.mask) == it.value else ()
+        case "write" if isinstance(it.value, int):
+            return (*words[:n], words[n] & ~it.mask | it.value & it.mask, *words[n + 1 :])
+        case _:
+            return (*words[:n], {"lock": 1, "unlock": 0}.get(it.kind, it.value), *words[n + 1 :])
+
+
+def _under(word: Any, mask: int) -> Any:
+    return word & mask if isinstance(word, int) else word
