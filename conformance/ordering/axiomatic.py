@@ -183,6 +183,9 @@ def _leave(machine: Machine, view: View, course: Course, c: int, final: dict[str
     """A CPU as a course leaves it."""
     cell = machine.cpus[c].run
     run = view.get(cell)
+    for thread in machine.scenario.threads:
+        if run.thread == thread.name and run.frames[0].node is machine.assembly.root(thread.routine, thread.args):
+            machine.emit(view, ev.Called(c, thread.routine, thread.args))  # with its first step: Execution._begin
     view.set(cell, Run(run.thread, (*run.frames[:-1], Frame(run.frames[-1].kind, course.end)), ""))
     view.set(machine.cpus[c].flag, course.on)
     thread = machine.threads[run.thread]
