@@ -57,12 +57,12 @@ def priorities(agents: int, steps: int = 200, depth: int = 3) -> st.SearchStrate
 
 def run_bursts(machine: Machine, plan: list[Burst], most: int = 2_000) -> Run:
     """Follow a plan, then obligatory agents in order until rest."""
-    return _run(machine, _burst_choices(machine, plan), most)
+    return run_to_rest(machine, _burst_choices(machine, plan), most)
 
 
 def run_priorities(machine: Machine, plan: tuple[list[int], list[int]], most: int = 2_000) -> Run:
     """Follow priorities to rest."""
-    return _run(machine, _priority_choices(machine, plan), most)
+    return run_to_rest(machine, _priority_choices(machine, plan), most)
 
 
 Moving = list[tuple[int, tuple[Outcome, ...]]]
@@ -72,7 +72,8 @@ Chooser = Generator[tuple[int, Outcome] | None, Moving, None]
 """Sent the agents that can move, answers the (agent, outcome) to take."""
 
 
-def _run(machine: Machine, choose: Chooser, most: int) -> Run:
+def run_to_rest(machine: Machine, choose: Chooser, most: int = 2_000) -> Run:
+    """Let `choose` choose until nothing obligatory can move, for `most` steps at most."""
     state = machine.initial
     schedule: list[Step] = []
     broken: dict[str, tuple[int, str]] = {}

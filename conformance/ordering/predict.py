@@ -1,0 +1,209 @@
+"""Prediction: from one run, other runs that its events allow, and the clauses that they break.
+
+An order of some events of a run is feasible if each agent takes its events in program order and each event reads the
+values that it has read: the maximal causal model of the run (J. Huang, P. Meredith, G. Rosu, Maximal Sound Predictive
+Race Detection with Control Flow Abstraction, PLDI 2014). For each race of the run z3 is asked for such an order of all
+events with the race the other way round; and where it has none, because the race changes a value, for one of the events
+up to the later one of the race, which then comes first and may read something new (J. Huang, Stateless Model Checking
+Concurrent Programs with Maximal Causality Reduction, PLDI 2015). Ours differs in what is a variable: every cell of the
+state, by its measured footprint, so locks, messages and control need no rules of their own; and in that nothing is
+concluded from the constraints. The machine runs the order, goes on from there to rest, and is judged as in any
+run; what it does not follow is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from conformance.engine.found import Step
+from conformance.engine.machine import Machine
+from conformance.engine.sampling import Chooser, Run, run_to_rest
+from conformance.ordering.causality import Event, Race, broken_by, events, races, unwatched
+
+MOST = 24
+"""Races of a run that are turned round."""
+EFFORT = 2_000_000
+"""z3's own measure of work for one question, which no clock disturbs."""
+
+
+class Prediction(NamedTuple):
+    race: Race
+    order: tuple[int, ...]
+    """Numbers of events of the run that was given, as far as each reads what it has read; then comes `race.then`."""
+    run: Run
+    """What the machine made of it."""
+
+
+class Predictor:
+    """Predicts from the runs of one machine. A race is asked about once: two steps, each having seen what it saw."""
+
+    def __init__(self, machine: Machine, most: int = MOST) -> None:
+        self.machine, self.most = machine, most
+        self.bare = unwatched(machine)
+        self.asked: set[tuple[Event, Event]] = set()
+        self.known: set[tuple[Step, ...]] = set()
+        """Schedules that have been run."""
+        self.replayed = 0
+        self.dropped = 0
+        """Orders after which the machine cannot take the step that comes first now."""
+        self.undecided = 0
+        """Questions that z3 gave up."""
+
+    def predictions(self, run: Run) -> Iterator[Prediction]:
+        """Other runs, each once. None from a run that did not come to rest."""
+        if not run.rested:
+            return
+        self.known.add(run.schedule)
+        happened = events(self.bare, run.schedule)
+        orders = Orders(self.bare, happened)
+        for race in self._new_races(happened):
+            order = orders.reversed(race)
+            if order is None:
+                continue
+            wrong = broken_by(self.bare.initial, happened, order)
+            assert wrong is None, f"z3 proposed an order in which event {order[wrong]} reads what it did not read"
+            for rest in self._continuations(happened, race, order):
+                steps = tuple(happened[n].step for n in (*order, *rest))
+                made = run_to_rest(self.machine, _follow(self.machine, steps))
+                fits = len(order) + (race.then not in order)
+                if made.schedule[:fits] != steps[:fits]:
+                    self.dropped += 1
+                    break
+                if made.schedule not in self.known:
+                    self.known.add(made.schedule)
+                    self.replayed += 1
+                    yield Prediction(race, order, made)
+        self.undecided += orders.undecided
+
+    def _new_races(self, happened: Sequence[Event]) -> list[Race]:
+        new: list[Race] = []
+        for race in races(happened):
+            key = (happened[race.first], happened[race.then])
+            if key not in self.asked and len(new) < self.most:
+                self.asked.add(key)
+                new.append(race)
+        return new
+
+    def _continuations(
+        self, happened: Sequence[Event], race: Race, order: Sequence[int]
+    ) -> Iterator[tuple[int, ...]]:
+        """After the order: what is left as it came; and with the agent that lost the race held up to the last."""
+        done = {*order, race.then}
+        left = tuple(n for n in range(len(happened)) if n not in done)
+        first = () if race.then in order else (race.then,)
+        yield (*first, *left)
+        if first:
+            held = happened[race.first].agent
+            yield (*first, *sorted(left, key=lambda n: happened[n].agent == held))
+
+
+def _follow(machine: Machine, steps: Sequence[Step]) -> Chooser:
+    """Take these steps; one that cannot be taken with this choice is taken with the first, or passed over."""
+    moving = yield None
+    for index, choice in steps:
+        outcomes = dict(moving).get(index)
+        if outcomes:
+            moving = yield index, next((o for o in outcomes if o.choice == choice), outcomes[0])
+    while True:
+        index, outcomes = next((i, o) for i, o in moving if machine.agents[i].obligatory)
+        moving = yield index, outcomes[0]
+
+
+class Orders:
+    """The feasible orders of one run, as constraints in difference logic: a clock `t` for each event, and `cut`. What is
+    before the cut reads what it has read; `r<event>_<cell>` says that event does, of that cell.
+    """
+
+    def __init__(self, bare: Machine, happened: Sequence[Event]) -> None:
+        import z3
+
+        self.z3: Any = z3
+        self.run = happened
+        self.context: Any = z3.Context()
+        self.solver: Any = z3.SolverFor("QF_IDL", ctx=self.context)
+        self.solver.set("random_seed", 0)
+        self.solver.set("rlimit", EFFORT)
+        self.undecided = 0
+        self.text = ["(declare-const cut Int)", *(f"(declare-const t{n} Int)" for n in range(len(happened)))]
+        self.last: dict[int, int] = {}
+        """By agent: its last event."""
+        for n, event in enumerate(happened):
+            if event.agent in self.last:
+                self._require(f"(< t{self.last[event.agent]} t{n})")
+            self.last[event.agent] = n
+        self.constrained: dict[int, dict[int, str]] = {n: {} for n in range(len(happened))}
+        """By event, by the mask of a cell that others write: the name of the constraint."""
+        for number, cell in enumerate(bare.layout.cells.values()):
+            self._reads_of(number, cell.mask, bare.initial & cell.mask)
+        for n, names in self.constrained.items():
+            if names:
+                self._require(f"(=> (< t{n} cut) (and {' '.join(names.values())}))")
+        self.solver.from_string("\n".join(self.text))
+
+    def _require(self, formula: str) -> None:
+        self.text.append(f"(assert {formula})")
+
+    def _reads_of(self, number: int, mask: int, initial: int) -> None:
+        """Each read of one cell: some write of what it saw comes before it, and none of anything else in between."""
+        writes = [(n, e.agent, e.add & mask) for n, e in enumerate(self.run) if e.writes & mask]
+        for n, event in enumerate(self.run):
+            others = [w for w in writes if w[1] != event.agent]
+            if not mask or not event.reads & mask or not others:
+                continue
+            seen = event.seen & mask
+            own = [w for w in writes if w[1] == event.agent and w[0] < n]
+            wrong = [f"t{m}" for m, _, value in others if value != seen]
+            overwritten = next((f"t{m}" for m, _, value in reversed(own) if value != seen), "")
+            sources = [f"t{m}" for m, _, value in others if value == seen]
+            ways: list[str] = []
+            if own and own[-1][2] == seen:
+                ways.append(_undisturbed(f"t{own[-1][0]}", f"t{n}", wrong))
+            elif not own and seen == initial:
+                ways.append(" ".join(["and true", *(f"(< t{n} {w})" for w in wrong)]))
+            for source in sources:
+                mine = [overwritten] if overwritten else []
+                ways.append(f"and (< {source} t{n}) ({_undisturbed(source, f't{n}', [*wrong, *mine])})")
+            name = f"r{n}_{number}"
+            self.text.append(f"(declare-const {name} Bool)")
+            self._require(f"(=> {name} (or false {' '.join(f'({way})' for way in ways)}))")
+            self.constrained[n][mask] = name
+
+    def reversed(self, race: Race) -> tuple[int, ...] | None:
+        """Numbers of events up to the one that came later and now comes first: all of them if all can keep what they read,
+        else those before it. None if there is no such order, or z3 gives up.
+        """
+        first, then = self._clock(race.first), self._clock(race.then)
+        cut = self.z3.Int("cut", self.context)
+        whole = self._solve(then < first, *(self._clock(n) < cut for n in self.last.values()))
+        if whole is not None:
+            return whole
+        needs = [name for mask, name in self.constrained[race.then].items() if mask & self.run[race.then].needs]
+        return self._solve(then < first, cut == then, *(self.z3.Bool(name, self.context) for name in needs))
+
+    def _clock(self, number: int) -> Any:
+        return self.z3.Int(f"t{number}", self.context)
+
+    def _solve(self, *wanted: Any) -> tuple[int, ...] | None:
+        self.solver.push()
+        self.solver.add(*wanted)
+        found = self.solver.check()
+        order = self._order() if found == self.z3.sat else None
+        self.undecided += found == self.z3.unknown
+        self.solver.pop()
+        return order
+
+    def _order(self) -> tuple[int, ...]:
+        model = self.solver.model()
+
+        def time(clock: Any) -> int:
+            return model.eval(clock, model_completion=True).as_long()
+
+        cut = time(self.z3.Int("cut", self.context))
+        timed = sorted((time(self._clock(n)), n) for n in range(len(self.run)))
+        return tuple(n for at, n in timed if at < cut)
+
+
+def _undisturbed(source: str, read: str, wrong: Sequence[str]) -> str:
+    """No write of anything else between the two."""
+    return " ".join(["and true", *(f"(or (< {w} {source}) (< {read} {w}))" for w in wrong)])
