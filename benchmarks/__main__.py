@@ -1,4 +1,4 @@
-"""All benchmarks, or those named: python -m benchmarks [--readme] [scenarios|spin|stateful|pir|litmus|native ...]
+"""All benchmarks, or those named: python -m benchmarks [--readme] [scenarios|spin|stateful|pir|litmus|native|predict ...]
 
 With --readme those that the README shows are written into it, with the command and today's date.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from benchmarks import litmus, native, pir, scenarios, spin, stateful
+from benchmarks import litmus, native, pir, predict, scenarios, spin, stateful
 
 BENCHMARKS: dict[str, Callable[[], str | None]] = {
     "scenarios": scenarios.main,
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[], str | None]] = {
     "pir": pir.main,
     "litmus": litmus.main,
     "native": native.main,
+    "predict": predict.main,
 }
 README = Path(__file__).parent.parent / "README.md"
 

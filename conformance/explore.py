@@ -61,6 +61,10 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = True
     samples: int = 0
     """Schedules drawn, where the scenario is too large to be exhausted."""
+    predicted: int = 0
+    """And run because another run had predicted them."""
+    undecided: int = 0
+    """Questions about predictions that the solver gave up."""
     counterexamples: dict[str, Counterexample] = {}
     witnessed: dict[str, str] = {}
     fault: str = ""
@@ -172,9 +176,11 @@ def _until(fault: Fault, machine: Machine, done: Proved, implementation: Impleme
 
 def _sampled(machine: Machine, implementation: Implementation, profile: str) -> Explored:
     from conformance.engine.sampling import sample  # with Hypothesis, which takes longer to load than most searches
+    from conformance.ordering.predict import Predictor  # with z3
 
     scenario = machine.scenario
-    steps, broken = sample(machine, scenario.samples)
+    predictor = Predictor(machine)
+    steps, broken = sample(machine, scenario.samples, lambda run: (p.run for p in predictor.predictions(run)))
     machine.assembly.recheck()
     if broken:
         in_fresh_process(implementation, scenario, machine.assembly)
@@ -184,6 +190,8 @@ def _sampled(machine: Machine, implementation: Implementation, profile: str) -> 
         transitions=steps,
         questions=machine.assembly.questions(),
         samples=scenario.samples,
+        predicted=predictor.replayed,
+        undecided=predictor.undecided,
         counterexamples={c: document(machine, found, implementation, profile) for c, found in broken.items()},
     )
 

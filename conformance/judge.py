@@ -276,7 +276,7 @@ class Judge:
 
     def _exhaustively(self, results: list[Explored]) -> str:
         """The bounds of a proof over several scenarios, in one sentence."""
-        drawn = "; ".join(f"{r.samples} sampled schedules of {r.scenario}" for r in results if r.samples)
+        drawn = "; ".join(_drawn(r) for r in results if r.samples)
         results = [r for r in results if not r.samples]
         if not results:
             return drawn
@@ -300,3 +300,10 @@ class Judge:
             f"one each of {', '.join(sorted(optional)) or 'no optional step'}"
             f"{'; with store buffers' if any(s.buffer for s in scenarios) else ''}{'; ' * bool(drawn)}{drawn}"
         )
+
+
+def _drawn(sampled: Explored) -> str:
+    """What stands for a proof where there is none."""
+    predicted = f" and {sampled.predicted} that these predict" * bool(sampled.predicted)
+    undecided = f" ({sampled.undecided} questions undecided: the solver gave up)" * bool(sampled.undecided)
+    return f"{sampled.samples} sampled schedules of {sampled.scenario}{predicted}{undecided}"

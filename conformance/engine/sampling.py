@@ -10,16 +10,18 @@ list that Hypothesis draws, so they shrink; and that choices of hardware are dra
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterable
+from typing import NamedTuple, TypeVar
 
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 from conformance.engine.machine import Machine
 from conformance.engine.search import Counterexample, Step, walk
 from conformance.engine.state import Outcome
+
+T = TypeVar("T")
 
 CHECKS_OFF = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 """A schedule is long, and drawing one costs nothing beside running it."""
@@ -125,26 +127,45 @@ def _priority_choices(machine: Machine, plan: tuple[list[int], list[int]]) -> Ch
         step += 1
 
 
-def sample(machine: Machine, runs: int) -> tuple[int, dict[str, Counterexample]]:
-    """Draw `runs` schedules, half each way. Answers the steps taken, and for each broken clause the first run that
-    broke it.
+def draw(strategy: st.SearchStrategy[T], count: int, chance: int | None = None) -> list[T]:
+    """Plans, the same each time. They are drawn before any is run: Hypothesis takes no exception of a run for its own.
+
+    `chance` seeds them in another way.
+    """
+    plans: list[T] = []
+    limits = settings(
+        max_examples=count, database=None, derandomize=chance is None, deadline=None, phases=[Phase.generate],
+        suppress_health_check=CHECKS_OFF,
+    )  # fmt: skip
+    drawn = limits(given(strategy)(lambda plan: plans.append(plan)))
+    (drawn if chance is None else seed(chance)(drawn))()
+    return plans
+
+
+def sample(
+    machine: Machine, runs: int, predict: Callable[[Run], Iterable[Run]] = lambda _: ()
+) -> tuple[int, dict[str, Counterexample]]:
+    """Draw `runs` schedules, half each way, and from each run that breaks nothing new `predict` others. Answers the steps
+    taken, and for each broken clause the first run that broke it.
     """
     agents = len(machine.agents)
     first: dict[str, Run] = {}
     steps = 0
 
-    def note(run: Run) -> None:
+    def note(run: Run) -> bool:
+        """Whether it breaks nothing new."""
         nonlocal steps
         steps += len(run.schedule)
+        known = run.broken.keys() <= first.keys()
         for clause in run.broken:
             first.setdefault(clause, run)
+        return known
 
-    drawn = settings(
-        max_examples=runs // 2, database=None, derandomize=True, deadline=None, phases=[Phase.generate],
-        suppress_health_check=CHECKS_OFF,
-    )  # fmt: skip
-    drawn(given(bursts(agents))(lambda plan: note(run_bursts(machine, plan))))()
-    drawn(given(priorities(agents))(lambda plan: note(run_priorities(machine, plan))))()
+    drawn = [run_bursts(machine, plan) for plan in draw(bursts(agents), runs // 2)]
+    drawn += [run_priorities(machine, plan) for plan in draw(priorities(agents), runs // 2)]
+    for run in [run for run in drawn if note(run)]:
+        for predicted in predict(run):
+            note(predicted)
     return steps, {clause: _cut(machine, run, clause) for clause, run in sorted(first.items())}
 
 

@@ -2,6 +2,7 @@
 
 litmus -> program -> solve          text, paths of its threads, z3; axioms and buffers are the other ways
 names -> directed, order            what a user writes, a machine that watches, z3's proposals
+causality -> predict                one run as events, others that it allows
 weaken -> fences                    a site taken away, judged by store buffers
 routines -> axiomatic               routines as events, judged by axioms
 """

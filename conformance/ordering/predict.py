@@ -13,6 +13,7 @@ run; what it does not follow is dropped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -21,16 +22,23 @@ from conformance.engine.machine import Machine
 from conformance.engine.sampling import Chooser, Run, run_to_rest
 from conformance.ordering.causality import Event, Race, broken_by, events, races, unwatched
 
-MOST = 24
-"""Races of a run that are turned round."""
+EACH = 24
+"""Races that are asked about from one given run."""
+MOST = 400
+"""And in all: beyond that a question costs more than it finds, and drawing goes on alone."""
 EFFORT = 2_000_000
 """z3's own measure of work for one question, which no clock disturbs."""
+
+
+_CLOCK = re.compile(r"\(define-fun (\w+) \(\) Int\s+(\(- )?(\d+)")
 
 
 class Prediction(NamedTuple):
     race: Race
     order: tuple[int, ...]
-    """Numbers of events of the run that was given, as far as each reads what it has read; then comes `race.then`."""
+    """Numbers of events of the run it came from, as far as each reads what it has read; then comes `race.then`."""
+    origin: Run
+    """The run it came from: the one that was given, or one predicted from it that breaks nothing."""
     run: Run
     """What the machine made of it."""
 
@@ -51,51 +59,57 @@ class Predictor:
         """Questions that z3 gave up."""
 
     def predictions(self, run: Run) -> Iterator[Prediction]:
-        """Other runs, each once. None from a run that did not come to rest."""
-        if not run.rested:
-            return
+        """Other runs, each once; first those of the run that is given, then those of the predicted ones that break
+        nothing. None from a run that did not come to rest.
+        """
         self.known.add(run.schedule)
-        happened = events(self.bare, run.schedule)
-        orders = Orders(self.bare, happened)
-        for race in self._new_races(happened):
+        most = min(self.most, len(self.asked) + EACH)
+        origins = [run]
+        for origin in origins:
+            if not origin.rested or len(self.asked) >= most:
+                continue
+            for found in self._from(origin, most):
+                yield found
+                if not found.run.broken:
+                    origins.append(found.run)
+
+    def _from(self, origin: Run, most: int) -> Iterator[Prediction]:
+        """From this run alone, until `most` races have been asked about."""
+        happened = events(self.bare, origin.schedule)
+        orders: Orders | None = None
+        for race in races(happened):
+            key = (happened[race.first], happened[race.then])
+            if key in self.asked:
+                continue
+            if len(self.asked) >= most:
+                return
+            self.asked.add(key)
+            orders = orders or Orders(self.bare, happened)
             order = orders.reversed(race)
+            self.undecided += orders.gave_up
             if order is None:
                 continue
             wrong = broken_by(self.bare.initial, happened, order)
             assert wrong is None, f"z3 proposed an order in which event {order[wrong]} reads what it did not read"
-            for rest in self._continuations(happened, race, order):
-                steps = tuple(happened[n].step for n in (*order, *rest))
-                made = run_to_rest(self.machine, _follow(self.machine, steps))
-                fits = len(order) + (race.then not in order)
-                if made.schedule[:fits] != steps[:fits]:
-                    self.dropped += 1
-                    break
-                if made.schedule not in self.known:
-                    self.known.add(made.schedule)
-                    self.replayed += 1
-                    yield Prediction(race, order, made)
-        self.undecided += orders.undecided
+            yield from self._replayed(origin, happened, race, order)
 
-    def _new_races(self, happened: Sequence[Event]) -> list[Race]:
-        new: list[Race] = []
-        for race in races(happened):
-            key = (happened[race.first], happened[race.then])
-            if key not in self.asked and len(new) < self.most:
-                self.asked.add(key)
-                new.append(race)
-        return new
-
-    def _continuations(
-        self, happened: Sequence[Event], race: Race, order: Sequence[int]
-    ) -> Iterator[tuple[int, ...]]:
-        """After the order: what is left as it came; and with the agent that lost the race held up to the last."""
-        done = {*order, race.then}
-        left = tuple(n for n in range(len(happened)) if n not in done)
-        first = () if race.then in order else (race.then,)
-        yield (*first, *left)
-        if first:
-            held = happened[race.first].agent
-            yield (*first, *sorted(left, key=lambda n: happened[n].agent == held))
+    def _replayed(
+        self, origin: Run, happened: Sequence[Event], race: Race, order: tuple[int, ...]
+    ) -> Iterator[Prediction]:
+        """What the machine makes of an order, with each way to go on from there."""
+        begin = order if race.then in order else (*order, race.then)
+        left = [n for n in range(len(happened)) if n not in set(begin)]
+        held = happened[race.first].agent
+        for rest in (left, sorted(left, key=lambda n: happened[n].agent == held))[: 1 + bool(left)]:
+            steps = tuple(happened[n].step for n in (*begin, *rest))
+            run = run_to_rest(self.machine, _follow(self.machine, steps))
+            if run.schedule[: len(begin)] != steps[: len(begin)]:
+                self.dropped += 1
+                return
+            if run.schedule not in self.known:
+                self.known.add(run.schedule)
+                self.replayed += 1
+                yield Prediction(race, order, origin, run)
 
 
 def _follow(machine: Machine, steps: Sequence[Step]) -> Chooser:
@@ -121,10 +135,12 @@ class Orders:
         self.z3: Any = z3
         self.run = happened
         self.context: Any = z3.Context()
-        self.solver: Any = z3.SolverFor("QF_IDL", ctx=self.context)
+        self.solver: Any = z3.SimpleSolver(ctx=self.context)
+        self.solver.set("arith.solver", 3)  # difference logic; half the time that it takes by the name QF_IDL
         self.solver.set("random_seed", 0)
         self.solver.set("rlimit", EFFORT)
-        self.undecided = 0
+        self.gave_up = False
+        """Whether z3 gave up on the last race."""
         self.text = ["(declare-const cut Int)", *(f"(declare-const t{n} Int)" for n in range(len(happened)))]
         self.last: dict[int, int] = {}
         """By agent: its last event."""
@@ -134,8 +150,10 @@ class Orders:
             self.last[event.agent] = n
         self.constrained: dict[int, dict[int, str]] = {n: {} for n in range(len(happened))}
         """By event, by the mask of a cell that others write: the name of the constraint."""
-        for number, cell in enumerate(bare.layout.cells.values()):
-            self._reads_of(number, cell.mask, bare.initial & cell.mask)
+        self.initial = bare.initial
+        self.cells = {cell.mask: number for number, cell in enumerate(bare.layout.cells.values()) if cell.mask}
+        for mask, number in self.cells.items():
+            self._reads_of(number, mask, self.initial & mask)
         for n, names in self.constrained.items():
             if names:
                 self._require(f"(=> (< t{n} cut) (and {' '.join(names.values())}))")
@@ -149,7 +167,7 @@ class Orders:
         writes = [(n, e.agent, e.add & mask) for n, e in enumerate(self.run) if e.writes & mask]
         for n, event in enumerate(self.run):
             others = [w for w in writes if w[1] != event.agent]
-            if not mask or not event.reads & mask or not others:
+            if not event.reads & mask or not others:
                 continue
             seen = event.seen & mask
             own = [w for w in writes if w[1] == event.agent and w[0] < n]
@@ -175,11 +193,25 @@ class Orders:
         """
         first, then = self._clock(race.first), self._clock(race.then)
         cut = self.z3.Int("cut", self.context)
-        whole = self._solve(then < first, *(self._clock(n) < cut for n in self.last.values()))
-        if whole is not None:
-            return whole
+        self.gave_up = False
+        if self._may_keep(race.then, race.first):
+            whole = self._solve(then < first, *(self._clock(n) < cut for n in self.last.values()))
+            if whole is not None:
+                return whole
         needs = [name for mask, name in self.constrained[race.then].items() if mask & self.run[race.then].needs]
         return self._solve(then < first, cut == then, *(self.z3.Bool(name, self.context) for name in needs))
+
+    def _may_keep(self, reader: int, writer: int) -> bool:
+        """Whether an event can read what it has read without this write: nothing that it read is from there alone."""
+        read, mine = self.run[reader], self.run[writer]
+        for mask, number in self.cells.items():
+            if not mask & read.reads & mine.writes or (mine.add ^ read.seen) & mask:
+                continue
+            value = read.seen & mask
+            others = any(e.writes & mask and e.add & mask == value for n, e in enumerate(self.run) if n != writer)
+            if not others and value != self.initial & mask:
+                return False
+        return True
 
     def _clock(self, number: int) -> Any:
         return self.z3.Int(f"t{number}", self.context)
@@ -189,19 +221,16 @@ class Orders:
         self.solver.add(*wanted)
         found = self.solver.check()
         order = self._order() if found == self.z3.sat else None
-        self.undecided += found == self.z3.unknown
+        self.gave_up |= found == self.z3.unknown
         self.solver.pop()
         return order
 
     def _order(self) -> tuple[int, ...]:
-        model = self.solver.model()
-
-        def time(clock: Any) -> int:
-            return model.eval(clock, model_completion=True).as_long()
-
-        cut = time(self.z3.Int("cut", self.context))
-        timed = sorted((time(self._clock(n)), n) for n in range(len(self.run)))
-        return tuple(n for at, n in timed if at < cut)
+        """What is before the cut. Read from the model as text: asking for each clock takes longer than solving."""
+        shown = _CLOCK.findall(self.solver.model().sexpr())
+        times = {name: int(digits) * (-1 if minus else 1) for name, minus, digits in shown}
+        timed = sorted((times.get(f"t{n}", 0), n) for n in range(len(self.run)))  # not shown: any time does
+        return tuple(n for time, n in timed if time < times["cut"])
 
 
 def _undisturbed(source: str, read: str, wrong: Sequence[str]) -> str:
