@@ -104,7 +104,7 @@ _RANK = ("needed", "changes outcomes, breaks nothing", "not needed", OUTSIDE)
 
 def _audited(machine: Machine, implementation: Implementation, suite: Suite, model: Model) -> list[Judgement]:
     guarantees = {c.id for c in suite.clauses if c.kind == "guarantee" and implementation.profile in c.profiles}
-    starts = list(windows(machine))
+    starts = [*windows(machine), *windows_with_something_held(machine)]
     plain = {name: window(machine, state, name, model, None) for name, state in starts}
     known: dict[str, set[Key]] = {}
     broken: dict[str, set[str]] = {}
@@ -150,6 +150,32 @@ def windows(machine: Machine) -> Iterator[tuple[str, int]]:
                 after = state & moved.keep | moved.add
                 yield f"{machine.scenario.name}, from exit {exits} ({' '.join(map(str, note[2]))})", after
         state = state & moved.keep | moved.add
+
+
+def windows_with_something_held(machine: Machine) -> Iterator[tuple[str, int]]:
+    """Arm: where the first of several threads has ended, each return from a forced exit on the way of the vCPU alone,
+    whose list registers then hold what was injected.
+    """
+    first, *others = machine.scenario.threads or (None,)
+    if machine.scenario.architecture != "arm" or first is None or not others or not machine.scenario.budget.exit:
+        return
+    state = machine.initial
+    where = [f"cpu{first.cpu}", *(f"cpu{machine.threads[v].place.unpack(0)}" for v in machine.vcpus)]
+    seen: set[Any] = set()
+    for name in where:
+        agents = [a for a in machine.agents if a.name == name]
+        forced = [a for a in machine.agents if a.name == f"exit {name}" and name != where[0]]
+        for _ in range(200):
+            for outcome in (o for a in forced for o in a.entry(state).outcomes[:1]):
+                after = state & outcome.keep | outcome.add
+                held = tuple(after & cell.mask for cell in machine.memory.values())
+                if held not in seen:
+                    seen.add(held)
+                    yield f"{machine.scenario.name}, from forced exit {len(seen)}", after
+            moved = next((o for a in agents for o in a.entry(state).outcomes[:1]), None)
+            if moved is None:
+                break
+            state = state & moved.keep | moved.add
 
 
 def judged(
