@@ -249,6 +249,30 @@ def test_a_witness_shows_what_overtakes_what() -> None:
 # The command
 
 
+def test_hostile_files_stop_nothing(tmp_path: Path) -> None:
+    """Each is named with what is wrong, or read as meant; the good one after them is decided."""
+    good = "X86 SB\n{x=0; y=0;}\n P0 | P1 ;\n MOV [x],$1 | MOV [y],$1 ;\n MOV EAX,[y] | MOV EAX,[x] ;\n"
+    asks = "exists (0:EAX=0 /\\ 1:EAX=0)\n"
+    files = {
+        "binary": b"\xe0\x00\xff" * 40,
+        "deep": (good + "exists " + "(" * 20_000 + "0:EAX=0" + ")" * 20_000).encode(),
+        "empty": b"",
+        "huge": (good + asks).replace("EAX", "R99999999999999").encode(),
+        "mark": b"\xef\xbb\xbf" + (good + asks).replace("\n", "\r\n").replace(" ", "\t").encode(),
+        "nothing-asked": good.encode(),
+        "remarks": ("X86 SB\n(* a (* b *) c *)\n" + (good + asks).partition("\n")[2]).encode(),
+        "z-good": (good + asks).encode(),
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.litmus").write_bytes(content)
+    result = CliRunner().invoke(cli, ["litmus", str(tmp_path)], standalone_mode=False)
+    assert result.return_value == 3
+    for told in ("binary.litmus is no", "deep.litmus is no", "empty.litmus is no", "nothing-asked.litmus is no"):
+        assert told in result.output
+    assert "SB unsupported: the register R99999999999999" in result.output
+    assert result.output.count("SB Sometimes") == 3
+
+
 def test_the_command_goes_on_past_damaged_files(tmp_path: Path) -> None:
     (tmp_path / "bad.litmus").write_text("nonsense")
     result = CliRunner().invoke(

@@ -43,7 +43,7 @@ def litmus(files: tuple[Path, ...], model: str | None, witness: bool, seconds: f
     status = 0
     for path in _files(files):
         try:
-            seen = observe(path.read_text(), model, seconds=seconds, alone=witness)  # type: ignore[arg-type]
+            seen = observe(path.read_text("utf-8-sig"), model, seconds=seconds, alone=witness)  # type: ignore[arg-type]
         except (Damaged, UnicodeDecodeError) as error:
             click.echo(f"{path} is no litmus test: {error}", err=True)
             status = BAD_INPUT

@@ -62,8 +62,14 @@ _TOKEN = re.compile(
 )
 
 
+MOST_NESTED = 150
+"""Reading and deciding a condition recurses."""
+
+
 def parse_condition(text: str) -> tuple[Condition, str]:
     """A condition at the start of `text`, and what follows it. Raises ValueError with what was expected."""
+    if len(re.findall(r"\(|~|not|=>", text)) > MOST_NESTED:
+        raise ValueError(f"condition: more than {MOST_NESTED} of ( ~ not =>, which may nest")
     reader = _Reader(text)
     return reader.implication(), text[reader.at :]
 
