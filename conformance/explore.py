@@ -179,7 +179,7 @@ def _sampled(machine: Machine, implementation: Implementation, profile: str) -> 
     from conformance.ordering.predict import Predictor  # with z3
 
     scenario = machine.scenario
-    predictor = Predictor(machine)
+    predictor = Predictor(machine, most=scenario.samples)
     steps, broken = sample(machine, scenario.samples, lambda run: (p.run for p in predictor.predictions(run)))
     machine.assembly.recheck()
     if broken:
