@@ -156,11 +156,14 @@ def rows(results: dict[tuple[str, int], Times]) -> list[list[str]]:
 
 def markdown(results: dict[tuple[str, int], Times]) -> str:
     """Of the size that is judged; the others are printed."""
+    judged = [(row[0], *row[2:]) for row in rows(results) if row[1] == f"{JUDGED:,}"]
+    head = ("input", *COLUMNS)
+    shown = [n for n in range(len(head)) if any(row[n] for row in judged)]
     lines = [
         f"Nanoseconds a descriptor, median of {JUDGED:,}; in brackets how many times as long as copying as many bytes takes.",
         f"{about(results)}.",
         "",
-        table(("input", *COLUMNS), [(row[0], *row[2:]) for row in rows(results) if row[1] == f"{JUDGED:,}"]),
+        table([head[n] for n in shown], [[row[n] for n in shown] for row in judged]),
         "",
         *(f"- {sentence}" for sentence in aims(results)),
     ]
