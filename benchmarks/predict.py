@@ -4,7 +4,8 @@
 
 Each with its own scenario, which is small; the same plans are run both ways. A run finds it if a guarantee breaks in it,
 or in a run that is predicted from it (at most 400 races in all, Predictor's own bound). MOST runs without that are a
-miss, and count as MOST where a median is taken. A predicted run is a run as well: the last columns say how many there were, and what it all takes.
+miss, and count as MOST where a median is taken. A predicted run is a run as well: the last columns say how many there
+were, and what it all takes.
 """
 
 from __future__ import annotations
