@@ -117,14 +117,14 @@ def share_out(
         harvest(pir[part], virr[part], None if on is None else on[part], found.posted[part], found.rvi[part])
 
     others = range(share, n, share)
-    done = helpers(len(others)).map(work, others) if others else ()
+    done = threads_beside(len(others)).map(work, others) if others else ()
     work(0)
     list(done)
     return found
 
 
 @cache
-def helpers(threads: int) -> ThreadPoolExecutor:
+def threads_beside(threads: int) -> ThreadPoolExecutor:
     """Threads beside the caller's, kept for the next time: each has its scratch, and memory that is new is slow."""
     return ThreadPoolExecutor(threads, thread_name_prefix="pir")
 
