@@ -24,6 +24,7 @@ from itertools import chain
 from typing import Any
 
 from conformance.engine.machine import Frame, Machine, Run
+from conformance.engine.search import visits
 from conformance.engine.state import Agent, Cell, Entry, Outcome
 from conformance.engine.trace import describe
 
@@ -65,22 +66,11 @@ END = ("   od", "}")
 
 def _close(machine: Machine, most: int) -> dict[int, list[str]]:
     """Visit every state, so that all steps are remembered. Answers the states at rest that break clauses, with these."""
-    seen = {machine.initial}
-    pending = [machine.initial]
     rests: dict[int, list[str]] = {}
-    while pending:
-        state = pending.pop()
-        resting = True
-        for agent in machine.agents:
-            for outcome in agent.entry(state).outcomes:
-                resting = resting and not agent.obligatory
-                target = state & outcome.keep | outcome.add
-                if target not in seen:
-                    seen.add(target)
-                    pending.append(target)
+    for state, resting, met in visits(machine):
         if resting and (broken := {f.clause for f in machine.at_rest(state) if f.clause[0] != "?"}):
             rests[state] = sorted(broken)
-        if len(seen) > most:
+        if met > most:
             raise TooLarge(f"more than {most:,} states")
     return rests
 

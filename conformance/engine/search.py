@@ -52,6 +52,22 @@ def prove(
     return done
 
 
+def visits(machine: Machine) -> Iterator[tuple[int, bool, int]]:
+    """Every reachable state once, plainly: the state, whether it is at rest, and how many were met so far."""
+    seen, pending = {machine.initial}, [machine.initial]
+    while pending:
+        state = pending.pop()
+        resting = True
+        for agent in machine.agents:
+            for outcome in agent.entry(state).outcomes:
+                resting = resting and not agent.obligatory
+                target = state & outcome.keep | outcome.add
+                if target not in seen:
+                    seen.add(target)
+                    pending.append(target)
+        yield state, resting, len(seen)
+
+
 def _one_by_one(
     machine: Machine, reduce: bool, most: int, pulse: Callable[[int], None] | None, done: Explored
 ) -> Explored:

@@ -27,7 +27,7 @@ from conformance.engine import operations as ops
 from conformance.engine.machine import Machine
 from conformance.engine.monitor import Look, Monitor
 from conformance.engine.scenario import Scenario
-from conformance.engine.search import prove, shortest
+from conformance.engine.search import prove, shortest, visits
 from conformance.engine.state import LayoutFull
 from conformance.explore import Suite, document
 from conformance.ordering.weaken import HARDWARE, Site, sites, weakened
@@ -148,19 +148,10 @@ def _outcomes(implementation: Implementation, scenario: Scenario, site: Site | N
         return [Recorder(frozenset(r for r in assembly.routines if assembly.role_of.get(r) not in HARDWARE))]
 
     def use(machine: Machine) -> frozenset[Any]:
-        seen, pending, rests = {machine.initial}, [machine.initial], set()
+        rests = set()
         recorder = machine.attached[0].cell
         assert recorder
-        while pending:
-            state = pending.pop()
-            resting = True
-            for agent in machine.agents:
-                for outcome in agent.entry(state).outcomes:
-                    resting = resting and not agent.obligatory
-                    after = state & outcome.keep | outcome.add
-                    if after not in seen:
-                        seen.add(after)
-                        pending.append(after)
+        for state, resting, _ in visits(machine):
             if resting:
                 memory = tuple(cell.unpack(state) for cell in machine.memory.values())
                 rests.add((recorder.unpack(state), memory))
