@@ -10,8 +10,10 @@ import numpy as np
 
 from conformance.adapters import compiled
 from conformance.adapters.scanner import PROTOTYPE
-from reference import pir, pir_compiled, pir_naive
-from reference.pir import Harvested, Words
+from reference.pir import compiled as pir_compiled
+from reference.pir import harvest as pir
+from reference.pir import naive as pir_naive
+from reference.pir.harvest import Harvested, Words
 
 MANY = 10_000_000
 MERGE = "merge alone"

@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from conformance.adapters.registry import Implementation, resolve
-from conformance.engine.search import prove
-from conformance.engine.unfold import Source, answers_of
-from conformance.explore import in_machine
-from properties.scenarios import SCENARIOS
+from conformance.adapters.source import Source, answers_of
+from conformance.machine.build import in_machine
+from conformance.search.proof import prove
 from properties.suite import SUITE
+from properties.x86.scenarios import SCENARIOS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SPECS = {

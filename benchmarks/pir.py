@@ -29,8 +29,8 @@ from rich.table import Table
 from benchmarks.harvests import MERGE, PATTERNS, Batch, contenders
 from benchmarks.markdown import table
 from conformance.adapters import compiled
-from reference import pir
-from reference.pir import Harvested, Words
+from reference.pir import harvest as pir
+from reference.pir.harvest import Harvested, Words
 
 SIZES = (1, 1_000, 100_000, 1_000_000, 10_000_000)
 JUDGED = 1_000_000

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from benchmarks.markdown import table
 from conformance.adapters.registry import resolve
-from conformance.engine.machine import Machine
-from conformance.engine.sampling import bursts, draw, priorities, run_bursts, run_priorities
-from conformance.explore import in_machine
-from conformance.judge import ALWAYS
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
 from conformance.ordering.predict import Predictor
+from conformance.search.sampling import bursts, draw, priorities, run_bursts, run_priorities
+from conformance.verdict.judge import ALWAYS
 from properties.suite import SUITE
 from reference.known_bad import KNOWN_BAD, KnownBad
 

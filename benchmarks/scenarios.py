@@ -22,14 +22,14 @@ from rich.console import Console
 from rich.table import Table
 
 from conformance.adapters.registry import resolve
-from conformance.engine.found import Explored
-from conformance.engine.frontier import Frontier
-from conformance.engine.machine import Machine
-from conformance.engine.scenario import Scenario
-from conformance.engine.search import FEW, prove
-from conformance.explore import in_machine
-from properties.scenarios import SCENARIOS
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
+from conformance.roles.scenario import Scenario
+from conformance.search.frontier import Frontier
+from conformance.search.proof import FEW, prove
+from conformance.search.results import Explored
 from properties.suite import SUITE
+from properties.x86.scenarios import SCENARIOS
 
 
 class Cost(NamedTuple):

@@ -23,14 +23,14 @@ import msgspec
 from benchmarks.clock import best
 from benchmarks.markdown import table
 from conformance.adapters.registry import resolve
-from conformance.engine.frontier import Frontier
-from conformance.engine.machine import Machine
-from conformance.engine.promela import promela
-from conformance.engine.scenario import Budget, Scenario
-from conformance.engine.search import Explored, prove
-from conformance.explore import in_machine
-from properties.scenarios import SCENARIOS
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
+from conformance.roles.scenario import Budget, Scenario
+from conformance.search.frontier import Frontier
+from conformance.search.promela import promela
+from conformance.search.proof import Explored, prove
 from properties.suite import SUITE
+from properties.x86.scenarios import SCENARIOS
 
 MOST = 4_000_000
 COMPILER = next((c for c in ("gcc", "cc", "clang") if shutil.which(c)), "")

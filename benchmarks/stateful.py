@@ -30,14 +30,15 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from benchmarks.clock import best
 from benchmarks.markdown import table
 from conformance.adapters.registry import resolve
-from conformance.engine.machine import Machine
-from conformance.engine.sampling import CHECKS_OFF
-from conformance.engine.search import prove
-from conformance.engine.state import Agent, Outcome
-from conformance.explore import explore, in_machine
-from conformance.judge import ALWAYS
-from properties.scenarios import SCENARIOS
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
+from conformance.machine.state import Agent, Outcome
+from conformance.search.proof import prove
+from conformance.search.sampling import CHECKS_OFF
+from conformance.verdict.explore import explore
+from conformance.verdict.judge import ALWAYS
 from properties.suite import SUITE
+from properties.x86.scenarios import SCENARIOS
 from reference.known_bad import KNOWN_BAD, KnownBad
 
 MOST = 300

@@ -2,7 +2,7 @@
 others.
 
     an --intack- option, its ini or environment twin ──┐
-    a clause of `properties` is collected ─────────────┼──> conformance.session: everything heavy
+    a clause of `properties` is collected ─────────────┼──> conformance.verdict.session: everything heavy
     a verdict comes back from an xdist worker ─────────┘
 
 Workers judge; the controller gathers their verdicts, writes the reports and prints what it comes to.
@@ -21,7 +21,7 @@ import pytest
 
 if TYPE_CHECKING:
     from conformance.ordering.order import Answer
-    from conformance.session import Session
+    from conformance.verdict.session import Session
 
 TWINS = {
     "adapter": "the implementation to judge: a registered name or package.module:Class (default: reference)",
@@ -93,7 +93,7 @@ class Gate:
 
     def open(self) -> Session:
         if self.session is None:
-            from conformance import session
+            from conformance.verdict import session
 
             try:
                 self.session = session.Session(self.shared, **self.asked)

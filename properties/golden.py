@@ -1,4 +1,4 @@
-"""How many states each scenario has with the reference, every monitor attached: `GOLDEN` in properties/scenarios.py, and of
+"""How many states each scenario has with the reference, every monitor attached: `GOLDEN` in properties/x86/scenarios.py, and of
 Arm in properties/arm/scenarios.py.
 
     python -m properties.golden             prints them
@@ -16,11 +16,11 @@ import sys
 from pathlib import Path
 
 import properties.arm.scenarios as arm
-import properties.scenarios as x86
+import properties.x86.scenarios as x86
 from conformance.adapters.registry import resolve
-from conformance.engine.scenario import Scenario
-from conformance.engine.search import prove
-from conformance.explore import in_machine
+from conformance.machine.build import in_machine
+from conformance.roles.scenario import Scenario
+from conformance.search.proof import prove
 from properties.suite import SUITE
 
 MODULES = (x86, arm)

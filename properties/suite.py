@@ -9,14 +9,14 @@ from importlib.resources import files
 import msgspec
 
 from conformance.adapters.registry import Implementation
-from conformance.engine.monitor import Monitor
-from conformance.engine.scenario import Scenario
-from conformance.explore import Checked
-from conformance.report.verdict import Clause
-from properties import scenarios
+from conformance.machine.monitor import Monitor
+from conformance.roles.scenario import Scenario
+from conformance.verdict.clause import Clause
+from conformance.verdict.explore import Checked
 from properties.arm import monitors as arm
 from properties.arm import scenarios as arm_scenarios
-from properties.monitors import devices, end_to_end, entry, processor, residency, sender
+from properties.x86 import scenarios
+from properties.x86.monitors import devices, end_to_end, entry, processor, residency, sender
 
 CATALOGUE = ("engine.toml", "x86.toml", "gic.toml", "arm.toml")
 
@@ -77,8 +77,8 @@ class Suite:
         ]
 
     def sequential(self, clause: str, implementation: Implementation) -> Checked:
-        from properties import sequential
         from properties.arm import sequential as arm_sequential
+        from properties.x86 import sequential
 
         return sequential.check(clause, implementation, {**sequential.CHECKS, **arm_sequential.CHECKS})
 

@@ -2,7 +2,7 @@
 
     pytest -n auto properties --intack-adapter package.module:Class --intack-clause 'E2E-*'
 
-What a clause says stands in properties/catalogue, how it is watched in properties/monitors and properties/sequential.
+What a clause says stands in properties/catalogue, how it is watched in properties/x86/monitors and properties/x86/sequential.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import pytest
 
 from conformance.plugin import session_of
 from conformance.report.terminal import block_text
-from conformance.report.verdict import PASSES, SKIPS, Clause
-from conformance.session import PROPERTY
+from conformance.verdict.clause import PASSES, SKIPS, Clause
+from conformance.verdict.session import PROPERTY
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -12,10 +12,10 @@ def adapter(argument: str) -> Implementation:
     if argument:
         raise AdapterError(f"reference takes no argument after a colon: {argument!r}")
     from reference.arm.its import ReferenceIts
+    from reference.arm.kvm import KvmArm
     from reference.arm.virtual_interface import ReferenceVirtualInterface
-    from reference.kvm import Kvm
-    from reference.kvm_arm import KvmArm
     from reference.x86.iommu import ReferenceIommu
+    from reference.x86.kvm import Kvm
     from reference.x86.processor import ReferenceProcessor
 
     x86, arm = (ReferenceProcessor, ReferenceIommu, Kvm), (ReferenceVirtualInterface, ReferenceIts, KvmArm)

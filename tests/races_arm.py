@@ -30,7 +30,7 @@ RACES = {
     "V26": "vcpu_block.unlocks ap_list_lock < inject.wakes < cpu0.sleeps",
     "V31": "vcpu_wfi.reads cpu0.PendingLast = 0 < redistributor0.reads cpu0.Valid = 0",
 }
-"""By bug of reference/known_bad/arm.py, in its scenario: the order that it is told as."""
+"""By bug of reference/known_bad/arm/register.py, in its scenario: the order that it is told as."""
 
 EXCLUDED = {"A30", "L6", "V20", "V31"}
 """Where the change is not made, no run at all fits: a lock, a request or a wait stands in the way."""

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 
 from conformance.adapters.registry import of_class
-from conformance.engine.machine import Machine
-from conformance.engine.monitor import Finding, Look, Monitor
-from conformance.engine.scenario import Budget, Device, DeviceInterrupt, Scenario, Thread, Vcpu
-from conformance.engine.search import Explored, prove
+from conformance.automaton.assembly import assemble
+from conformance.machine.machine import Machine
+from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Scenario, Thread, Vcpu
 from conformance.roles.x86 import DEVICE, HIGH, LOW, Role
-from reference.alternatives.bhyve import Bhyve
-from reference.alternatives.kvm_pre_block import KvmPreBlock, KvmPreBlockOnRq
-from reference.alternatives.kvm_put_sn import KvmPutSn
-from reference.alternatives.xen import Xen, XenMended
+from conformance.search.proof import Explored, prove
+from reference.alternatives.x86.bhyve import Bhyve
+from reference.alternatives.x86.kvm_pre_block import KvmPreBlock, KvmPreBlockOnRq
+from reference.alternatives.x86.kvm_put_sn import KvmPutSn
+from reference.alternatives.x86.xen import Xen, XenMended
 
 ALL = (KvmPutSn, KvmPreBlock, KvmPreBlockOnRq, Xen, XenMended, Bhyve)
 HALTS = (Vcpu(0, (("hlt",),)),)
@@ -144,7 +145,7 @@ def takes_part(implementation: type[Role], where: Scenario) -> bool:
 
 def machine(implementation: type[Role], where: Scenario) -> Machine:
     name = implementation.__name__
-    return Machine(of_class(implementation, name, name).assemble(where), where, [Waiting()])
+    return Machine(assemble(of_class(implementation, name, name), where), where, [Waiting()])
 
 
 def explored(implementation: type[Role], where: Scenario) -> Explored:

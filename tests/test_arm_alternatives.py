@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from conformance.adapters.registry import resolve
-from conformance.engine.search import Explored, prove
-from conformance.explore import in_machine
-from conformance.judge import load_suite
+from conformance.machine.build import in_machine
+from conformance.search.proof import Explored, prove
+from conformance.verdict.judge import load_suite
 
 SUITE = load_suite()
 KINDS = {c.id: c.kind for c in SUITE.clauses}
 SCENARIOS = {s.name: s for s in SUITE.scenarios}
-HOOKS, FIRST, MENDED = "vgic-hooks", "vgic-2012", "reference.alternatives.vgic_2012:Vgic2012Mended"
-NO_BARRIER = "reference.known_bad.arm_vcpu:NoBarrier"
+HOOKS, FIRST, MENDED = "vgic-hooks", "vgic-2012", "reference.alternatives.arm.vgic_2012:Vgic2012Mended"
+NO_BARRIER = "reference.known_bad.arm.vcpu:NoBarrier"
 
 
 def explored(spec: str, scenario: str) -> Explored:

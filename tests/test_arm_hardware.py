@@ -9,10 +9,8 @@ from collections.abc import Mapping
 import pytest
 
 from conformance.adapters.registry import resolve
-from conformance.engine.alone import Alone, Message, run_alone
-from conformance.engine.assembly import Assembly
-from conformance.engine.operations import Result, Value
-from conformance.engine.scenario import Scenario
+from conformance.automaton.alone import Alone, Message, run_alone
+from conformance.automaton.assembly import Assembly, assemble
 from conformance.roles.arm import (
     DIRTY,
     DOORBELL,
@@ -27,13 +25,15 @@ from conformance.roles.arm import (
     lr_word,
     vpendbaser_word,
 )
+from conformance.roles.operations import Result, Value
+from conformance.roles.scenario import Scenario
 
 HERE, THERE = 0, 1
 
 
 def assembly(*facts: str) -> Assembly:
     scenario = Scenario(name="alone", about="hardware", architecture="arm", cpus=2, vectors=(EDGE, LPI), facts=facts)
-    return resolve("reference").assemble(scenario)
+    return assemble(resolve("reference"), scenario)
 
 
 def alone(routine: str, args: tuple[Result, ...], memory: Mapping[str, Value], *facts: str) -> Alone:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import pytest
 
 from conformance.adapters.registry import of_class
-from conformance.explore import Explored, explore
 from conformance.roles.arm import (
     KICK,
     PENDING,
@@ -24,7 +23,8 @@ from conformance.roles.arm import (
     Vcpu,
     lr_word,
 )
-from conformance.session import Session
+from conformance.verdict.explore import Explored, explore
+from conformance.verdict.session import Session
 from properties.suite import SUITE
 
 NOTE = Path(__file__).parent.parent.parent / "shared" / "research" / "arm.md"

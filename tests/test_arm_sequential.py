@@ -10,9 +10,9 @@ from conformance.adapters.registry import resolve
 from conformance.roles import arm as role
 from properties.arm.sequential import CHECKS, manual
 from properties.arm.sequential.state import ACTIVE, INVALID, PENDING, PENDING_AND_ACTIVE, Lr, State
-from properties.sequential import check
 from properties.suite import SUITE
-from reference.known_bad.arm import KNOWN_BAD
+from properties.x86.sequential import check
+from reference.known_bad.arm.register import KNOWN_BAD
 
 SEQUENTIAL = [c.id for c in SUITE.clauses if c.check == "sequential" and c.architecture == "arm"]
 OPEN = State(en=1, enable0=1, enable1=1, pmr=0x1F, bpr=2, abpr=3)

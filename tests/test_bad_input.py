@@ -17,12 +17,12 @@ from tiny_suite import ALONE, HALT, HELD, SUITE, UNCHECKED, UNSEEN
 
 from conformance.adapters import python
 from conformance.adapters.registry import AdapterError, resolve
-from conformance.explore import Explored, explore
-from conformance.judge import Judge
-from conformance.report.verdict import Status, exit_status
 from conformance.roles.x86 import Cpu, Field, Sender, Vcpu
-from conformance.session import BadInput, Session
-from reference.kvm import Kvm
+from conformance.verdict.clause import Status, exit_status
+from conformance.verdict.explore import Explored, explore
+from conformance.verdict.judge import Judge
+from conformance.verdict.session import BadInput, Session
+from reference.x86.kvm import Kvm
 
 RESET = next(s for s in SUITE.scenarios if s.name == "reset")
 

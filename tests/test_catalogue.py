@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from conformance.judge import PROFILES, load_suite
-from conformance.report.verdict import Clause
-from properties import sequential
+from conformance.verdict.clause import Clause
+from conformance.verdict.judge import PROFILES, load_suite
 from properties.arm import sequential as arm
+from properties.x86 import sequential
 
 CHECKS = {**sequential.CHECKS, **arm.CHECKS}
 SUITE = load_suite()

@@ -21,7 +21,7 @@ from properties.suite import SUITE
 Intack = Callable[..., subprocess.CompletedProcess[str]]
 
 MINE = """
-from reference.kvm import Kvm
+from reference.x86.kvm import Kvm
 
 class Mine(Kvm):
     def purge(self, cpu, vcpu):

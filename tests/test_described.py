@@ -15,8 +15,10 @@ from conformance.adapters.native.debuginfo import DebugInfo, DebugInfoError
 from conformance.adapters.native.described import DescribedProgram, described
 from conformance.adapters.pipe import PipeError
 from conformance.adapters.registry import AdapterError, resolve
-from conformance.cli import cli
-from conformance.engine.operations import (
+from conformance.commands.main import cli
+from conformance.commands.scaffold import LANGUAGES
+from conformance.report.lanes import lane_table, plain
+from conformance.roles.operations import (
     Choose,
     CpuId,
     EnterGuest,
@@ -32,10 +34,8 @@ from conformance.engine.operations import (
     Store,
     Unlock,
     Wake,
-)  # fmt: skip
-from conformance.explore import explore
-from conformance.report.lanes import lane_table, plain
-from conformance.scaffold import LANGUAGES
+)
+from conformance.verdict.explore import explore
 from properties.suite import SUITE
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conformance.engine import describe
-from conformance.engine import operations as ops
-from conformance.engine.measure import SAMPLES, classes
+from conformance.machine import page as describe
+from conformance.machine.measure import SAMPLES, classes
+from conformance.roles import operations as ops
 
 COLUMNS = ("by", "own", "reads", "writes", "waits", "buffered", "conflicts")
 DOCS = Path(__file__).parent.parent / "docs"
@@ -14,7 +14,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 def test_the_page_about_operations_is_current() -> None:
     assert (DOCS / "operations.md").read_text() == describe.page(), (
-        "python -m conformance.engine.describe > docs/operations.md"
+        "python -m conformance.machine.page > docs/operations.md"
     )
 
 

@@ -17,14 +17,14 @@ import pytest
 
 from conformance.adapters.native.build import compiler_for
 from conformance.adapters.registry import Implementation, resolve
-from conformance.engine import operations as ops
-from conformance.engine.alone import after
-from conformance.engine.assembly import Assembly
-from conformance.engine.scenario import Scenario
-from conformance.engine.unfold import Node
-from conformance.explore import Explored, explore
-from properties.scenarios import GOLDEN
+from conformance.automaton.alone import after
+from conformance.automaton.assembly import Assembly, assemble
+from conformance.automaton.unfold import Node
+from conformance.roles import operations as ops
+from conformance.roles.scenario import Scenario
+from conformance.verdict.explore import Explored, explore
 from properties.suite import SUITE
+from properties.x86.scenarios import GOLDEN
 
 ROOT = Path(__file__).parent.parent / "examples"
 EXAMPLES = {
@@ -201,7 +201,7 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_its_routines_are_the_reference_s_automata(example: Implementation, name: str) -> None:
-    mine, due = example.assemble(scenario(name)), resolve("reference").assemble(scenario(name))
+    mine, due = assemble(example, scenario(name)), assemble(resolve("reference"), scenario(name))
     compared = {
         routine: bisimilar(mine, due, routine, args)
         for routine, args in CALLS[name]
@@ -211,7 +211,7 @@ def test_its_routines_are_the_reference_s_automata(example: Implementation, name
 
 
 def test_the_comparison_sees_a_swapped_line() -> None:
-    mine, due = resolve("known-bad:M1").assemble(scenario("core")), resolve("reference").assemble(scenario("core"))
+    mine, due = assemble(resolve("known-bad:M1"), scenario("core")), assemble(resolve("reference"), scenario("core"))
     with pytest.raises(AssertionError, match="where the reference is at"):
         bisimilar(mine, due, *SENDING[0])
 

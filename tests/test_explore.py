@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from conformance import explore as exploring
 from conformance.adapters.registry import resolve
-from conformance.judge import load_suite
 from conformance.report import terminal
-from conformance.report.verdict import Status, Verdict
+from conformance.verdict import explore as exploring
+from conformance.verdict.clause import Status, Verdict
+from conformance.verdict.judge import load_suite
 
 
 def test_a_breach_stays_one_when_no_least_schedule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,20 +11,20 @@ import pytest
 from click.testing import CliRunner
 
 from conformance.adapters.registry import resolve
-from conformance.cli import cli
-from conformance.engine import operations as ops
-from conformance.engine.assembly import Assembly
-from conformance.engine.machine import Machine
-from conformance.engine.scenario import Budget
-from conformance.engine.search import prove
-from conformance.engine.unfold import Unfolding
-from conformance.explore import in_machine
+from conformance.automaton.assembly import Assembly
+from conformance.automaton.unfold import Unfolding
+from conformance.commands.main import cli
+from conformance.litmus.axioms import Model
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
 from conformance.ordering.axiomatic import OUTSIDE, Judgement, outcomes
 from conformance.ordering.axiomatic import audit as axioms
-from conformance.ordering.axioms import Model
 from conformance.ordering.fences import Judged, audit
 from conformance.ordering.routines import Window, window
 from conformance.ordering.weaken import Site, sites, weakened
+from conformance.roles import operations as ops
+from conformance.roles.scenario import Budget
+from conformance.search.proof import prove
 from properties.suite import SUITE
 
 WITH_BUFFERS = [s for s in SUITE.scenarios if s.buffer]
@@ -73,13 +73,7 @@ def test_taking_a_fence_away_is_the_known_bug(base: str, name: str, bug: str, st
     assert (found.witness.switches, found.witness.steps) == steps
     for scenario in WITH_BUFFERS:
         written = in_machine(resolve(f"known-bad:{bug}"), scenario, SUITE, prove)
-        implementation = resolve(base)
-
-        class Taken:
-            def assemble(self, _: object, implementation=implementation, scenario=scenario) -> Assembly:
-                return weakened(implementation.assemble(scenario), found.site)
-
-        translated = in_machine(Taken(), scenario, SUITE, prove)  # type: ignore[arg-type]
+        translated = in_machine(resolve(base), scenario, SUITE, prove, lambda whole: weakened(whole, found.site))
         assert bug == "F2" or translated.states == written.states  # F2 goes another way once it is awake
         assert translated.at_rest.keys() == written.at_rest.keys()
 

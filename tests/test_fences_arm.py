@@ -6,11 +6,11 @@ import pytest
 from click.testing import CliRunner
 
 from conformance.adapters.registry import resolve
-from conformance.cli import cli
-from conformance.engine.machine import Machine
-from conformance.explore import in_machine
+from conformance.commands.main import cli
+from conformance.litmus.axioms import Model
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
 from conformance.ordering.axiomatic import audit, outcomes, windows_with_something_held
-from conformance.ordering.axioms import Model
 from conformance.ordering.routines import window
 from conformance.ordering.weaken import sites
 from properties.suite import SUITE
@@ -18,7 +18,7 @@ from properties.suite import SUITE
 MODELS: tuple[Model, ...] = ("sc", "armv8")
 EDGE = [s for s in SUITE.scenarios if s.name == "vgic-edge"]
 SLEEP = [s for s in SUITE.scenarios if s.name == "vgic-edge-wfi"]
-MENDED = "reference.alternatives.vgic_2012:Vgic2012Mended"
+MENDED = "reference.alternatives.arm.vgic_2012:Vgic2012Mended"
 ENTRY = "vcpu_enter_guest: fence after writing vcpu0.mode"
 BLOCK = "vcpu_block: fence after announcing a sleep"
 

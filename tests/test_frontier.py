@@ -15,18 +15,19 @@ from tiny_machine import fitted, reach
 from tiny_programs import Program, made, programs
 
 from conformance.adapters.registry import resolve
-from conformance.engine import search
-from conformance.engine.frontier import Frontier
-from conformance.engine.machine import Machine
-from conformance.engine.numbering import Numbering
-from conformance.engine.packing import Outgrown, Packing
-from conformance.engine.scenario import Scenario
-from conformance.engine.search import Explored, prove
-from conformance.engine.state import Layout
-from conformance.engine.unfold import Fault
-from conformance.explore import explore, in_machine
-from properties.scenarios import GOLDEN, SCENARIOS
+from conformance.adapters.source import Fault
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
+from conformance.machine.state import Layout
+from conformance.roles.scenario import Scenario
+from conformance.search import proof as search
+from conformance.search.frontier import Frontier
+from conformance.search.packing import Outgrown, Packing
+from conformance.search.proof import Explored, prove
+from conformance.search.state_table import Numbering
+from conformance.verdict.explore import explore
 from properties.suite import SUITE
+from properties.x86.scenarios import GOLDEN, SCENARIOS
 from reference.known_bad import KNOWN_BAD
 
 BY_NAME = {s.name: s for s in SCENARIOS}

@@ -1,12 +1,12 @@
-"""The state counts of `GOLDEN` in properties/scenarios.py and properties/arm/scenarios.py. When they change for a good reason: python -m
-properties.golden --write.
+"""The state counts of `GOLDEN` in properties/x86/scenarios.py and properties/arm/scenarios.py. When they change for a good
+reason: python -m properties.golden --write.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from conformance.engine.scenario import Scenario
+from conformance.roles.scenario import Scenario
 from properties import golden
 from properties.golden import GOLDEN
 

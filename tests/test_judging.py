@@ -17,13 +17,13 @@ from tiny_machine import (
     rests,
 )
 
-import properties.monitors
-from conformance.adapters.python import Cpu, Then
-from conformance.engine import events as ev
-from conformance.engine.monitor import Finding, Look, Monitor
-from conformance.engine.scenario import Device, Vcpu
-from conformance.engine.search import prove, shortest
-from conformance.engine.settle import recovery
+import properties.x86.monitors
+from conformance.machine import events as ev
+from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.roles.cpu import Cpu, Then
+from conformance.roles.scenario import Device, Vcpu
+from conformance.search.proof import prove, shortest
+from conformance.search.recovery import recovery
 
 
 class Stale(Monitor):
@@ -122,7 +122,7 @@ def test_an_event_names_the_bits_that_a_write_set() -> None:
 
 def test_no_monitor_compares_its_memory_by_identity() -> None:
     """The one way of looking at it that the engine cannot see."""
-    for path in Path(next(iter(properties.monitors.__path__))).glob("*.py"):
+    for path in Path(next(iter(properties.x86.monitors.__path__))).glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
                 assert "memory" not in ast.unparse(node), f"{path.name}:{node.lineno}"

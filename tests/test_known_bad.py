@@ -15,11 +15,11 @@ import msgspec
 import pytest
 
 from conformance.adapters.registry import Implementation, resolve
-from conformance.engine.scenario import Scenario
-from conformance.explore import Explored, explore
-from conformance.judge import load_suite
+from conformance.roles.scenario import Scenario
+from conformance.verdict.explore import Explored, explore
+from conformance.verdict.judge import load_suite
 from properties.arm.scenarios import GOLDEN as ARM
-from properties.scenarios import GOLDEN as X86
+from properties.x86.scenarios import GOLDEN as X86
 from reference.known_bad import KNOWN_BAD, MUST_PASS, NOT_MODELLED, KnownBad
 
 SUITE = load_suite()

@@ -11,15 +11,15 @@ from tiny_machine import fitted
 from tiny_programs import Program, made, programs
 
 from conformance.adapters.registry import resolve
-from conformance.engine import search
-from conformance.engine.found import Counterexample
-from conformance.engine.least import least
-from conformance.engine.machine import Machine
-from conformance.engine.search import _one_visit_at_a_time, prove, shortest
-from conformance.engine.unfold import Fault
-from conformance.explore import in_machine
-from properties.scenarios import SCENARIOS
+from conformance.adapters.source import Fault
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
+from conformance.search import proof as search
+from conformance.search.least import least
+from conformance.search.proof import _one_visit_at_a_time, prove, shortest
+from conformance.search.results import Counterexample
 from properties.suite import SUITE
+from properties.x86.scenarios import SCENARIOS
 from reference.known_bad import KNOWN_BAD
 
 BY_NAME = {s.name: s for s in SCENARIOS}

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from conformance.cli import cli
-from conformance.ordering import buffers
-from conformance.ordering.axioms import Model
-from conformance.ordering.condition import Condition, Register
-from conformance.ordering.litmus import Damaged, LitmusTest, parse
-from conformance.ordering.observe import observe
-from conformance.ordering.program import Outcome, Program, architecture_model, build, enumerate_outcomes
-from conformance.ordering.solve import Solver
-from conformance.ordering.thread import Event
-from conformance.ordering.thread import Path as Path_
-from conformance.ordering.values import Address, Unsupported, Value, constant
-from conformance.ordering.witness import lanes
+from conformance.commands.main import cli
+from conformance.litmus import buffers
+from conformance.litmus.axioms import Model
+from conformance.litmus.condition import Condition, Register
+from conformance.litmus.observe import observe
+from conformance.litmus.parse import Damaged, LitmusTest, parse
+from conformance.litmus.program import Outcome, Program, architecture_model, build, enumerate_outcomes
+from conformance.litmus.solve import Solver
+from conformance.litmus.thread import Event
+from conformance.litmus.thread import Path as Path_
+from conformance.litmus.values import Address, Unsupported, Value, constant
+from conformance.litmus.witness import lanes
 
 HERE = Path(__file__).parent / "litmus"
 FILES = sorted(HERE.glob("*/*.litmus"))

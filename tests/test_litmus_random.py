@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.ordering import buffers
-from conformance.ordering.litmus import parse
-from conformance.ordering.program import build, enumerate_outcomes
-from conformance.ordering.solve import Solver
+from conformance.litmus import buffers
+from conformance.litmus.parse import parse
+from conformance.litmus.program import build, enumerate_outcomes
+from conformance.litmus.solve import Solver
 
 LOCATIONS = ("x", "y")
 X86_SHAPES = (

@@ -25,12 +25,12 @@ from tiny_machine import (
     value,
 )
 
-from conformance.adapters.python import Cpu, Field
-from conformance.engine import operations as ops
-from conformance.engine.assembly import Shared
-from conformance.engine.scenario import Budget, Device, DeviceInterrupt, Vcpu
-from conformance.engine.search import prove
-from conformance.engine.unfold import Fault
+from conformance.adapters.source import Fault
+from conformance.roles import operations as ops
+from conformance.roles.cpu import Cpu
+from conformance.roles.location import Field, Shared
+from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Vcpu
+from conformance.search.proof import prove
 
 # Interrupts
 

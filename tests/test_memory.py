@@ -24,12 +24,12 @@ from tiny_machine import (
     value,
 )
 
-from conformance.adapters.python import Cpu, Field, Then
-from conformance.engine import operations as ops
-from conformance.engine.assembly import Shared
-from conformance.engine.scenario import Budget, Vcpu
-from conformance.engine.search import prove
-from conformance.engine.unfold import Fault
+from conformance.adapters.source import Fault
+from conformance.roles import operations as ops
+from conformance.roles.cpu import Cpu, Then
+from conformance.roles.location import Field, Shared
+from conformance.roles.scenario import Budget, Vcpu
+from conformance.search.proof import prove
 
 # Locks, private and guarded locations
 

@@ -21,8 +21,9 @@ from conformance.adapters import pipe
 from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
 from conformance.adapters.pipe import PipeError
 from conformance.adapters.protocol import World
-from conformance.engine.machine import Machine
-from conformance.engine.operations import (
+from conformance.automaton.assembly import assemble
+from conformance.machine.machine import Machine
+from conformance.roles.operations import (
     WORD,
     Answer,
     CpuId,
@@ -42,11 +43,11 @@ from conformance.engine.operations import (
     Value,
     Wake,
 )
-from conformance.engine.search import prove
-from properties.monitors import end_to_end
-from properties.scenarios import SCENARIOS
-from reference.alternatives.linux_posted_intr import HERE as LINUX
-from reference.alternatives.linux_posted_intr import (
+from conformance.search.proof import prove
+from properties.x86.monitors import end_to_end
+from properties.x86.scenarios import SCENARIOS
+from reference.alternatives.x86.linux_posted_intr import HERE as LINUX
+from reference.alternatives.x86.linux_posted_intr import (
     WITHOUT_SELF_IPI,
     LinuxPostedIntr,
     Replacements,
@@ -855,7 +856,7 @@ class TestLinux:
         (scenario,) = (s for s in SCENARIOS if s.name == "block-preempt")
         found: list[set[str]] = []
         for replacements in ((), WITHOUT_SELF_IPI):
-            assembly = implementation(linux.tree, replacements=replacements).assemble(scenario)
+            assembly = assemble(implementation(linux.tree, replacements=replacements), scenario)
             explored = prove(Machine(assembly, scenario, list(end_to_end.monitors(scenario))))
             assert explored.complete
             found.append({*explored.breached, *explored.at_rest})
@@ -867,7 +868,7 @@ class TestLinux:
         plugged = pipe.adapter(str(linux.build()))
         assert set(plugged.filled("x86")) == {"residency"}
         sources = [implementation(linux.tree), plugged]
-        first, second = (prove(Machine(i.assemble(scenario), scenario, ())) for i in sources)
+        first, second = (prove(Machine(assemble(i, scenario), scenario, ())) for i in sources)
         assert (first.states, first.transitions) == (second.states, second.transitions)
 
     def test_xapic_puts_the_id_into_bits_15_to_8(self) -> None:
@@ -901,7 +902,7 @@ class TestLinux:
 
     def test_no_source_at_all(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("INTACK_LINUX_SOURCE", raising=False)
-        monkeypatch.setattr("reference.alternatives.linux_posted_intr.PACKAGE", tmp_path / "none.tar.xz")
+        monkeypatch.setattr("reference.alternatives.x86.linux_posted_intr.PACKAGE", tmp_path / "none.tar.xz")
         with pytest.raises(NativeUnavailableError, match="apt-get install linux-source"):
             kernel_files()
 
@@ -917,7 +918,7 @@ class TestLinux:
     def test_the_unpacked_files_are_kept(
         self, linux: LinuxPostedIntr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from reference.alternatives import linux_posted_intr as module
+        from reference.alternatives.x86 import linux_posted_intr as module
 
         monkeypatch.delenv("INTACK_LINUX_SOURCE", raising=False)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

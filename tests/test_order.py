@@ -7,15 +7,15 @@ import races_arm
 from click.testing import CliRunner
 
 from conformance.adapters.registry import resolve
-from conformance.cli import cli
-from conformance.engine.machine import Machine
-from conformance.engine.scenario import Scenario
-from conformance.engine.search import walk
-from conformance.explore import in_machine
+from conformance.commands.main import cli
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
 from conformance.ordering.directed import searched
 from conformance.ordering.names import BadConstraint, Before, parse
 from conformance.ordering.order import order, schedules
-from conformance.report.verdict import Status
+from conformance.roles.scenario import Scenario
+from conformance.search.proof import walk
+from conformance.verdict.clause import Status
 from properties.suite import SUITE
 from reference.known_bad import KNOWN_BAD
 
@@ -137,7 +137,7 @@ def test_occurrences_are_told_apart() -> None:
 
 def test_search_and_reduction_agree() -> None:
     """What fits does not depend on the sleep sets: the watched cell is in the footprint of the steps that move it."""
-    from conformance.engine.search import prove
+    from conformance.search.proof import prove
 
     for text in (
         "cpu1.or PIR < cpu0.mode := 1 < cpu1.or ON",
@@ -165,7 +165,7 @@ def test_same_input_same_answer() -> None:
 
 
 def test_a_violation_replays() -> None:
-    from conformance import again
+    from conformance.verdict import again
 
     found = schedules("known-bad:B18", RACES["B18"], scenarios=["one-sender"])[0].verdicts[0].counterexample
     assert found

@@ -23,10 +23,11 @@ from conformance.adapters import contained, protocol
 from conformance.adapters.contained import Contained, GoneError
 from conformance.adapters.pipe import PipeError, PipeSource, adapter
 from conformance.adapters.registry import AdapterError
-from conformance.cli import cli
-from conformance.engine.operations import WORD, EnterGuest, Load, Return, Rmw, Store
-from conformance.engine.unfold import Fault, Unfolding
-from conformance.explore import explore
+from conformance.adapters.source import Fault
+from conformance.automaton.unfold import Unfolding
+from conformance.commands.main import cli
+from conformance.roles.operations import WORD, EnterGuest, Load, Return, Rmw, Store
+from conformance.verdict.explore import explore
 from properties.suite import SUITE
 
 VALIDATOR = Draft202012Validator(protocol.schema())

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from benchmarks import harvests
 from conformance.adapters import compiled
-from reference import pir, pir_compiled, pir_naive
-from reference.pir import Flags, Harvested, Words
+from reference.pir import compiled as pir_compiled
+from reference.pir import harvest as pir
+from reference.pir import naive as pir_naive
+from reference.pir.harvest import Flags, Harvested, Words
 
 FULL = (1 << 256) - 1
 EDGES = (0, 1, 31, 32, 63, 64, 127, 128, 191, 192, 254, 255)

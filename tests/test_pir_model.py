@@ -14,20 +14,21 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from conformance.adapters.registry import resolve
-from conformance.engine.alone import run_alone
-from conformance.engine.assembly import Assembly
-from conformance.engine.machine import Machine
-from conformance.engine.sampling import Burst, bursts, run_bursts
-from conformance.engine.scenario import Scenario
-from conformance.engine.search import walk
-from conformance.explore import in_machine
+from conformance.automaton.alone import run_alone
+from conformance.automaton.assembly import Assembly, assemble
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
+from conformance.roles.scenario import Scenario
 from conformance.roles.x86 import PINV
-from properties.scenarios import SCENARIOS
-from properties.sequential.property import VECTORS
-from properties.sequential.state import State, states
+from conformance.search.proof import walk
+from conformance.search.sampling import Burst, bursts, run_bursts
+from properties.function import VECTORS
 from properties.suite import SUITE
-from reference import pir, pir_naive
-from reference.pir import Words
+from properties.x86.scenarios import SCENARIOS
+from properties.x86.sequential.state import State, states
+from reference.pir import harvest as pir
+from reference.pir import naive as pir_naive
+from reference.pir.harvest import Words
 
 Registers = tuple[frozenset[int], frozenset[int], int]
 """PIR, vIRR and RVI of one vCPU."""
@@ -44,7 +45,7 @@ def processed(assembly: Assembly, state: State) -> State:
 
 @pytest.fixture(scope="module")
 def assembly() -> Assembly:
-    return resolve("reference").assemble(Scenario(name="alone", about="", cpus=1, vectors=VECTORS["x86"]))
+    return assemble(resolve("reference"), Scenario(name="alone", about="", cpus=1, vectors=VECTORS["x86"]))
 
 
 def agree(assembly: Assembly, batch: list[State]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import tiny_suite
 from tiny_suite import ALONE, HALT, HELD, UNCHECKED, UNSEEN
 
-from reference.kvm import Kvm
+from reference.x86.kvm import Kvm
 
 pytest_plugins = "pytester"
 

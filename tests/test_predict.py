@@ -9,13 +9,14 @@ import msgspec
 import pytest
 
 from conformance.adapters.registry import resolve
-from conformance.engine.machine import Machine
-from conformance.engine.sampling import Run, bursts, draw, run_bursts, sample
-from conformance.engine.search import prove, walk
-from conformance.explore import explore, in_machine
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
 from conformance.ordering import predict
 from conformance.ordering.causality import Event, Race, broken_by, events, races, unwatched
 from conformance.ordering.predict import Orders, Prediction, Predictor
+from conformance.search.proof import prove, walk
+from conformance.search.sampling import Run, bursts, draw, run_bursts, sample
+from conformance.verdict.explore import explore
 from properties.suite import SUITE
 from reference.known_bad import KNOWN_BAD
 

@@ -16,14 +16,14 @@ import pytest
 from tiny_machine import reach
 
 from conformance.adapters.registry import resolve
-from conformance.cli import BAD_USAGE
-from conformance.engine.machine import Machine
-from conformance.engine.promela import UNKNOWN, TooLarge, promela
-from conformance.engine.search import prove
-from conformance.explore import in_machine
-from conformance.export import as_promela
-from properties.scenarios import GOLDEN, SCENARIOS
+from conformance.commands.export import as_promela
+from conformance.commands.main import BAD_USAGE
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
+from conformance.search.promela import UNKNOWN, TooLarge, promela
+from conformance.search.proof import prove
 from properties.suite import SUITE
+from properties.x86.scenarios import GOLDEN, SCENARIOS
 from reference.known_bad import KNOWN_BAD
 
 COMPILER = next((c for c in ("gcc", "cc", "clang") if shutil.which(c)), "")
@@ -151,7 +151,7 @@ def test_bad_usage(arguments: list[str], complaint: str) -> None:
 
 
 CRASHES = """
-from reference.kvm import Kvm
+from reference.x86.kvm import Kvm
 
 class Crashes(Kvm):
     def purge(self, cpu, vcpu):

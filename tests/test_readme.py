@@ -12,9 +12,9 @@ from pathlib import Path
 from textwrap import fill
 
 from conformance.adapters.registry import registered, resolve
-from conformance.explore import explore
-from conformance.judge import load_suite
 from conformance.report.lanes import lane_table, plain
+from conformance.verdict.explore import explore
+from conformance.verdict.judge import load_suite
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -52,4 +52,4 @@ def test_every_adapter_is_in_the_table() -> None:
 def test_the_commands_it_tells_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert "dev" in project["optional-dependencies"]
-    assert project["scripts"] == {"intack": "conformance.cli:main"}
+    assert project["scripts"] == {"intack": "conformance.commands.main:main"}

@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from conformance.adapters.registry import of_class
-from conformance.engine import trace
-from conformance.engine.machine import Machine
-from conformance.engine.monitor import Finding, Look, Monitor
-from conformance.engine.scenario import Device, Scenario, Thread, Vcpu
-from conformance.engine.search import LIVELOCK_REASON, shortest
+from conformance.automaton.assembly import assemble
+from conformance.machine.machine import Machine
+from conformance.machine.monitor import Finding, Look, Monitor
 from conformance.report import document, edges, reason, terminal
 from conformance.report.lanes import UNICODE, lane_table, plain
-from conformance.report.verdict import Clause, Counterexample, Row, Status, Verdict, exit_status
+from conformance.roles.scenario import Device, Scenario, Thread, Vcpu
 from conformance.roles.x86 import Cpu, Then
-from reference.kvm import IN, WAKEUP, Kvm
-from reference.kvm import Vcpu as KvmVcpu
+from conformance.search import trace
+from conformance.search.proof import LIVELOCK_REASON, shortest
+from conformance.verdict.clause import Clause, Counterexample, Row, Status, Verdict, exit_status
+from reference.x86.kvm import IN, WAKEUP, Kvm
+from reference.x86.kvm import Vcpu as KvmVcpu
 
 GOLDEN = Path(__file__).parent / "golden"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -487,7 +488,7 @@ class NothingLeft(Monitor):
 
 
 def found_by(cls: type[Kvm], scenario: Scenario) -> Counterexample:
-    machine = Machine(of_class(cls, "mine", "mine").assemble(scenario), scenario, [NothingLeft()])
+    machine = Machine(assemble(of_class(cls, "mine", "mine"), scenario), scenario, [NothingLeft()])
     found = shortest(machine, {"LEFT"})["LEFT"]
     made = trace.rows(machine, found)
     return Counterexample(

@@ -24,12 +24,12 @@ from conformance.adapters import compiled, scanner_process
 from conformance.adapters.registry import AdapterError
 from conformance.adapters.scanner import PROTOTYPE, Descriptors, Scanned, call
 from conformance.adapters.scanner_process import ScannerProcess
-from conformance.engine.unfold import Fault
+from conformance.adapters.source import Fault
+from conformance.commands.scan import load_scanner_suite
 from conformance.report import document
-from conformance.scan import load_scanner_suite
 from properties.scanner import SUITE, check
-from reference.known_bad import scanners
-from reference.known_bad.scanners import KNOWN_BAD, MUST_PASS, Plain
+from reference.known_bad.scanner import scanners
+from reference.known_bad.scanner.scanners import KNOWN_BAD, MUST_PASS, Plain
 
 ROOT = Path(__file__).parent.parent
 PINS, PAGE = Path(__file__).parent / "golden" / "scanners.json", ROOT / "docs" / "scanner.md"
@@ -235,9 +235,9 @@ def test_c_that_writes_no_answer(c_scanner: Callable[[str], ScannerProcess]) -> 
     [
         ("nowhere", "names no scanner. Write package.module:function"),
         ("nowhere:scan", "importing nowhere failed: ModuleNotFoundError"),
-        ("reference.pir:scanner", "reference.pir has no function scanner"),
-        ("reference.pir:BLOCK", "reference.pir has no function BLOCK"),
-        ("reference.pir:Harvested", r"Harvested\(\) failed: TypeError"),
+        ("reference.pir.harvest:scanner", "reference.pir.harvest has no function scanner"),
+        ("reference.pir.harvest:BLOCK", "reference.pir.harvest has no function BLOCK"),
+        ("reference.pir.harvest:Harvested", r"Harvested\(\) failed: TypeError"),
         ("c:nowhere.c:scan", "there is no C file nowhere.c"),
     ],
 )
@@ -267,7 +267,7 @@ def test_c_that_does_not_fit(tmp_path: Path, text: str, message: str) -> None:
 def test_without_cffi(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cffi", None)
     with pytest.raises(AdapterError, match=r"pip install 'intack\[compiled\]'"):
-        plugged.resolve("c:reference/pir.c:harvest")
+        plugged.resolve("c:reference/pir/harvest.c:harvest")
 
 
 # The command
@@ -280,7 +280,7 @@ def intack(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_a_right_scanner_by_the_command(tmp_path: Path) -> None:
     """Exit status 0, and a report like any other."""
-    done = intack("-a", "reference.pir:harvest_many", "--report", "r.json", cwd=tmp_path)
+    done = intack("-a", "reference.pir.harvest:harvest_many", "--report", "r.json", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "PASS (exit status 0): nothing violated: 4 HELD, 1 OBSERVED, 1 NOT CHECKED." in done.stdout
     report = document.read(tmp_path / "r.json")
@@ -322,8 +322,8 @@ def test_a_scanner_that_raises_by_the_command(tmp_path: Path) -> None:
     [
         ([], "Missing option '-a'"),
         (["-a", "nowhere:scan"], "nowhere:scan cannot be plugged in: nowhere:scan: importing nowhere failed"),
-        (["-a", "reference.pir:harvest_many", "--clause", "VID-1"], "no clause matches 'VID-1'"),
-        (["-a", "reference.pir:harvest_many", "--report", "no/r.json"], "cannot write the report to no/r.json"),
+        (["-a", "reference.pir.harvest:harvest_many", "--clause", "VID-1"], "no clause matches 'VID-1'"),
+        (["-a", "reference.pir.harvest:harvest_many", "--report", "no/r.json"], "cannot write the report to no/r.json"),
     ],
 )
 def test_bad_usage(tmp_path: Path, arguments: list[str], message: str) -> None:

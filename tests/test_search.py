@@ -13,19 +13,19 @@ from tiny_machine import clauses, fitted, reach
 from tiny_programs import Program, made, programs
 
 from conformance.adapters.registry import of_class, resolve
-from conformance.engine.machine import Machine
-from conformance.engine.sampling import switches
-from conformance.engine.scenario import Budget, Device, DeviceInterrupt, Scenario, Thread, Vcpu
-from conformance.engine.search import Counterexample, prove, shortest, walk
-from conformance.engine.unfold import Fault
-from conformance.explore import in_machine
+from conformance.adapters.source import Fault
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
+from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Scenario, Thread, Vcpu
 from conformance.roles.x86 import DEVICE, HIGH, LOW, PINV, Cpu
 from conformance.roles.x86 import Vcpu as VcpuPlaces
+from conformance.search.proof import Counterexample, prove, shortest, walk
+from conformance.search.sampling import switches
 from properties.arm.scenarios import GOLDEN as ARM_GOLDEN
 from properties.arm.scenarios import SCENARIOS as ARM_SCENARIOS
-from properties.scenarios import GOLDEN, SCENARIOS
 from properties.suite import SUITE
-from reference.kvm import Kvm
+from properties.x86.scenarios import GOLDEN, SCENARIOS
+from reference.x86.kvm import Kvm
 
 SMALL_ARM = [s for s in ARM_SCENARIOS if not s.samples and ARM_GOLDEN.get(s.name, 0) <= 12_000]
 SMALL = [s for s in SCENARIOS if not s.samples and GOLDEN.get(s.name, 0) <= 25_000]
@@ -77,7 +77,7 @@ class Unlocked(Kvm):
         cpu.unlock(here.wakeup_lock)
 
 
-BAD = "reference.known_bad"
+BAD = "reference.known_bad.x86"
 IMPLEMENTATIONS = {
     "reference": resolve("reference"),
     "harvest-before-mode": resolve(f"{BAD}.harvest:HarvestBeforeMode"),

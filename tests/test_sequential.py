@@ -12,20 +12,21 @@ import pytest
 
 from conformance.adapters import registry
 from conformance.adapters.registry import Implementation
-from conformance.engine.alone import Alone, after, run_alone
-from conformance.engine.assembly import Assembly, Shared
-from conformance.engine.operations import WORD, Rmw
-from conformance.engine.scenario import Scenario
-from conformance.engine.unfold import Fault
+from conformance.adapters.source import Fault
+from conformance.automaton.alone import Alone, after, run_alone
+from conformance.automaton.assembly import Assembly, assemble
+from conformance.roles.location import Shared
+from conformance.roles.operations import WORD, Rmw
+from conformance.roles.scenario import Scenario
 from conformance.roles.x86 import PINV, WAKEUP, Cpu, Sender, Then, Vcpu
 from conformance.roles.x86 import Descriptor as Fields
-from properties.sequential import CHECKS, check
-from properties.sequential.state import State
 from properties.suite import SUITE
-from reference.known_bad import iommu, processor, residency
-from reference.kvm import EVENT, Kvm
+from properties.x86.sequential import CHECKS, check
+from properties.x86.sequential.state import State
+from reference.known_bad.x86 import iommu, processor, residency
 from reference.x86 import descriptor
 from reference.x86.iommu import ReferenceIommu
+from reference.x86.kvm import EVENT, Kvm
 from reference.x86.processor import ReferenceProcessor, priority_class
 
 
@@ -531,7 +532,7 @@ def test_either_put_rule_is_right(spec: str) -> None:
 CASES = """
 import dataclasses, hashlib, sys
 from conformance.adapters import registry
-from properties.sequential import CHECKS
+from properties.x86.sequential import CHECKS
 
 drawn = hashlib.sha256()
 
@@ -552,7 +553,9 @@ def test_cases_do_not_depend_on_what_else_is_imported() -> None:
             [sys.executable, "-c", before + CASES], capture_output=True, text=True, check=True
         ).stdout.strip()
 
-    assert digest("") == digest("import properties.scenarios, reference.alternatives.xen, reference.known_bad\n")
+    assert digest("") == digest(
+        "import properties.x86.scenarios, reference.alternatives.x86.xen, reference.known_bad\n"
+    )
 
 
 # One routine alone
@@ -614,7 +617,7 @@ class Probe(Sender):
 @pytest.fixture
 def probe() -> Assembly:
     scenario = Scenario(name="alone", about="one routine alone", cpus=3, vectors=(0, 64, 128, 192))
-    return implementation(Probe).assemble(scenario)
+    return assemble(implementation(Probe), scenario)
 
 
 def alone(probe: Assembly, routine: str, *args: Any, **more: Any) -> Alone:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_agents import CELLS, Plan, RandomMachine, anew, machines
 from tiny_machine import reach
 
-from conformance.engine.state import Agent, Cell, Layout, LayoutFull, NotEnabled, View
+from conformance.machine.state import Agent, Cell, Layout, LayoutFull, NotEnabled, View
 
 
 def test_cells_number_their_values_as_they_come() -> None:

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_machine import Code, X, Y, machine
 
-from conformance.adapters.python import Cpu, PythonSource
-from conformance.engine import operations as ops
-from conformance.engine.search import prove
-from conformance.engine.unfold import LONGEST_CALL, Fault, Node, Unfolding
+from conformance.adapters.python import PythonSource
+from conformance.adapters.source import Fault
+from conformance.automaton.unfold import LONGEST_CALL, Node, Unfolding
+from conformance.roles import operations as ops
+from conformance.roles.cpu import Cpu
+from conformance.search.proof import prove
 
 READS_X, READS_Y = ops.Load("x"), ops.Load("y")
 

@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 from hypothesis import strategies as st
 
-from conformance.engine.machine import Machine
-from conformance.engine.monitor import Finding
-from conformance.engine.state import Agent, Layout, NotEnabled, View
+from conformance.machine.machine import Machine
+from conformance.machine.monitor import Finding
+from conformance.machine.state import Agent, Layout, NotEnabled, View
 
 CELLS = ("p", "q", "r")
 VALUES = 3

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from conformance.adapters.python import Cpu, Field, PythonSource
-from conformance.engine.assembly import Assembly, Shared
-from conformance.engine.machine import Machine
-from conformance.engine.monitor import Monitor
-from conformance.engine.scenario import DeviceInterrupt, Scenario, Thread
-from conformance.engine.search import Explored, prove
-from conformance.engine.state import Agent, LayoutFull, Outcome
-from conformance.engine.unfold import Unfolding
+from conformance.adapters.python import PythonSource
+from conformance.automaton.assembly import Assembly
+from conformance.automaton.unfold import Unfolding
+from conformance.machine.machine import Machine
+from conformance.machine.monitor import Monitor
+from conformance.machine.state import Agent, LayoutFull, Outcome
+from conformance.roles.cpu import Cpu
+from conformance.roles.location import Field, Shared
+from conformance.roles.scenario import DeviceInterrupt, Scenario, Thread
+from conformance.search.proof import Explored, prove
 
 T = TypeVar("T")
 

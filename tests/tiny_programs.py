@@ -10,11 +10,11 @@ from typing import Any, ClassVar, NamedTuple
 from hypothesis import strategies as st
 from tiny_machine import A, B, Code, L, X, Y, machine
 
-from conformance.adapters.python import Cpu
-from conformance.engine import events as ev
-from conformance.engine.machine import Machine
-from conformance.engine.monitor import Finding, Look, Monitor
-from conformance.engine.scenario import DeviceInterrupt
+from conformance.machine import events as ev
+from conformance.machine.machine import Machine
+from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.roles.cpu import Cpu
+from conformance.roles.scenario import DeviceInterrupt
 
 VECTOR = 0x50
 WORDS = {"x": X, "y": Y}

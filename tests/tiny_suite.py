@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance.adapters.registry import Implementation
-from conformance.engine.monitor import Monitor
-from conformance.engine.scenario import Scenario
-from conformance.explore import Checked
+from conformance.machine.monitor import Monitor
+from conformance.roles.scenario import Scenario
+from conformance.verdict.explore import Checked
 from properties.suite import SUITE as X86
 
 HELD, HALT, ALONE, UNSEEN, UNCHECKED = "KVM-ENT-13", "KVM-PI-19", "PID-2", "KVM-PI-18", "E2E-7"

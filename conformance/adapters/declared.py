@@ -9,8 +9,8 @@ from typing import Any
 
 from conformance.adapters import protocol
 from conformance.adapters.registry import AdapterError, Implementation, MakeSource, of_class, routines_of
-from conformance.engine.assembly import Shared
 from conformance.roles import ARCHITECTURES
+from conformance.roles.location import Shared
 
 
 def implementation_of(

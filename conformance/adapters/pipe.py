@@ -20,8 +20,8 @@ from conformance.adapters import protocol
 from conformance.adapters.contained import MEMORY, Contained, GoneError
 from conformance.adapters.declared import implementation_of, world_of
 from conformance.adapters.registry import AdapterError, Implementation
-from conformance.engine.operations import Answer, Result
-from conformance.engine.unfold import Fault
+from conformance.adapters.source import Fault
+from conformance.roles.operations import Answer, Result
 
 Kind: TypeAlias = Literal["build", "crash", "timeout", "refused", "undeclared", "protocol"]
 Asked: TypeAlias = tuple[str, tuple[Result, ...], tuple[Result, ...]]

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from conformance.engine import operations as ops
+from conformance.roles import operations as ops
 
 VERSION = 1
 EXACT = (1 << 53) - 1
@@ -46,7 +46,7 @@ class World(msgspec.Struct, frozen=True):
 
 
 class Initial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A location of the implementation's own; see conformance.engine.assembly.Shared."""
+    """A location of the implementation's own; see conformance.automaton.assembly.Shared."""
 
     initial: int | tuple[str, ...] = 0
     guarded_by: str = ""

@@ -11,10 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from conformance.adapters.python import PythonSource
-from conformance.engine.assembly import Assembly
-from conformance.engine.scenario import Scenario
-from conformance.engine.unfold import Source, Unfolding
+from conformance.adapters.source import Source
 from conformance.roles import ARCHITECTURES
 from conformance.roles.role import Role
 
@@ -61,10 +58,6 @@ class Implementation:
     def architectures(self) -> tuple[str, ...]:
         """Those of which it fills a role."""
         return tuple(name for name in ARCHITECTURES if self.filled(name))
-
-    def assemble(self, scenario: Scenario) -> Assembly:
-        """Every role filled for one scenario."""
-        return _assemble(self, scenario)
 
 
 def of_class(cls: type[Role], name: str, spec: str) -> Implementation:
@@ -148,47 +141,3 @@ def registered() -> dict[str, str]:
             doc = f"does not load: {error!r}"
         described[entry.name] = doc.strip().split("\n")[0]
     return described
-
-
-def _assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
-    architecture = ARCHITECTURES[scenario.architecture]
-    own = implementation.filled(architecture.name)
-    roles = {**resolve(DEFAULT).filled(architecture.name), **own}
-    classes = sorted(
-        dict.fromkeys(roles[role] for role in architecture.roles), key=lambda cls: cls in own.values()
-    )  # its own word is last
-    declared: dict[str, dict[str, Any]] = {"vcpu_state": {}, "cpu_state": {}, "vm_state": {}, "irq_state": {}}
-    for cls in classes:
-        for kind, state in declared.items():
-            state.update(getattr(cls, kind))
-    world = architecture.world(scenario, **declared)
-    of_roles = {routine for base in architecture.roles.values() for routine in routines_of(base)}
-    routines: dict[str, Unfolding] = {}
-    role_of: dict[str, str] = {}
-    handlers: dict[int, str] = {}
-    for cls in reversed(classes):
-        unfolding = Unfolding(PythonSource(lambda cls=cls: cls(world), world.name))
-        filled = [role for role in architecture.roles if roles[role] is cls]
-        for role in filled:
-            for routine in routines_of(architecture.roles[role]):
-                routines[routine], role_of[routine] = unfolding, role
-        for routine in dir(cls):
-            if not routine.startswith("_") and callable(getattr(cls, routine)) and routine not in of_roles:
-                routines.setdefault(routine, unfolding)
-                role_of.setdefault(routine, _role_of_extra(routine, filled))
-        for vector, handler in cls.handlers.items():
-            handlers.setdefault(vector, handler)
-    made = {make: Unfolding(make(world)) for make in implementation.replaces.values()}
-    for routine, make in implementation.replaces.items():
-        routines[routine] = made[make]
-        role_of.setdefault(routine, "residency")
-    by = {id(cls): cls.__name__ for cls in classes}
-    names = {role: implementation.name if role in own else by[id(cls)] for role, cls in roles.items()}
-    return Assembly(routines, role_of, world.locations, handlers, names, architecture)
-
-
-def _role_of_extra(routine: str, filled: list[str]) -> str:
-    """Handlers and chained routines beyond those a role names."""
-    if "wakeup" in routine and "residency" in filled:
-        return "residency"
-    return "run_loop" if "run_loop" in filled else filled[0]

@@ -25,7 +25,7 @@ import numpy as np
 
 from conformance.adapters import compiled
 from conformance.adapters.registry import AdapterError
-from conformance.engine.unfold import Fault
+from conformance.adapters.source import Fault
 
 PROTOTYPE = "void %s(uint64_t *pir, uint64_t *virr, uint8_t *on, int16_t *posted, int16_t *rvi, size_t n);"
 MARGIN = 512

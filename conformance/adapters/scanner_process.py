@@ -14,7 +14,7 @@ import numpy as np
 
 from conformance.adapters.registry import AdapterError
 from conformance.adapters.scanner import Descriptors, Scan, Scanned, call, resolve
-from conformance.engine.unfold import Fault
+from conformance.adapters.source import Fault
 
 SECONDS, SECONDS_TO_START = 10.0, 60.0
 """For one input, and until the scanner is imported or compiled."""

@@ -22,19 +22,20 @@ from typing import Any
 import msgspec
 
 from conformance.adapters.registry import Implementation
-from conformance.engine import events as ev
-from conformance.engine.machine import Frame, Machine, Run
-from conformance.engine.scenario import Scenario
-from conformance.engine.settle import settle
-from conformance.engine.state import View
-from conformance.explore import Suite, in_machine
-from conformance.ordering.axioms import Model
+from conformance.litmus.axioms import Model
+from conformance.litmus.program import Outcome, Program
+from conformance.litmus.solve import Found, Solver
+from conformance.litmus.witness import effects, lanes
+from conformance.machine import events as ev
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Frame, Machine, Run
+from conformance.machine.state import View
 from conformance.ordering.fences import OWNER
-from conformance.ordering.program import Outcome, Program
 from conformance.ordering.routines import STATUS, TABLE, Course, Window, serial, window
-from conformance.ordering.solve import Found, Solver
 from conformance.ordering.weaken import Site, sites
-from conformance.ordering.witness import effects, lanes
+from conformance.roles.scenario import Scenario
+from conformance.search.recovery import settle
+from conformance.verdict.explore import Suite
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from conformance.engine.found import Step
-from conformance.engine.machine import Machine
+from conformance.machine.machine import Machine
+from conformance.search.results import Step
 
 
 class Event(NamedTuple):

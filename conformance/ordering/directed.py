@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from conformance.adapters.registry import Implementation
-from conformance.engine.assembly import Assembly
-from conformance.engine.machine import Machine
-from conformance.engine.monitor import Finding, Monitor
-from conformance.engine.scenario import Scenario
-from conformance.engine.search import Explored, prove
-from conformance.engine.state import Agent, LayoutFull, View
-from conformance.explore import Suite
+from conformance.automaton.assembly import Assembly, assemble
+from conformance.machine.machine import Machine
+from conformance.machine.monitor import Finding, Monitor
+from conformance.machine.state import Agent, LayoutFull, View
 from conformance.ordering.names import Did, Name, did
+from conformance.roles.scenario import Scenario
+from conformance.search.proof import Explored, prove
+from conformance.verdict.explore import Suite
 
 FITS = "?ORDER"
 """Found in each rest of a run that fits, as if it were a clause's witness."""
@@ -120,7 +120,7 @@ def searched(
     """Every run of the scenario, watched."""
     widths: dict[str, int] = {}
     while True:
-        assembly = implementation.assemble(scenario)
+        assembly = assemble(implementation, scenario)
         try:
             machine = Directed(assembly, scenario, suite.monitors(scenario), widths, chain, never)
             return machine, prove(machine, most=most)

@@ -22,17 +22,18 @@ from typing import Any, Literal
 import msgspec
 
 from conformance.adapters.registry import Implementation
-from conformance.engine import events as ev
-from conformance.engine import operations as ops
-from conformance.engine.machine import Machine
-from conformance.engine.monitor import Look, Monitor
-from conformance.engine.scenario import Scenario
-from conformance.engine.search import prove, shortest, visits
-from conformance.engine.state import LayoutFull
-from conformance.explore import Suite, document
+from conformance.automaton.assembly import assemble
+from conformance.machine import events as ev
+from conformance.machine.machine import Machine
+from conformance.machine.monitor import Look, Monitor
+from conformance.machine.state import LayoutFull
 from conformance.ordering.weaken import HARDWARE, Site, sites, weakened
 from conformance.report.lanes import lane_table, plain, shorten
-from conformance.report.verdict import Counterexample
+from conformance.roles import operations as ops
+from conformance.roles.scenario import Scenario
+from conformance.search.proof import prove, shortest, visits
+from conformance.verdict.clause import Counterexample
+from conformance.verdict.explore import Suite, document
 
 DEPTH = 2
 """Stores that a buffer holds where a scenario does not say."""
@@ -121,7 +122,7 @@ def _judge(
 def _machine(implementation: Implementation, scenario: Scenario, monitors: Any, site: Site | None, use: Any) -> Any:
     widths: dict[str, int] = {}
     while True:
-        assembly = weakened(implementation.assemble(scenario), site)
+        assembly = weakened(assemble(implementation, scenario), site)
         try:
             return use(Machine(assembly, scenario, monitors(assembly), widths))
         except LayoutFull as full:

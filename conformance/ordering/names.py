@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from conformance.engine.architecture import Architecture
-from conformance.engine.operations import Operation
-from conformance.engine.trace import describe
+from conformance.roles.architecture import Architecture
+from conformance.roles.operations import Operation
+from conformance.search.trace import describe
 
 OWNER = re.compile(r"\bvcpu\d+\.")
 

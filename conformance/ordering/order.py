@@ -18,17 +18,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.adapters.registry import Implementation, resolve
-from conformance.engine.scenario import Scenario
-from conformance.engine.search import shortest
-from conformance.engine.trace import rows
-from conformance.explore import MOST_STATES, Suite, document
-from conformance.judge import ENVIRONMENTS, load_suite
 from conformance.ordering.directed import FITS, Directed, searched
 from conformance.ordering.names import BadConstraint, Before, Constraint, Name, Reached, names, parse, unknown
 from conformance.report import terminal
 from conformance.report.lanes import lane_table, plain
-from conformance.report.verdict import Clause, Counterexample, Status, Verdict
-from conformance.session import near
+from conformance.roles.scenario import Scenario
+from conformance.search.proof import shortest
+from conformance.search.trace import rows
+from conformance.verdict.clause import Clause, Counterexample, Status, Verdict
+from conformance.verdict.explore import MOST_STATES, Suite, document
+from conformance.verdict.judge import ENVIRONMENTS, load_suite
+from conformance.verdict.session import near
 
 MOST_ORDERS = 120
 

@@ -17,10 +17,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from conformance.engine.found import Step
-from conformance.engine.machine import Machine
-from conformance.engine.sampling import Chooser, Run, run_to_rest
+from conformance.machine.machine import Machine
 from conformance.ordering.causality import Event, Race, broken_by, events, races, unwatched
+from conformance.search.results import Step
+from conformance.search.sampling import Chooser, Run, run_to_rest
 
 EACH = 24
 """Races that are asked about from one given run."""

@@ -16,16 +16,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from conformance.engine import operations as ops
-from conformance.engine.machine import Machine
-from conformance.engine.unfold import Node
-from conformance.ordering.axioms import Model
-from conformance.ordering.condition import Condition
-from conformance.ordering.litmus import LitmusTest
-from conformance.ordering.program import Program
-from conformance.ordering.thread import Event, Path
-from conformance.ordering.values import Address, Concrete, Unsupported, Value, apply, constant
+from conformance.automaton.unfold import Node
+from conformance.litmus.axioms import Model
+from conformance.litmus.condition import Condition
+from conformance.litmus.parse import LitmusTest
+from conformance.litmus.program import Program
+from conformance.litmus.thread import Event, Path
+from conformance.litmus.values import Address, Concrete, Unsupported, Value, apply, constant
+from conformance.machine.machine import Machine
 from conformance.ordering.weaken import Site, occurrence
+from conformance.roles import operations as ops
 
 TABLE = (
     ("load", "mov", "LDR; acquire or seq_cst: LDAR"),

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from conformance.engine import operations as ops
-from conformance.engine.assembly import Assembly
-from conformance.engine.trace import place
-from conformance.engine.unfold import Node, Unfolding
+from conformance.automaton.assembly import Assembly
+from conformance.automaton.unfold import Node, Unfolding
+from conformance.roles import operations as ops
+from conformance.search.trace import place
 
 HARDWARE = ("processor", "iommu", "ipi_virtualization", "vm_entry_checks")
 """Roles whose routines are no software: what they do in one step needs no fence."""

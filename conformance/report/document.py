@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from conformance import __version__
-from conformance.report.verdict import Counterexample, Status, Verdict, exit_status
+from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
 
 SCHEMA = "intack.report/1"
 

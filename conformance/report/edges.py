@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from conformance.engine.trace import MASKS, WORDS, show
-from conformance.report.verdict import Row
+from conformance.search.trace import MASKS, WORDS, show
+from conformance.verdict.clause import Row
 
 SENDS = re.compile(r": sends (0x[0-9a-f]+|the kick|vcpu[0-9]+'s doorbell) to (cpu[0-9]+|itself)")
 

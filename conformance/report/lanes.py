@@ -25,10 +25,10 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from conformance.engine.operations import WORD
-from conformance.engine.search import LIVELOCK_REASON
-from conformance.engine.trace import WORDS, place
-from conformance.report.verdict import Counterexample, Row
+from conformance.roles.operations import WORD
+from conformance.search.proof import LIVELOCK_REASON
+from conformance.search.trace import WORDS, place
+from conformance.verdict.clause import Counterexample, Row
 
 WIDTH = 110
 """Columns of a report, at most."""

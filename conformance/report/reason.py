@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Literal, NamedTuple
 
-from conformance.engine.search import LIVELOCK_REASON
 from conformance.report.edges import (
     MASKS,
     Edge,
@@ -35,7 +34,8 @@ from conformance.report.edges import (
     value_before,
 )
 from conformance.report.lanes import common_owner, shorten
-from conformance.report.verdict import Row
+from conformance.search.proof import LIVELOCK_REASON
+from conformance.verdict.clause import Row
 
 VERBS = (("sets", ("0", "1")), ("clears", ("1", "0")), ("wakes", ("sleeping", "runnable")))
 RECOVERY = {

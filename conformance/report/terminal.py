@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from conformance.report.lanes import ASCII, UNICODE, WIDTH, Glyphs, lane_table, plain
-from conformance.report.verdict import Counterexample, Status, Verdict, exit_status
+from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
 
 STYLES = {
     Status.VIOLATED: "bold red",

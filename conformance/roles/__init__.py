@@ -1,6 +1,6 @@
 """The architectures, by name: the roles of each are in the module of that name."""
 
-from conformance.engine.architecture import Architecture
+from conformance.roles.architecture import Architecture
 from conformance.roles.arm import ARM
 from conformance.roles.x86 import X86
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from conformance.adapters.python import Field
-from conformance.engine.assembly import Shared
-from conformance.engine.scenario import Scenario
+from conformance.roles.location import Field, Shared
+from conformance.roles.scenario import Scenario
 
 
 class Places:

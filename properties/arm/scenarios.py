@@ -7,8 +7,8 @@ each other is the same as with one and a vCPU.
 
 from __future__ import annotations
 
-from conformance.engine.scenario import Action, Budget, Device, DeviceInterrupt, Scenario, Thread, Vcpu
 from conformance.roles.arm import DEVICE, DOORBELL, EDGE, EDGE2, LEVEL, LPI, PPI, SGI
+from conformance.roles.scenario import Action, Budget, Device, DeviceInterrupt, Scenario, Thread, Vcpu
 
 WFI: tuple[Action, ...] = (("wfi",),)
 EOI_MODE_1: tuple[Action, ...] = (("write_ctlr", 0x203), ("unmask",))

@@ -18,12 +18,12 @@ E2E-2    Afterwards PIR, vIRR, `posted` and `rvi` tell of no vector that was in 
 
 from __future__ import annotations
 
-from conformance.engine.unfold import Fault
-from conformance.explore import Checked
+from conformance.adapters.source import Fault
+from conformance.verdict.explore import Checked
+from properties.function import BrokenError
 from properties.scanner.cases import LENGTHS, Scanner
 from properties.scanner.rules import RULES, UNSEEN, harvests_without_on, processes_an_empty_pir
 from properties.scanner.search import search
-from properties.sequential.property import BrokenError
 
 ASSUMPTIONS = (
     "A scanner of arrays runs alone: nobody posts while it does. What happens between two of its accesses is not judged; "

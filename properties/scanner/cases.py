@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from conformance.adapters.scanner import Descriptors, Scanned
-from properties.sequential.property import BrokenError
-from properties.sequential.state import Below, one_of
+from properties.function import BrokenError
+from properties.x86.sequential.state import Below, one_of
 
 Bits: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 """(n, 256): whether a vector's bit is set."""

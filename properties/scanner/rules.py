@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from properties.function import BrokenError
 from properties.scanner.cases import Bits, Case
-from properties.sequential.property import BrokenError
 
 
 def on_is_cleared_first(case: Case) -> None:

@@ -9,10 +9,10 @@ from hypothesis import given, seed
 from hypothesis.errors import Flaky
 
 from conformance.adapters.scanner import Descriptors
-from conformance.engine.unfold import Fault
+from conformance.adapters.source import Fault
+from properties.function import QUIET, BrokenError
 from properties.scanner.cases import Scanner, case_of, cases, flags
 from properties.scanner.rules import Rule
-from properties.sequential.property import QUIET, BrokenError
 
 
 def search(name: str, rule: Rule, scanner: Scanner) -> int:

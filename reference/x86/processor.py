@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.roles.x86 import PINV, Cpu, Field, Processor, Vcpu, VmEntryChecks
-from reference.pir import harvest
+from reference.pir.harvest import harvest
 from reference.x86.descriptor import check_vm_entry
 
 

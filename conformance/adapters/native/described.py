@@ -30,7 +30,8 @@ from conformance.adapters.native.debuginfo import DebugInfo, DebugInfoError, Obj
 from conformance.adapters.native.program import NativeProgram, Row
 from conformance.adapters.pipe import STEP_SECONDS, PipeError
 from conformance.adapters.registry import AdapterError, Implementation
-from conformance.engine.scenario import Scenario
+from conformance.automaton.assembly import assemble
+from conformance.roles.scenario import Scenario
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -185,7 +186,7 @@ def adapter(argument: str) -> Implementation:
         description.declaration(), name, f"native:{argument}", lambda world: program.in_world(world_of(world))
     )
     scenario = Scenario(name="check", about="is there what the file describes?", cpus=1)
-    source = implementation.assemble(scenario).routines[next(iter(description.routines))].source
+    source = assemble(implementation, scenario).routines[next(iter(description.routines))].source
     try:
         assert isinstance(source, DescribedProgram)
         source.layout()

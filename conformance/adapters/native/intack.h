@@ -2,7 +2,7 @@
  * intack.h: how a native program is asked by the conformance suite. C11 or C++; from Rust, declare what you need.
  *
  * The code under test is compiled with -fsanitize=thread and linked with runtime.c. Every access to a shared object then
- * becomes an operation of conformance/engine/operations.py, performed by the suite; all other memory is private and just
+ * becomes an operation of conformance/roles/operations.py, performed by the suite; all other memory is private and just
  * works. Which objects are shared and which functions are routines, a description says (intack build --help) or
  * intack_setup() below. What no compiler sees (interrupts, locks, wake-ups) is asked for with the functions here.
  *

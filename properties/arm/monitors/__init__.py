@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from conformance.engine.monitor import Monitor
-from conformance.engine.scenario import Scenario
+from conformance.machine.monitor import Monitor
 from conformance.roles.arm import LEVEL, LPI
+from conformance.roles.scenario import Scenario
 from properties.arm.monitors import blocking, crowding, linux, maintenance, residency
 from properties.arm.monitors.edges import Edge
 from properties.arm.monitors.levels import Level

@@ -5,10 +5,10 @@ One edge after the last acknowledgement is enough for one acknowledgement more; 
 
 from __future__ import annotations
 
-from conformance.engine import events as ev
-from conformance.engine.monitor import Look
-from conformance.engine.scenario import Scenario
+from conformance.machine import events as ev
+from conformance.machine.monitor import Look
 from conformance.roles.arm import LPI
+from conformance.roles.scenario import Scenario
 from properties.arm.monitors.interrupts import NOBODY, Ghost, Interrupt
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
-from conformance.engine import events as ev
-from conformance.engine.monitor import Finding, Look, Monitor
-from conformance.engine.scenario import Scenario
+from conformance.machine import events as ev
+from conformance.machine.monitor import Finding, Look, Monitor
 from conformance.roles.arm import LPI
+from conformance.roles.scenario import Scenario
 from properties.arm.monitors.linux import SUMMARY
 from properties.arm.monitors.registers import ACTIVE, PENDING, list_registers, state_of, takes, word
 from properties.arm.monitors.routing import CHANGING, Gate, Routing, entered, opened, shut, writes, written

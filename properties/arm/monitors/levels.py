@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from conformance.engine import events as ev
-from conformance.engine.monitor import Finding, Look
-from conformance.engine.scenario import Scenario
+from conformance.machine import events as ev
+from conformance.machine.monitor import Finding, Look
+from conformance.roles.scenario import Scenario
 from properties.arm.monitors.interrupts import NOBODY, Ghost, Interrupt
 from properties.arm.monitors.registers import word
 from properties.arm.monitors.routing import CHANGING

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from conformance.engine import events as ev
-from conformance.engine.monitor import Look, Monitor
-from conformance.engine.scenario import Scenario
+from conformance.machine import events as ev
+from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import MAINTENANCE
+from conformance.roles.scenario import Scenario
 from properties.arm.monitors.registers import maintenance_asserted
 
 

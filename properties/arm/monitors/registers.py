@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from conformance.engine.monitor import Look
-from conformance.engine.operations import Value
+from conformance.machine.monitor import Look
 from conformance.roles.arm import LPI, PRIORITIES
+from conformance.roles.operations import Value
 
 PENDING, ACTIVE = 1, 2
 EN, UIE, LRENPIE, NPIE = 1, 2, 4, 8

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from conformance.engine import events as ev
-from conformance.engine import operations as ops
-from conformance.engine.monitor import Finding, Look, Monitor
-from conformance.engine.scenario import Scenario
+from conformance.machine import events as ev
+from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.roles import operations as ops
 from conformance.roles.arm import DIRTY, DOORBELL, DOORBELL_REQUEST, PENDING_LAST, VALID
+from conformance.roles.scenario import Scenario
 from properties.arm.monitors.registers import takes, word
 
 VPE = 0xFFFF

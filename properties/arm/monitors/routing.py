@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from conformance.engine import events as ev
-from conformance.engine.monitor import Look
-from conformance.engine.scenario import Scenario
+from conformance.machine import events as ev
+from conformance.machine.monitor import Look
+from conformance.roles.scenario import Scenario
 from properties.arm.monitors.registers import PENDING, state_of
 
 CHANGING = -1

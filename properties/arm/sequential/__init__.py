@@ -2,13 +2,13 @@
 
     state.py ── drawn states ──> a clause's body ── run_alone ──> what came out ── compared ──> manual.py
 
-How a check is run and shrunk is properties/sequential/property.py, as for x86.
+How a check is run and shrunk is properties/function.py, as for x86.
 """
 
 from __future__ import annotations
 
 from properties.arm.sequential import list_registers, maintenance, priorities
-from properties.sequential.property import Property
+from properties.function import Property
 
 CHECKS: dict[str, Property] = {}
 """Clause to check."""

@@ -8,9 +8,10 @@ from functools import partial
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from conformance.engine.alone import run_alone
-from conformance.engine.operations import Value
+from conformance.automaton.alone import run_alone
 from conformance.roles.arm import LPI
+from conformance.roles.operations import Value
+from properties import function as sequential
 from properties.arm.sequential import manual
 from properties.arm.sequential.state import (
     ACTIVE,
@@ -29,9 +30,8 @@ from properties.arm.sequential.state import (
     states,
     which,
 )
-from properties.sequential import property as sequential
-from properties.sequential.property import BrokenError, Property, Ran, Subject
-from properties.sequential.state import one_of
+from properties.function import BrokenError, Property, Ran, Subject
+from properties.x86.sequential.state import one_of
 
 CHECKS: dict[str, Property] = {}
 clause = partial(sequential.clause, CHECKS, architecture="arm")

@@ -9,6 +9,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from conformance.roles.arm import LPI
+from properties import function as sequential
 from properties.arm.sequential import manual
 from properties.arm.sequential.list_registers import PRIVATE, acknowledged, must_offer, read
 from properties.arm.sequential.state import (
@@ -25,9 +26,8 @@ from properties.arm.sequential.state import (
     states,
     which,
 )
-from properties.sequential import property as sequential
-from properties.sequential.property import BrokenError, Property, Subject
-from properties.sequential.state import number, one_of
+from properties.function import BrokenError, Property, Subject
+from properties.x86.sequential.state import number, one_of
 
 CHECKS: dict[str, Property] = {}
 clause = partial(sequential.clause, CHECKS, architecture="arm")

@@ -7,6 +7,7 @@ from functools import partial
 
 from hypothesis import assume
 
+from properties import function as sequential
 from properties.arm.sequential import manual
 from properties.arm.sequential.list_registers import PRIVATE, acknowledged, must_offer
 from properties.arm.sequential.state import (
@@ -23,9 +24,8 @@ from properties.arm.sequential.state import (
     states,
     which,
 )
-from properties.sequential import property as sequential
-from properties.sequential.property import Property, Subject
-from properties.sequential.state import Below, one_of
+from properties.function import Property, Subject
+from properties.x86.sequential.state import Below, one_of
 
 CHECKS: dict[str, Property] = {}
 clause = partial(sequential.clause, CHECKS, architecture="arm")

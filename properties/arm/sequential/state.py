@@ -13,9 +13,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from conformance.engine.operations import Value
-from properties.sequential.property import VCPU
-from properties.sequential.state import FLAG, Below, number, one_of
+from conformance.roles.operations import Value
+from properties.function import VCPU
+from properties.x86.sequential.state import FLAG, Below, number, one_of
 
 INVALID, PENDING, ACTIVE, PENDING_AND_ACTIVE = range(4)
 STATES = ("invalid", "pending", "active", "pending and active")

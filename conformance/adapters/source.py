@@ -1,0 +1,49 @@
+"""What every adapter makes of what was plugged in: a source, which answers (routine, arguments, results so far) with the
+next operation, and what it raises where it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from conformance.roles import operations as ops
+
+
+class Fault(Exception):
+    """The implementation itself misbehaved: the exploration that met it cannot go on.
+
+    `status` is the verdict it causes (CRASH, TIMEOUT, NONDETERMINISTIC, UNKNOWN); the message names the routine, what
+    happened, and what to do.
+    """
+
+    def __init__(self, status: str, message: str, routine: str = "") -> None:
+        super().__init__(message)
+        self.status, self.routine = status, routine
+
+
+class Source(Protocol):
+    """An implementation as the engine sees it: the pure function."""
+
+    def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
+        """The operation that follows `results`, or Return. Raises Fault."""
+        ...
+
+    def fresh(self) -> Source:
+        """A new instance that shares nothing with this one."""
+        ...
+
+
+def answers_of(
+    source: Source, questions: list[tuple[str, tuple[ops.Result, ...], tuple[ops.Result, ...]]]
+) -> Iterable[ops.Answer | Fault]:
+    """The answers to many questions: at one go, where the source can, else as they are asked for."""
+    at_once = getattr(source, "answers", None)
+    return at_once(questions) if at_once else (source.next(*question) for question in questions)
+
+
+def close(source: Source) -> None:
+    """End the program that answers, if there is one. Asked again, it starts again."""
+    end = getattr(source, "close", None)
+    if end:
+        end()

@@ -1,0 +1,108 @@
+"""An assembly: every role of an architecture filled, by what was plugged in or else by the default, for one scenario."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from conformance.adapters.python import PythonSource
+from conformance.adapters.registry import DEFAULT, Implementation, resolve, routines_of
+from conformance.adapters.source import Fault
+from conformance.automaton.unfold import Node, Unfolding
+from conformance.roles import ARCHITECTURES
+from conformance.roles.architecture import Architecture
+from conformance.roles.location import Shared
+from conformance.roles.operations import Result
+from conformance.roles.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """Routines by name with the unfolding that answers for them, and the locations they share."""
+
+    routines: Mapping[str, Unfolding]
+    role_of: Mapping[str, str]
+    locations: Mapping[str, Shared]
+    handlers: Mapping[int, str]
+    """Host interrupt vector to routine; a vector without one is only acknowledged."""
+    filled_by: Mapping[str, str] = field(default_factory=dict)
+    """Role to implementation name."""
+    architecture: Architecture = field(default_factory=Architecture)
+
+    def root(self, routine: str, args: tuple[Result, ...]) -> Node:
+        unfolding = self.routines.get(routine)
+        if unfolding is None:
+            known = ", ".join(sorted(self.routines))
+            raise Fault("CRASH", f"no role offers a routine called {routine}; there are: {known}", routine)
+        return unfolding.root(routine, args)
+
+    def shared(self, at: str, routine: str) -> Shared:
+        shared = self.locations.get(at)
+        if shared is None:
+            same = [n for n in self.locations if n.split(".")[-1] == at.split(".")[-1]]
+            near = ", ".join(same or difflib.get_close_matches(at, self.locations, n=8, cutoff=0.3))
+            raise Fault(
+                "CRASH",
+                f"{routine} touched {at}, which its role does not declare. Declare it, or use one of: {near}",
+                routine,
+            )
+        return shared
+
+    def unfoldings(self) -> list[Unfolding]:
+        """Each unfolding once."""
+        return list({id(u): u for u in self.routines.values()}.values())
+
+    def questions(self) -> int:
+        """Questions asked of all implementations so far."""
+        return sum(u.questions for u in self.unfoldings())
+
+    def recheck(self) -> None:
+        """Ask everything again, of fresh sources. Raises Fault NONDETERMINISTIC."""
+        for unfolding in self.unfoldings():
+            unfolding.recheck()
+
+
+def assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
+    architecture = ARCHITECTURES[scenario.architecture]
+    own = implementation.filled(architecture.name)
+    roles = {**resolve(DEFAULT).filled(architecture.name), **own}
+    classes = sorted(
+        dict.fromkeys(roles[role] for role in architecture.roles), key=lambda cls: cls in own.values()
+    )  # its own word is last
+    declared: dict[str, dict[str, Any]] = {"vcpu_state": {}, "cpu_state": {}, "vm_state": {}, "irq_state": {}}
+    for cls in classes:
+        for kind, state in declared.items():
+            state.update(getattr(cls, kind))
+    world = architecture.world(scenario, **declared)
+    of_roles = {routine for base in architecture.roles.values() for routine in routines_of(base)}
+    routines: dict[str, Unfolding] = {}
+    role_of: dict[str, str] = {}
+    handlers: dict[int, str] = {}
+    for cls in reversed(classes):
+        unfolding = Unfolding(PythonSource(lambda cls=cls: cls(world), world.name))
+        filled = [role for role in architecture.roles if roles[role] is cls]
+        for role in filled:
+            for routine in routines_of(architecture.roles[role]):
+                routines[routine], role_of[routine] = unfolding, role
+        for routine in dir(cls):
+            if not routine.startswith("_") and callable(getattr(cls, routine)) and routine not in of_roles:
+                routines.setdefault(routine, unfolding)
+                role_of.setdefault(routine, _role_of_extra(routine, filled))
+        for vector, handler in cls.handlers.items():
+            handlers.setdefault(vector, handler)
+    made = {make: Unfolding(make(world)) for make in implementation.replaces.values()}
+    for routine, make in implementation.replaces.items():
+        routines[routine] = made[make]
+        role_of.setdefault(routine, "residency")
+    by = {id(cls): cls.__name__ for cls in classes}
+    names = {role: implementation.name if role in own else by[id(cls)] for role, cls in roles.items()}
+    return Assembly(routines, role_of, world.locations, handlers, names, architecture)
+
+
+def _role_of_extra(routine: str, filled: list[str]) -> str:
+    """Handlers and chained routines beyond those a role names."""
+    if "wakeup" in routine and "residency" in filled:
+        return "residency"
+    return "run_loop" if "run_loop" in filled else filled[0]

@@ -1,0 +1,154 @@
+"""Unfolding: from a pure function to an automaton, lazily, each node asked once.
+
+A node is a routine, its arguments and the results of its operations so far; its label is the answer to "what next?"; an
+edge is one possible result. Exploration walks nodes and never runs the implementation twice for the same question, so
+code behind a pipe is explored as exhaustively as code in Python. `recheck` asks every node again, in another order, to
+a fresh source.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from conformance.adapters.source import Fault, Source, answers_of, close
+from conformance.roles import operations as ops
+
+LONGEST_CALL = 400
+"""Operations in one call before it is taken to loop for ever."""
+
+
+class Node:
+    """A point inside one call. Compared by identity: an unfolding never makes two nodes for one history."""
+
+    __slots__ = ("answer", "args", "edges", "owner", "parent", "reads", "result", "routine")
+
+    def __init__(
+        self, owner: Unfolding, routine: str, args: tuple[ops.Result, ...], parent: Node | None, result: ops.Result
+    ) -> None:
+        self.owner, self.routine, self.args, self.parent, self.result = owner, routine, args, parent, result
+        self.edges: dict[ops.Result, Node] = {}
+        self.reads: tuple[tuple[str, int, ops.Value], ...] = self._reads_since_relax()
+        self.answer = owner.ask(self)
+
+    @property
+    def results(self) -> tuple[ops.Result, ...]:
+        history: list[ops.Result] = []
+        node = self
+        while node.parent is not None:
+            history.append(node.result)
+            node = node.parent
+        return tuple(reversed(history))
+
+    @property
+    def site(self) -> str:
+        """Where in the code this operation was asked for (file:line), if the source knows."""
+        site = getattr(self.owner.source, "site", None)
+        return site(self.routine, self.args, self.results) if site else ""
+
+    def child(self, result: ops.Result) -> Node:
+        """The node after this one's operation answered `result`."""
+        node = self.edges.get(result)
+        if node is None:
+            node = self.edges[result] = Node(self.owner, self.routine, self.args, self, result)
+        return node
+
+    def _reads_since_relax(self) -> tuple[tuple[str, int, ops.Value], ...]:
+        """(location, mask, value seen) of each load since the last relax: what `relax` waits to see change."""
+        if self.parent is None or isinstance(self.parent.answer, ops.Relax):
+            return ()
+        asked = self.parent.answer
+        if isinstance(asked, ops.Load):
+            return (*self.parent.reads, (asked.at, asked.mask, self.result))  # type: ignore[arg-type]
+        if isinstance(asked, ops.Rmw) and isinstance(self.result, int):
+            return (*self.parent.reads, (asked.at, asked.mask, asked.new(self.result)))
+        return self.parent.reads
+
+    def __repr__(self) -> str:
+        return f"<{self.routine}{self.args} after {self.results}: {self.answer}>"
+
+
+class Unfolding:
+    """All automata of one source."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.roots: dict[tuple[str, tuple[ops.Result, ...]], Node] = {}
+        self.questions = 0
+
+    def root(self, routine: str, args: tuple[ops.Result, ...]) -> Node:
+        node = self.roots.get((routine, args))
+        if node is None:
+            node = self.roots[routine, args] = Node(self, routine, args, None, None)
+        return node
+
+    def ask(self, node: Node) -> ops.Answer:
+        results = node.results
+        if len(results) > LONGEST_CALL:
+            raise Fault(
+                "UNKNOWN",
+                f"{node.routine}{_shown(node.args)} asked for more than {LONGEST_CALL} operations in one call. "
+                "A loop that waits for another agent must call relax(); an endless loop must end the call and return the next one.",
+                node.routine,
+            )
+        self.questions += 1
+        try:
+            return self.source.next(node.routine, node.args, results)
+        except Fault as fault:
+            if fault.status == "CRASH":
+                self._same_history(node)
+            raise
+
+    def _same_history(self, node: Node) -> None:
+        """A routine that asks differently when run again meets results of other operations, and may crash on them."""
+        results = node.results
+        history: list[Node] = []
+        while node.parent is not None:
+            node = node.parent
+            history.append(node)
+        for earlier in history * 2:  # twice, lest a flip-flop happens to be in step
+            try:
+                again: object = self.source.next(node.routine, node.args, results[: len(earlier.results)])
+            except Fault as fault:
+                again = f"nothing: {fault}"
+            if again != earlier.answer:
+                raise _differs(earlier, again)
+
+    def nodes(self) -> Iterator[Node]:
+        pending = list(self.roots.values())
+        while pending:
+            node = pending.pop()
+            yield node
+            pending.extend(node.edges.values())
+
+    def recheck(self) -> None:
+        """Ask every node again, in another order, to a fresh source. Raises Fault NONDETERMINISTIC at the first that
+        differs.
+        """
+        again = self.source.fresh()
+        nodes = list(self.nodes())
+        random.Random(0).shuffle(nodes)
+        answers = answers_of(again, [(node.routine, node.args, node.results) for node in nodes])
+        try:
+            for node, answer in zip(nodes, answers, strict=True):
+                if isinstance(answer, Fault):
+                    raise answer
+                if answer != node.answer:
+                    raise _differs(node, answer)
+        finally:
+            close(again)
+
+
+def _differs(node: Node, answer: object) -> Fault:
+    return Fault(
+        "NONDETERMINISTIC",
+        f"{node.routine}{_shown(node.args)} was asked the same question twice and answered differently. "
+        f"After {len(node.results)} operations it first asked for {node.answer}, then for {answer}. "
+        "A routine may depend only on its arguments and on the results of its operations: keep state that outlives "
+        "a call in declared locations, and leave clocks and randomness out.",
+        node.routine,
+    )
+
+
+def _shown(args: tuple[ops.Result, ...]) -> str:
+    return "(" + ", ".join(map(str, args)) + ")"

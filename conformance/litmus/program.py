@@ -1,0 +1,224 @@
+"""A litmus test as the models see it: every path of every thread, and the candidate executions they combine to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations, product
+
+from conformance.litmus import aarch64, x86
+from conformance.litmus.axioms import Execution, Model, forbidden
+from conformance.litmus.condition import Condition, Register, Term
+from conformance.litmus.parse import LitmusTest
+from conformance.litmus.thread import Event, Path, Step, Written, paths
+from conformance.litmus.values import Address, Concrete, Read, Unsupported
+
+MOST_PATHS = 20_000
+MOST_VALUES = 64
+
+Outcome = tuple[Concrete, ...]
+"""The values of the observed terms, in their order."""
+
+
+def architecture_model(arch: str) -> Model:
+    return "armv8" if arch == "AArch64" else "tso"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    test: LitmusTest
+    paths: Sequence[Sequence[Path]]
+    """By thread."""
+    written: Written
+    """Every value that a location may hold, the initial one included."""
+
+    @property
+    def events(self) -> int:
+        """Of the longest execution."""
+        return sum(max((len(p.events) for p in of), default=0) for of in self.paths)
+
+    def initial(self, at: Address) -> Concrete:
+        return self.test.memory.get(at, 0)
+
+    def observed(self) -> tuple[Term, ...]:
+        """The terms that the question is about, registers by their whole names, in order of mention."""
+        return tuple(dict.fromkeys(self.whole(term) for term in self.test.condition.terms()))
+
+    def whole(self, term: Term) -> Term:
+        if isinstance(term, Register):
+            return Register(term.thread, _register(self.test, term.name))
+        return term
+
+    def combinations(self) -> Iterator[Combination]:
+        for chosen in product(*self.paths):
+            yield Combination(self, chosen)
+
+
+@dataclass(slots=True)
+class Combination:
+    """One path for each thread: events are known, only `rf` and `co` are open."""
+
+    program: Program
+    paths: Sequence[Path]
+    reads: list[Event] = field(init=False)
+    writes: dict[Address, list[Event]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        memory = [event for path in self.paths for event in path.events if event.kind != "F"]
+        self.reads = [event for event in memory if event.kind == "R"]
+        self.writes = {}
+        for event in memory:
+            assert event.at
+            self.writes.setdefault(event.at, [])
+            if event.kind == "W":
+                self.writes[event.at].append(event)
+
+    def event(self, name: Read) -> Event:
+        return self.paths[name[0]].events[name[1]]
+
+    def sources(self, read: Event) -> list[Event | None]:
+        """The writes that coherence lets a read of its own thread's past see; None is the initial value."""
+        assert read.at
+        mine = [w for w in self.writes[read.at] if w.thread == read.thread and w.index < read.index]
+        others = [w for w in self.writes[read.at] if w.thread != read.thread]
+        return [mine[-1] if mine else None, *others]
+
+    def returned(self, rf: Mapping[Read, Read | None]) -> dict[Read, Concrete] | None:
+        """What each read returns, or None if some value would come from nowhere."""
+        values: dict[Read, Concrete] = {}
+        waiting = dict(rf)
+        while waiting:
+            before = len(waiting)
+            for read, source in list(waiting.items()):
+                written = self.event(source).value if source else None
+                at = self.event(read).at
+                assert at
+                if written is None:
+                    values[read] = self.program.initial(at)
+                elif all(name in values for name in written.support):
+                    values[read] = written.given(values)
+                else:
+                    continue
+                del waiting[read]
+            if len(waiting) == before:
+                return None
+        return values
+
+    def taken(self, returned: Mapping[Read, Concrete]) -> bool:
+        return all(value.given(returned) == wanted for path in self.paths for value, wanted in path.conditions)
+
+    def final(self, execution: Execution, returned: Mapping[Read, Concrete], term: Term) -> Concrete:
+        term = self.program.whole(term)
+        if isinstance(term, Register):
+            value = self.paths[term.thread].registers.get(term.name)
+            return value.given(returned) if value else 0
+        order = execution.co.get(term, ())
+        last = self.event(order[-1]).value if order else None
+        return last.given(returned) if last else self.program.initial(term)
+
+    def outcome(self, execution: Execution, returned: Mapping[Read, Concrete]) -> Outcome:
+        return tuple(self.final(execution, returned, term) for term in self.program.observed())
+
+    def satisfies(self, execution: Execution, returned: Mapping[Read, Concrete], condition: Condition | None) -> bool:
+        return condition is None or condition.holds(lambda term: self.final(execution, returned, term))
+
+    def executions(self) -> Iterator[tuple[Execution, dict[Read, Concrete]]]:
+        """Every candidate whose values fit, allowed or not."""
+        threads = [path.events for path in self.paths]
+        for chosen in product(*(self.sources(read) for read in self.reads)):
+            rf = {r.name: (w.name if w else None) for r, w in zip(self.reads, chosen, strict=True)}
+            returned = self.returned(rf)
+            if returned is None or not self.taken(returned):
+                continue
+            orders = [[o for o in permutations(of) if _in_program_order(o)] for of in self.writes.values()]
+            for order in product(*orders):
+                co = {at: tuple(w.name for w in o) for at, o in zip(self.writes, order, strict=True)}
+                yield Execution(threads, rf, co), returned
+
+
+def _in_program_order(order: Sequence[Event]) -> bool:
+    return all(a.thread != b.thread or a.index < b.index for n, a in enumerate(order) for b in order[n + 1 :])
+
+
+def build(test: LitmusTest) -> Program:
+    """Run every thread until no location can hold a further value. Raises Unsupported.
+
+    The models order a read before what depends on it, so a value comes to be by a chain of writes in which none stands
+    twice; with each value the sets of writes are kept by which it can come to be, and so the rounds come to an end.
+    """
+    step = aarch64.step if test.arch == "AArch64" else x86.step
+    start: list[dict[str, Concrete]] = [{} for _ in test.threads]
+    for register, value in test.registers.items():
+        if register.thread < len(start):
+            start[register.thread][_register(test, register.name)] = value
+    for term in test.condition.terms():
+        if isinstance(term, Register):
+            _register(test, term.name)
+    origins: Origins = {at: {value: [frozenset()]} for at, value in test.memory.items()}
+    while True:
+        written = {at: tuple(values) for at, values in origins.items()}
+        made = [_bounded(n, test, written, step, start[n]) for n in range(len(test.threads))]
+        if not _grow(origins, made):
+            return Program(test, made, written)
+
+
+def _bounded(number: int, test: LitmusTest, written: Written, step: Step, start: Mapping[str, Concrete]) -> list[Path]:
+    made: list[Path] = []
+    for path in paths(number, test, written, step, start):
+        made.append(path)
+        if len(made) > MOST_PATHS:
+            raise Unsupported(f"thread {number} has more than {MOST_PATHS} paths")
+    return made
+
+
+Origins = dict[Address, dict[Concrete, list[frozenset[Read]]]]
+"""By location and value: the least sets of writes, as (thread, line), that can bring it about."""
+
+
+def _grow(origins: Origins, made: Sequence[Sequence[Path]]) -> bool:
+    """Add every value that some path may write when reads return what is known; whether any was added."""
+    grew = False
+    for path in (path for of in made for path in of):
+        reads = {e.name: e.at for e in path.events if e.kind == "R" and e.at}
+        for event in path.events:
+            if event.at and event.at not in origins:
+                origins[event.at] = {0: [frozenset()]}
+                grew = True
+            if event.kind == "W" and event.at and event.value:
+                support = [_pairs(origins.get(reads[name], {0: [frozenset()]})) for name in event.value.support]
+                for chosen in product(*support):
+                    used = frozenset[Read]().union(*(writes for _, writes in chosen))
+                    if (event.thread, event.line) not in used:
+                        value = event.value.of(*(v for v, _ in chosen))
+                        grew |= _add(origins[event.at], value, used | {(event.thread, event.line)}, event.at)
+    return grew
+
+
+def _pairs(values: Mapping[Concrete, list[frozenset[Read]]]) -> list[tuple[Concrete, frozenset[Read]]]:
+    return [(value, writes) for value, sets in values.items() for writes in sets]
+
+
+def _add(values: dict[Concrete, list[frozenset[Read]]], value: Concrete, writes: frozenset[Read], at: Address) -> bool:
+    sets = values.setdefault(value, [])
+    if any(known <= writes for known in sets):
+        return False
+    sets[:] = [known for known in sets if not writes <= known] + [writes]
+    if len(values) > MOST_VALUES:
+        raise Unsupported(f"{at} may hold more than {MOST_VALUES} values")
+    return True
+
+
+def _register(test: LitmusTest, name: str) -> str:
+    return (aarch64 if test.arch == "AArch64" else x86).register(name)
+
+
+def enumerate_outcomes(program: Program, model: Model) -> set[Outcome]:
+    """The outcomes of all allowed executions, one candidate after the other: the oracle for small tests."""
+    found: set[Outcome] = set()
+    for combination in program.combinations():
+        for execution, returned in combination.executions():
+            outcome = combination.outcome(execution, returned)
+            fits = combination.satisfies(execution, returned, program.test.filtered)
+            if fits and outcome not in found and not forbidden(execution, model):
+                found.add(outcome)
+    return found

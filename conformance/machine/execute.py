@@ -1,0 +1,214 @@
+"""One step of a CPU or device: how it begins, how far it goes, and what a context switch runs.
+
+A step is one operation that others can notice, with everything private that follows it: locations only this vCPU's
+thread touches, locations guarded by a lock the CPU holds, choices, calls and returns. Merging those loses no behaviour,
+because no other agent's step could tell the difference.
+"""
+
+from __future__ import annotations
+
+from conformance.adapters.source import Fault
+from conformance.automaton.unfold import Node
+from conformance.machine import events as ev
+from conformance.machine.perform import Blocked, Operations
+from conformance.machine.state import NotEnabled
+from conformance.roles import operations as ops
+from conformance.roles.scenario import Device, Thread
+
+
+class Execution(Operations):
+    """One step on CPU `c` (-1: a device, whose frames are in `run`)."""
+
+    # Ways a step begins
+
+    def device_step(self, device: Device) -> None:
+        if not self.frames:
+            raise NotEnabled
+        self._begin(device)
+        self.go_on()
+
+    def thread_step(self, thread: Thread | None) -> None:
+        if thread:
+            self._begin(thread)
+        self.go_on()
+
+    def _begin(self, agent: Device | Thread) -> None:
+        """The call that a thread or device starts with begins with its first step."""
+        if len(self.frames) == 1 and self.frames[0].node is self.m.assembly.root(agent.routine, agent.args):
+            self.emit(ev.Called(self.c, agent.routine, agent.args))
+
+    def take_interrupt(self) -> None:
+        """The host takes its highest latched vector: interrupts off, handler on top."""
+        cpu = self.m.cpus[self.c]
+        self._wait_for_drain()
+        latched = self.m.takeable(self.view, self.c)
+        vector = latched.bit_length() - 1
+        self.view.set(cpu.latched, latched & ~(1 << vector))
+        self.view.lane = 1
+        self.view.notes.append(("takes", vector))
+        self.emit(ev.Taken(self.c, vector, ""))
+        call = self.m.interrupt_calls.get((vector, self.c))
+        handler = self.m.assembly.handlers.get(vector)
+        if call is None and handler is None:
+            return
+        self.view.set(cpu.flag, False)
+        routine, args = call or (str(handler), (self.c,))
+        self.push("handler", routine, args)
+        self.go_on(noticed=True)
+
+    def guest_step(self) -> None:
+        """At an instruction boundary in non-root mode the processor decides; if it has nothing to do, the guest goes
+        on.
+        """
+        cpu = self.m.cpus[self.c]
+        vcpu = self.view.get(self.run).guest
+        latched = self.m.takeable(self.view, self.c)
+        pending = tuple(v for v in range(latched.bit_length()) if latched >> v & 1)
+        match self._boundary(vcpu, pending):
+            case ("deliver",):
+                self.push("hardware", "deliver", (vcpu,))
+            case ("acknowledge", int(vector)) if vector in pending:
+                self.view.set(cpu.latched, latched & ~(1 << vector))
+                self.view.notes.append(("acknowledges", vector))
+                self.emit(ev.Taken(self.c, vector, vcpu))
+                self.push("hardware", "acknowledge", (vcpu, vector))
+            case None:
+                self._guest_acts(vcpu)
+            case other:
+                raise Fault(
+                    "CRASH",
+                    f"boundary answered {other}; it must be None, ('deliver',) or ('acknowledge', pending vector)",
+                )
+        self.go_on()
+
+    def _boundary(self, vcpu: str, pending: tuple[int, ...]) -> ops.Result:
+        node = self.m.assembly.root("boundary", (vcpu, pending))
+        while not isinstance(node.answer, ops.Return):
+            if not isinstance(node.answer, ops.Load) and self.noticeable(node.answer, node.routine):
+                raise Fault("CRASH", f"boundary may only look, not do {node.answer}", "boundary")
+            node = node.child(self.perform(node.answer, node))
+        return node.answer.value
+
+    def _guest_acts(self, vcpu: str) -> None:
+        position, in_service = self.view.get(self.m.guests[vcpu])
+        program = self.m.programs[vcpu]
+        if in_service:
+            action, left = self.m.assembly.architecture.completion(in_service[-1], self.m.scenario)
+            self.view.set(self.m.guests[vcpu], (position, (*in_service[:-1], *left)))
+        elif self.view.get(self.m.memory[f"{vcpu}.halted"]) or position >= len(program):
+            raise NotEnabled
+        else:
+            action = program[position]
+            self.view.set(self.m.guests[vcpu], (position + 1, in_service))
+        self.view.notes.append(("guest", action))
+        self.emit(ev.GuestActed(self.c, vcpu, action))
+        self.push("hardware", "instruction", (vcpu, *action))
+
+    # The step itself
+
+    def go_on(self, noticed: bool = False) -> None:
+        """Run the top frame: private operations, one that others notice, and the private ones after it."""
+        if self.frames and self.frames[-1].kind == "handler":
+            self.view.lane = 1
+        while self.frames and not self._at_boundary():
+            node = self.frames[-1].node
+            answer = node.answer
+            if not self.atomic and noticed and self.noticeable(answer, node.routine):
+                return
+            self.steps += 1
+            if self.steps > 2000:
+                raise Fault(
+                    "UNKNOWN", f"{node.routine} goes on for ever without an operation that others notice", node.routine
+                )
+            if isinstance(answer, ops.Return):
+                if not self._return(answer):
+                    if noticed:
+                        return
+                    raise NotEnabled
+                continue
+            now = self.noticeable(answer, node.routine)
+            try:
+                result = self.perform(answer, node)
+            except Blocked:
+                if noticed and not self.atomic:
+                    return  # what came before stands: the store it waits for may be this step's own
+                raise NotEnabled from None
+            if self.switched:
+                return
+            self._advance(node, result)
+            noticed = noticed or (now and not self.atomic) or isinstance(answer, ops.ExitGuest)
+            noticed = noticed or (isinstance(answer, ops.Atomic) and not answer.on)
+
+    def _at_boundary(self) -> bool:
+        return self.c >= 0 and bool(self.view.get(self.run).guest) and self.frames[-1].kind != "hardware"
+
+    def _advance(self, node: Node, result: ops.Result) -> None:
+        """Move the frame that performed the operation on, wherever the operation left it."""
+        answer = node.answer
+        if isinstance(answer, ops.EnterGuest | ops.ExitGuest):
+            return
+        frames = self.frames
+        self.put_frames((*frames[:-1], frames[-1]._replace(node=node.child(result))))
+
+    def _return(self, answer: ops.Return) -> bool:
+        """End the top call; False if it has to wait for a drain."""
+        frames = self.frames
+        top = frames[-1]
+        if top.kind in ("handler", "put") and self.m.depth and self.view.get(self.m.cpus[self.c].buffer):
+            return False
+        self.emit(ev.Returned(self.c, top.node.routine, top.node.args, answer.value))
+        if answer.then:
+            routine, *args = answer.then
+            self.put_frames(frames[:-1])
+            self.push(top.kind, str(routine), tuple(args))
+            return True
+        self.put_frames(frames[:-1])
+        match top.kind:
+            case "handler":
+                self.view.set(self.m.cpus[self.c].flag, True)
+            case "put":
+                self._off_cpu()
+            case "load":
+                self.emit(ev.SwitchedIn(self.c, self.view.get(self.run).thread))
+            case "thread" if self.c >= 0:
+                thread = self.view.get(self.run).thread
+                self.view.set(self.m.threads[thread].status, "done")
+                self.put_frames((), thread="")
+            case _:
+                pass
+        return True
+
+    # Context switches
+
+    def switch_in(self, waiting: list[str]) -> None:
+        if not waiting:
+            raise NotEnabled
+        name = waiting[self.view.pick(len(waiting))]
+        thread = self.m.threads[name]
+        self.put_frames(self.view.get(thread.saved), thread=name)
+        self.view.set(thread.saved, ())
+        self.view.notes.append(("switches in", name))
+        if name in self.m.guests:
+            self.push("load", "load", (name, self.c))
+            self.go_on(noticed=True)
+
+    def switch_out(self, preempted: bool) -> None:
+        self.switched = True
+        thread = self.view.get(self.run).thread
+        self.view.set(self.m.cpus[self.c].flag, False)
+        if thread in self.m.guests:
+            self.push("put", "put", (thread, preempted))
+            put = Execution(self.m, self.view, self.c, self.run)
+            put.go_on(noticed=True)
+        else:
+            self._off_cpu()
+
+    def _off_cpu(self) -> None:
+        from conformance.machine.machine import Run
+
+        run = self.view.get(self.run)
+        self.view.set(self.m.threads[run.thread].saved, run.frames)
+        self.view.set(self.run, Run())
+        self.view.set(self.m.cpus[self.c].flag, True)
+        asleep = self.view.get(self.m.threads[run.thread].status) == "sleeping"
+        self.emit(ev.SwitchedOut(self.c, run.thread, not asleep))

@@ -1,0 +1,392 @@
+"""The roles of Arm's virtual GIC, and the architectural state they share.
+
+A role is what an implementation fills in: subclass one or several, write the routines, and the reference fills the
+rest. Routines run on a `Cpu`, take vCPUs as `Vcpu` objects, and reach memory through fields: `vcpu.vmcr_sw` (whatever
+`vcpu_state` declares), `self.world.cpus[cpu.id()].lr[0]` (the list registers of the pCPU it runs on),
+`self.world.irq(vcpu, intid).line` (an interrupt's own state). A routine that goes on elsewhere returns
+`Then(routine, arguments)`.
+
+    device, SGI sender ──> distributor (software) ──> list registers ──> virtual CPU interface ──> guest
+    ITS ──> virtual pending table, doorbell ─────────────────────────────^        │
+                                       maintenance interrupt, a level <───────────┘
+
+What a CPU's hardware holds is private to what runs on that CPU: list registers, GICH_HCR, GICH_VMCR, GICH_APR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from conformance.roles import role
+from conformance.roles.architecture import Architecture, Completion
+from conformance.roles.cpu import Cpu, Then
+from conformance.roles.location import Field, Shared
+from conformance.roles.role import Places
+from conformance.roles.scenario import Scenario
+
+KICK = 1
+"""Host SGI that only forces an exit (Linux: IPI_RESCHEDULE)."""
+MAINTENANCE = 25
+"""The maintenance interrupt: a PPI, and a level."""
+DEVICE = 34
+"""A device's host interrupt, whose handler injects from hard-interrupt context."""
+DOORBELL = 48
+"""The doorbell of vcpu0's vPE; vcpu1's is the next one. An LPI in hardware; a small number stands for it here."""
+
+SGI, PPI, LEVEL, EDGE, EDGE2, LPI = 3, 27, 40, 41, 42, 8192
+"""The interrupts of most scenarios: a software-generated one, private, level-sensitive, edge-triggered (two), an LPI."""
+PRIORITIES: Mapping[int, int] = {SGI: 0x0C, EDGE2: 0x10}
+"""Priorities that are not the 0x14 of all others, in the five bits of a list register."""
+SPURIOUS = 1023
+DROPPED = 1 << 40
+"""In what a guest has yet to complete: its priority is dropped (GICV_EOIR), it is not deactivated yet (GICV_DIR)."""
+
+PENDING, ACTIVE = 1, 2
+"""Bits of LR.State."""
+
+
+class ListRegister:
+    """Fields of GICH_LRn (Arm IHI 0048B, 5.3; number from memory). CPUID and EOI share bits with PhysicalID: HW says."""
+
+    def __init__(self, at: str) -> None:
+        self.word = Field(at)
+        self.virtual_id = Field(at, 0x3FF)
+        self.physical_id = Field(at, 0x3FF << 10, 10)
+        self.cpuid = Field(at, 7 << 10, 10)
+        self.eoi = Field(at, 1 << 19, 19)
+        self.priority = Field(at, 0x1F << 23, 23)
+        self.state = Field(at, 3 << 28, 28)
+        self.group1 = Field(at, 1 << 30, 30)
+        self.hw = Field(at, 1 << 31, 31)
+
+
+def lr_word(
+    intid: int,
+    state: int,
+    *,
+    priority: int = 0x14,
+    cpuid: int = 0,
+    eoi: bool = False,
+    group1: bool = False,
+    hw: int | None = None,
+) -> int:
+    """A GICH_LRn word. `priority` has 5 bits; `hw` is the physical interrupt's number where the LR is linked to one."""
+    word = intid | (priority & 0x1F) << 23 | state << 28 | group1 << 30
+    return word | (1 << 31 | hw << 10 if hw is not None else cpuid << 10 | eoi << 19)  # fmt: skip
+
+
+class Hcr:
+    """Fields of GICH_HCR (IHI 0048B, 5.3)."""
+
+    def __init__(self, at: str) -> None:
+        self.word = Field(at)
+        self.en, self.uie, self.lrenpie, self.npie = (Field(at, 1 << n, n) for n in range(4))
+        self.vgrp0eie, self.vgrp0die, self.vgrp1eie, self.vgrp1die = (Field(at, 1 << n, n) for n in range(4, 8))
+        self.eoi_count = Field(at, 0x1F << 27, 27)
+
+
+HCR_EN, HCR_UIE, HCR_LRENPIE, HCR_NPIE = 1, 2, 4, 8
+MISR_EOI, MISR_U, MISR_LRENP, MISR_NP = 1, 2, 4, 8
+
+
+class Vmcr:
+    """Fields of GICH_VMCR (IHI 0048B, 5.3): what GICV_CTLR, GICV_PMR, GICV_BPR and GICV_ABPR show the guest."""
+
+    def __init__(self, at: str) -> None:
+        self.word = Field(at)
+        self.enable0, self.enable1, self.ack_ctl, self.fiq_en, self.cbpr = (Field(at, 1 << n, n) for n in range(5))
+        self.eoi_mode = Field(at, 1 << 9, 9)
+        self.abpr = Field(at, 7 << 18, 18)
+        self.bpr = Field(at, 7 << 21, 21)
+        self.pmr = Field(at, 0x1F << 27, 27)
+
+
+VMCR_RESET = 1 | 1 << 1 | 2 << 21 | 0x1F << 27
+"""Both groups enabled, the whole range of priorities unmasked, 5 bits of group priority: as a guest sets it up."""
+VMCR_EOIMODE = 1 << 9
+
+
+class Vpendbaser:
+    """Fields of GICR_VPENDBASER (Arm IHI 0069, 9.11; number from memory), and which vPE it names."""
+
+    def __init__(self, at: str) -> None:
+        self.word = Field(at)
+        self.vpe = Field(at, 0xFFFF)
+        self.dirty = Field(at, 1 << 60, 60)
+        self.pending_last = Field(at, 1 << 61, 61)
+        self.doorbell = Field(at, 1 << 62, 62)
+        self.valid = Field(at, 1 << 63, 63)
+
+
+VALID, DOORBELL_REQUEST, PENDING_LAST, DIRTY = 1 << 63, 1 << 62, 1 << 61, 1 << 60
+
+
+def vpendbaser_word(vpe: int, valid: bool, doorbell: bool = False) -> int:
+    """What GICR_VPENDBASER holds right after a write that changes Valid: hardware sets Dirty in the same step, so the
+    store that stands for the write carries it. Write it whole, to `vpendbaser.word`. `doorbell` is GICv4.1's.
+    """
+    return vpe | DIRTY | (VALID if valid else 0) | (DOORBELL_REQUEST if doorbell else 0)
+
+
+class Pcpu(Places):
+    """A physical CPU: its GICH registers and, with GICv4, its redistributor's VPENDBASER."""
+
+    def __init__(self, name: str, registers: int, declared: Mapping[str, Field]) -> None:
+        super().__init__(name, declared)
+        self.name = name
+        self.lr = tuple(ListRegister(f"{name}.lr[{n}]") for n in range(registers))
+        self.hcr = Hcr(f"{name}.hcr")
+        self.vmcr = Vmcr(f"{name}.vmcr")
+        self.vpendbaser = Vpendbaser(f"{name}.vpendbaser")
+
+
+class Vcpu(role.Vcpu):
+    """A virtual CPU. `number` is its CPU interface number, which a GICv2 SGI carries as its source."""
+
+    def __init__(self, name: str, declared: Mapping[str, Field]) -> None:
+        super().__init__(name, declared)
+        self.number = int(name.removeprefix("vcpu"))
+
+
+HARDWARE: Mapping[str, Shared] = {
+    "hcr": Shared(0, private_to="*"),
+    "vmcr": Shared(0, private_to="*"),
+    "apr": Shared(0, private_to="*"),
+    "physical_active": Shared(0, private_to="*"),
+}
+"""Per pCPU, beside lr[n]; `physical_active` is the physical distributor's: bit n, interrupt n (below 64) is active.
+
+With GICv4 also `vpendbaser` and `vlpis`, the vLPIs that the redistributor knows to be pending for the vPE that is
+resident (bit n is LPI 8192+n): the ITS touches both.
+"""
+
+ARCHITECTURAL: Mapping[str, Shared] = {
+    "pstate_i": Shared(0, private_to="*"),
+    "halted": Shared(0, private_to="*"),
+}
+"""Per vCPU: PSTATE.I, and whether the guest waits in a WFI that did not trap. With GICv4 also `vpt`, the virtual pending
+table (bit n is LPI 8192+n; a resident vPE's too), `vpe_affinity`, the pCPU whose redistributor the ITS takes the vPE to
+be at (VMOVP), and `doorbell_enabled`: in 4.0 the enable of the doorbell's LPI, which software writes, in 4.1 whether
+the redistributor was asked for a doorbell, which software does through VPENDBASER.
+"""
+
+
+class World(role.World):
+    """What a routine can name in one scenario: vCPUs, CPUs, interrupts, and what is so in it.
+
+    Facts: `one-list-register` (else two), `gicv4` and `gicv4.1` (which implies it), `typer-dirty` (GICR_TYPER.Dirty),
+    `eoi-mode-1`, `wfi-not-trapped`, `late-mi`.
+    """
+
+    vcpus: dict[str, Vcpu]
+    cpus: list[Pcpu]
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        vcpu_state: Mapping[str, Shared] | None = None,
+        cpu_state: Mapping[str, Shared] | None = None,
+        vm_state: Mapping[str, Shared] | None = None,
+        irq_state: Mapping[str, Shared] | None = None,
+    ) -> None:
+        super().__init__(scenario)
+        self.list_registers = 1 if self.fact("one-list-register") else 2
+        self.gicv4 = self.fact("gicv4") or self.fact("gicv4.1")
+        self.intids = tuple(sorted(scenario.vectors))
+        self.vm = Places("vm", self._declare("vm", vm_state or {}))
+        for n in range(len(scenario.vcpus)):
+            v4 = self._of_vpe(scenario.vcpus[n].cpu) if self.gicv4 else {}
+            declared = self._declare(f"vcpu{n}", {**ARCHITECTURAL, **v4, **(vcpu_state or {})})
+            self.vcpus[f"vcpu{n}"] = Vcpu(f"vcpu{n}", declared)
+        for n in range(scenario.cpus):
+            v4 = {"vpendbaser": Shared(0), "vlpis": Shared(0)} if self.gicv4 else {}
+            registers = {f"lr[{i}]": Shared(0, private_to="*") for i in range(self.list_registers)}
+            declared = self._declare(f"cpu{n}", {**HARDWARE, **registers, **v4, **(cpu_state or {})})
+            self.cpus.append(Pcpu(f"cpu{n}", self.list_registers, declared))
+        self._irqs: dict[str, Places] = {}
+        for owner in self._owners():
+            self._irqs[owner] = Places(owner, self._declare(owner, irq_state or {}))
+
+    def _of_vpe(self, home: int) -> dict[str, Shared]:
+        return {"vpt": Shared(0), "vpe_affinity": Shared(home), "doorbell_enabled": Shared(0)}
+
+    def _owners(self) -> list[str]:
+        """Private interrupts exist once a vCPU, the others once."""
+        return [
+            *(f"irq{i}" for i in self.intids if i >= 32),
+            *(f"{v}.irq{i}" for v in self.vcpus for i in self.intids if i < 32),
+        ]
+
+    def irq(self, vcpu: Vcpu, intid: int) -> Places:
+        """The state that software keeps of an interrupt: for SGIs and PPIs, the vCPU's own."""
+        return self._irqs[f"{vcpu.name}.irq{intid}" if intid < 32 else f"irq{intid}"]
+
+    def level_sensitive(self, intid: int) -> bool:
+        """Whether an interrupt is a level: `LEVEL` and PPIs are; SGIs, LPIs and other SPIs are edges."""
+        return intid == LEVEL or 16 <= intid < 32
+
+    def priority(self, intid: int) -> int:
+        """The five bits of an interrupt's priority that a list register holds; a lower number goes first."""
+        return PRIORITIES.get(intid, 0x14)
+
+    def all_vcpus(self) -> tuple[Vcpu, ...]:
+        return tuple(self.vcpus.values())
+
+
+class Role(role.Role):
+    """Base of Arm's roles."""
+
+    architecture: ClassVar[str] = "arm"
+    world: World
+
+
+class VirtualInterface(Role):
+    """Hardware: the virtual CPU interface and its list registers (Arm IHI 0048B, chapter 5; GICv3's ICH_* and ICV_* have
+    the same shape).
+    """
+
+    def vm_entry(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        """The pCPU starts to run the vCPU's guest, with whatever its GICH registers hold."""
+        raise NotImplementedError
+
+    def boundary(self, cpu: Cpu, vcpu: Vcpu, pending: tuple[int, ...]) -> Any:
+        """At an instruction boundary: ("deliver",), ("acknowledge", host interrupt of `pending`), or None. May only look."""
+        raise NotImplementedError
+
+    def acknowledge(self, cpu: Cpu, vcpu: Vcpu, interrupt: int) -> Any:
+        """A physical interrupt is signalled while the guest runs: an exit."""
+        raise NotImplementedError
+
+    def deliver(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        """The guest takes the virtual IRQ (PSTATE.I:=1) and reads GICV_IAR; `cpu.deliver(what it read)`: the INTID, for
+        a GICv2 SGI with the source in bits 12:10.
+        """
+        raise NotImplementedError
+
+    def instruction(self, cpu: Cpu, vcpu: Vcpu, what: str, *operands: int) -> Any:
+        """The guest executes something: end_of_interrupt, deactivate (each with what IAR answered), write_pmr, mask, unmask,
+        write_ctlr, wfi, or what exits: mmio (a distributor register), pause, device_quiet, ...
+        """
+        raise NotImplementedError
+
+    def maintenance(self, cpu: Cpu, where: int) -> bool:
+        """Whether the maintenance interrupt of pCPU `where` is asserted: GICH_HCR.En and GICH_MISR != 0. May only load."""
+        raise NotImplementedError
+
+    def misr(self, cpu: Cpu, where: int) -> int:
+        raise NotImplementedError
+
+    def eisr(self, cpu: Cpu, where: int) -> int:
+        raise NotImplementedError
+
+    def elrsr(self, cpu: Cpu, where: int) -> int:
+        raise NotImplementedError
+
+
+class Its(Role):
+    """Hardware: what an ITS and a redistributor do for vPEs (GICv4; Arm IHI 0069)."""
+
+    def vlpi(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> Any:
+        """A device writes an MSI that the ITS translates to a virtual LPI of this vPE."""
+        raise NotImplementedError
+
+    def redistributor(self, cpu: Cpu, where: int) -> Any:
+        """What the redistributor of a pCPU does after a write of VPENDBASER: the scan after Valid:=1, the drain after Valid:=0."""
+        raise NotImplementedError
+
+
+class Injector(Role):
+    """Software that makes an interrupt pending: a device model, userspace, a host interrupt's handler."""
+
+    def inject(self, cpu: Cpu, vcpu: Vcpu, intid: int, level: int) -> Any:
+        """The interrupt's line is `level` now. An edge-triggered one is injected by 1; `vcpu` matters for private ones."""
+        raise NotImplementedError
+
+
+class Distributor(Role):
+    """Software: what a guest's access to the distributor does."""
+
+    def distributor(self, cpu: Cpu, vcpu: Vcpu, register: str, intid: int, value: int) -> Any:
+        """`vcpu` wrote `register`: sgir (value: mask of target CPU interfaces), isenabler, icenabler, ispendr, icpendr,
+        isactiver, icactiver (each for one interrupt), itargetsr (value: the number of the target), ctlr (value: 0 or 1).
+        Ends with Then("vcpu_run", vcpu).
+        """
+        raise NotImplementedError
+
+
+class RunLoop(Role):
+    """The vCPU's thread: fills list registers, enters the guest, folds them back, handles exits, blocks."""
+
+    def vcpu_run(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        raise NotImplementedError
+
+
+class Residency(Role):
+    """The scheduler's hooks: what happens to the CPU interface and the vPE as the vCPU's thread comes and goes."""
+
+    def load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> Any:
+        """The thread is on pCPU `where` again. Runs with preemption disabled."""
+        raise NotImplementedError
+
+    def put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> Any:
+        """The thread is leaving its pCPU. Runs with interrupts off."""
+        raise NotImplementedError
+
+
+ROLES: Mapping[str, type[Role]] = {
+    "virtual_interface": VirtualInterface,
+    "its": Its,
+    "injector": Injector,
+    "distributor": Distributor,
+    "run_loop": RunLoop,
+    "residency": Residency,
+}
+
+
+def completion(interrupt: int, scenario: Scenario) -> Completion:
+    """With EOImode=0 a write of GICV_EOIR; with EOImode=1 one that drops the priority, then one of GICV_DIR. The handler of
+    a level-sensitive interrupt quiets its device first, unless the scenario has the fact `device-keeps-its-line`.
+    """
+    intid = interrupt & 0x3FF
+    told = interrupt & ~DROPPED & ~QUIETED
+    if interrupt & DROPPED:
+        return ("deactivate", told), ()
+    if (
+        (intid == LEVEL or 16 <= intid < 32)
+        and not interrupt & QUIETED
+        and "device-keeps-its-line" not in scenario.facts
+    ):
+        return ("device_quiet", intid), (interrupt | QUIETED,)
+    return ("end_of_interrupt", told), (told | DROPPED,) if "eoi-mode-1" in scenario.facts else ()
+
+
+QUIETED = 1 << 41
+"""In what a guest has yet to complete: it has told the device to lower its line."""
+
+
+def interrupt_name(interrupt: int) -> str:
+    """What GICV_IAR answered: an INTID, for an SGI with its source."""
+    if interrupt >= LPI or interrupt & 0x3FF >= 16:
+        return str(interrupt)
+    return f"SGI {interrupt & 0x3FF} of vcpu{interrupt >> 10 & 7}"
+
+
+ARM = Architecture(
+    "arm",
+    ROLES,
+    World,
+    completion,
+    {MAINTENANCE: "maintenance"},
+    {
+        KICK: "the kick",
+        MAINTENANCE: "the maintenance interrupt",
+        DEVICE: "the device's interrupt",
+        DOORBELL: "vcpu0's doorbell",
+        DOORBELL + 1: "vcpu1's doorbell",
+    },
+    "on the host",
+    interrupt_name,
+)
+
+__all__ = ["Cpu", "Field", "Places", "Shared", "Then", "Vcpu", "World"]

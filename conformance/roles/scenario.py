@@ -1,0 +1,119 @@
+"""Scenarios: a few agents, CPUs and vectors, and a budget for what may happen but need not. Plain data, small enough to
+be exhausted.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from conformance.roles.operations import Result, Value
+
+Action: TypeAlias = tuple[int | str, ...]
+"""One instruction of a guest program that matters here, such as ("hlt",) or ("write_tpr", 0x50)."""
+
+
+class Vcpu(msgspec.Struct, frozen=True):
+    """A virtual CPU: its thread starts loaded on `cpu`; its guest runs `program`, then stays in the guest,
+    interruptible.
+    """
+
+    cpu: int = 0
+    program: tuple[Action, ...] = ()
+
+
+class Thread(msgspec.Struct, frozen=True):
+    """A software agent on a CPU of its own: one call of `routine` and what it chains to, once the thread `after` is
+    done.
+    """
+
+    name: str
+    routine: str
+    args: tuple[Result, ...]
+    cpu: int
+    after: str = ""
+
+
+class Device(msgspec.Struct, frozen=True):
+    """A hardware agent that needs no CPU. It starts once the thread called `after` is done."""
+
+    name: str
+    routine: str
+    args: tuple[Result, ...]
+    after: str = ""
+
+
+class DeviceInterrupt(msgspec.Struct, frozen=True):
+    """A host interrupt, once, on `cpu`: its hard-interrupt handler calls `routine`."""
+
+    vector: int
+    cpu: int
+    routine: str
+    args: tuple[Result, ...]
+
+
+class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How often each optional step may be taken. Spent freely, never owed: rest is judged with tokens left too."""
+
+    preempt: int = 0
+    migrate: int = 0
+    exit: int = 0
+    spurious: tuple[tuple[int, int], ...] = ()
+    """(vector, cpu) pairs, each once."""
+
+
+def many(count: int, what: str) -> str:
+    """1 vector, 2 vectors."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    about: str
+    architecture: str = "x86"
+    cpus: int
+    vcpus: tuple[Vcpu, ...] = (Vcpu(),)
+    threads: tuple[Thread, ...] = ()
+    devices: tuple[Device, ...] = ()
+    interrupts: tuple[DeviceInterrupt, ...] = ()
+    vectors: tuple[int, ...] = ()
+    budget: Budget = Budget()
+    buffer: int = 0
+    """Depth of each CPU's store buffer: 0 is sequential consistency, n is TSO."""
+    facts: tuple[str, ...] = ()
+    """What clauses and roles take as premises here, such as "apicv-inhibited" or "xapic"."""
+    initial: tuple[tuple[str, Value], ...] = ()
+    """Locations that start with another value than declared."""
+    samples: int = 0
+    """0: explored exhaustively. Else too large for that: so many schedules are drawn."""
+
+    @property
+    def agents(self) -> str:
+        """What an agent beside the vCPUs is called."""
+        return "posting agent" if self.architecture == "x86" else "other agent"
+
+    @property
+    def interrupt(self) -> str:
+        """What `vectors` holds."""
+        return "vector" if self.architecture == "x86" else "interrupt"
+
+    def bounds(self) -> str:
+        """The bounds of a proof over this scenario, in one sentence."""
+        posts = len(self.threads) + len(self.devices) + len(self.interrupts)
+        tokens = [
+            f"{n} {what}"
+            for n, what in (
+                (self.budget.preempt, "preemption"),
+                (self.budget.migrate, "migration"),
+                (self.budget.exit, "spontaneous exit"),
+                (len(self.budget.spurious), "spurious interrupt"),
+            )
+            if n
+        ]
+        memory = f"TSO with {self.buffer} buffered stores" if self.buffer else "sequentially consistent memory"
+        return (
+            f"{many(posts, self.agents)}, {many(len(self.vectors), self.interrupt)}, {many(len(self.vcpus), 'vCPU')}, "
+            f"{many(self.cpus, 'pCPU')}, {memory}; "
+            f"optional: {', '.join(tokens) or 'none'}"
+        )

@@ -1,0 +1,116 @@
+"""Run a replay string again, on the code as it is now: FIXED, STILL VIOLATED or DIFFERENT."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from conformance.adapters.registry import AdapterError, Implementation, resolve
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
+from conformance.roles.scenario import Scenario
+from conformance.search.proof import Counterexample as Found
+from conformance.search.proof import Step, prove, shortest, walk
+from conformance.search.replay import Replay, ReplayError, decode, follow, scenario_hash
+from conformance.search.sampling import switches
+from conformance.verdict.clause import Clause, Status, Verdict
+from conformance.verdict.explore import Suite, document
+from conformance.verdict.judge import load_suite
+
+Word = Literal["FIXED", "STILL VIOLATED", "DIFFERENT"]
+
+
+def replay(string: str) -> tuple[Word, Verdict]:
+    """Follow the schedule by its labels as far as they fit, then search the same scenario and clause.
+
+    STILL VIOLATED: the same schedule breaks the clause again. DIFFERENT: it no longer fits or no longer breaks it, but
+    another one does. FIXED: none does. Raises ReplayError where the string does not belong to this catalogue, Fault
+    where the code misbehaves.
+    """
+    suite = load_suite()
+    recorded, clause, scenario = fitting(string, suite)
+    try:
+        implementation = resolve(recorded.implementation)
+    except AdapterError as error:
+        raise ReplayError(f"this replay string names an implementation that is not here: {error}") from error
+    return _again(recorded, suite, clause, scenario, implementation)
+
+
+def fitting(string: str, suite: Suite) -> tuple[Replay, Clause, Scenario]:
+    """What a replay string holds, if it belongs to this catalogue. Raises ReplayError."""
+    recorded = decode(string)
+    clause = next((c for c in suite.clauses if c.id == recorded.clause.removeprefix("?")), None)
+    scenario = next((s for s in suite.scenarios if s.name == recorded.scenario), None)
+    if clause is None or scenario is None:
+        gone = f"clause {recorded.clause}" if clause is None else f"scenario {recorded.scenario}"
+        raise ReplayError(
+            f"this replay string is stale: {gone} is not in this catalogue any more. Run the clause again."
+        )
+    if scenario_hash(scenario) != recorded.catalogue:
+        raise ReplayError(
+            f"this replay string is stale: scenario {scenario.name} has changed since. "
+            f"Run it again: intack run -a {recorded.implementation} --clause {clause.id}"
+        )
+    return recorded, clause, scenario
+
+
+def _again(
+    recorded: Replay, suite: Suite, clause: Clause, scenario: Scenario, implementation: Implementation
+) -> tuple[Word, Verdict]:
+    return in_machine(implementation, scenario, suite, lambda m: _judge(m, recorded, clause, implementation))
+
+
+def _judge(machine: Machine, recorded: Replay, clause: Clause, implementation: Implementation) -> tuple[Word, Verdict]:
+    schedule = follow(machine, recorded.steps)
+    fits = len(schedule) == len(recorded.steps)
+    same = fits and broken_by(machine, schedule, recorded.clause)
+    if same:
+        evidence = f"the recorded schedule of {len(schedule)} steps breaks it again"
+        return "STILL VIOLATED", _verdict(machine, same, clause, implementation, recorded, evidence)
+    how = "fits and breaks nothing" if fits else f"fits for {len(schedule)} of {len(recorded.steps)} steps"
+    other = shortest(machine, {recorded.clause}).get(recorded.clause)
+    if other:
+        evidence = f"the recorded schedule {how}; another one breaks it"
+        return "DIFFERENT", _verdict(machine, other, clause, implementation, recorded, evidence)
+    states = prove(machine).states
+    evidence = (
+        f"the recorded schedule {how}; none of the {states:,} states of scenario {machine.scenario.name} breaks it"
+    )
+    held = Verdict(
+        clause=clause,
+        implementation=implementation.name,
+        profile=recorded.profile,
+        status=Status.HELD,
+        evidence=evidence,
+    )
+    return "FIXED", held
+
+
+def broken_by(machine: Machine, schedule: tuple[Step, ...], clause: str) -> Found | None:
+    """Whether this schedule breaks the clause: by its last step, or in the rest it ends in."""
+    state, outcome = machine.initial, None
+    for _, outcome, state in walk(machine, schedule):
+        pass
+    for broken, reason in outcome.breaches if outcome else ():
+        if broken == clause:
+            return Found(clause, reason, schedule, switches(machine, schedule), False)
+    if machine.quiescent(state):
+        for finding in machine.at_rest(state):
+            if finding.clause == clause:
+                return Found(clause, finding.reason, schedule, switches(machine, schedule), True)
+    return None
+
+
+def _verdict(
+    machine: Machine, found: Found, clause: Clause, implementation: Implementation, recorded: Replay, evidence: str
+) -> Verdict:
+    status = Status.VIOLATED if clause.kind == "guarantee" else Status.DEVIATES
+    if recorded.clause.startswith("?"):
+        status = Status.OBSERVED
+    return Verdict(
+        clause=clause,
+        implementation=implementation.name,
+        profile=recorded.profile,
+        status=status,
+        evidence=evidence,
+        counterexample=document(machine, found, implementation, recorded.profile),
+    )

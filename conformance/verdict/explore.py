@@ -1,0 +1,219 @@
+"""Explore one scenario with one implementation, completely, and keep what the verdicts need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from conformance.adapters.registry import Implementation
+from conformance.adapters.source import Fault
+from conformance.automaton.determinism import in_fresh_process
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
+from conformance.machine.monitor import Monitor
+from conformance.report.reason import why
+from conformance.roles.scenario import Scenario
+from conformance.search.proof import LIVELOCK_REASON, prove, shortest
+from conformance.search.proof import Counterexample as Found
+from conformance.search.proof import Explored as Proved
+from conformance.search.recovery import recovery
+from conformance.search.replay import encode
+from conformance.search.trace import rows
+from conformance.verdict.clause import Clause, Counterexample
+
+MOST_STATES = 1_000_000
+
+
+class Suite(Protocol):
+    """A catalogue with its scenarios and monitors, found by the entry point group `intack.suites`."""
+
+    clauses: tuple[Clause, ...]
+    scenarios: tuple[Scenario, ...]
+    assumptions: Mapping[str, tuple[str, ...]]
+    """By architecture, and "any"."""
+
+    def monitors(self, scenario: Scenario) -> Sequence[Monitor]: ...
+
+    def sequential(self, clause: str, implementation: Implementation) -> Checked: ...
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What a check of a clause as a function found: an empty `counterexample` means none."""
+
+    evidence: str
+    counterexample: str = ""
+    fault: str = ""
+    fault_status: str = ""
+
+
+class Explored(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exploration of one scenario found, as data: it crosses processes as JSON."""
+
+    scenario: str
+    bounds: str
+    states: int = 0
+    transitions: int = 0
+    questions: int = 0
+    quiescent: int = 0
+    complete: bool = True
+    samples: int = 0
+    """Schedules drawn, where the scenario is too large to be exhausted."""
+    predicted: int = 0
+    """And run because another run had predicted them."""
+    undecided: int = 0
+    """Questions about predictions that the solver gave up."""
+    counterexamples: dict[str, Counterexample] = {}
+    witnessed: dict[str, str] = {}
+    fault: str = ""
+    fault_status: str = ""
+    fault_routine: str = ""
+
+
+def explore(
+    implementation: Implementation,
+    scenario: Scenario,
+    suite: Suite,
+    *,
+    reduce: bool = True,
+    pulse: Callable[[int], None] | None = None,
+    profile: str = "",
+) -> Explored:
+    """Never raises for what the implementation does: a fault is part of the result, with all that was found before it."""
+    try:
+        if scenario.samples:
+            return in_machine(implementation, scenario, suite, lambda m: _sampled(m, implementation, profile))
+        return in_machine(
+            implementation, scenario, suite, lambda m: _explore(m, implementation, reduce, pulse, profile)
+        )
+    except Fault as fault:
+        return Explored(
+            scenario=scenario.name,
+            bounds=scenario.bounds(),
+            fault=str(fault),
+            fault_status=fault.status,
+            fault_routine=fault.routine,
+            complete=False,
+        )
+
+
+def _explore(
+    machine: Machine, implementation: Implementation, reduce: bool, pulse: Callable[[int], None] | None, profile: str
+) -> Explored:
+    scenario = machine.scenario
+    done = Proved()
+    try:
+        prove(machine, reduce=reduce, most=MOST_STATES, pulse=pulse, done=done)
+        machine.assembly.recheck()
+    except Fault as fault:
+        return _until(fault, machine, done, implementation, profile)
+    broken = {*done.breached, *done.at_rest, *(("LIVELOCK",) if done.livelock else ())}
+    counterexamples: dict[str, Counterexample] = {}
+    if broken:
+        in_fresh_process(implementation, scenario, machine.assembly)
+        for clause, found in shortest(machine, broken).items():
+            counterexamples[clause] = document(machine, found, implementation, profile)
+        for clause in broken - counterexamples.keys():
+            reason = (
+                done.at_rest[clause].reason if clause in done.at_rest else done.breached.get(clause, LIVELOCK_REASON)
+            )
+            counterexamples[clause] = unshortened(scenario, clause in done.at_rest, reason)
+        for clause in also_broken(scenario, broken):
+            counterexamples[clause] = counterexamples["LIVELOCK"]
+    return Explored(
+        scenario=scenario.name,
+        bounds=scenario.bounds(),
+        states=done.states,
+        transitions=done.transitions,
+        questions=machine.assembly.questions(),
+        quiescent=done.quiescent,
+        complete=done.complete,
+        counterexamples=counterexamples,
+        witnessed=done.witnessed,
+    )
+
+
+def _until(fault: Fault, machine: Machine, done: Proved, implementation: Implementation, profile: str) -> Explored:
+    """What was found before the fault. If the implementation contradicts itself, nothing that it led to counts."""
+    scenario = machine.scenario
+    broken = (
+        {} if fault.status == "NONDETERMINISTIC" else done.breached | {c: f.reason for c, f in done.at_rest.items()}
+    )
+    counterexamples = {c: unshortened(scenario, c in done.at_rest, reason) for c, reason in broken.items()}
+    for clause in broken:
+        try:  # the fault may lie on the way to the least schedule, too
+            found = shortest(machine, {clause}).get(clause)
+            counterexamples |= {clause: document(machine, found, implementation, profile)} if found else {}
+        except Fault:
+            continue
+    return Explored(
+        scenario=scenario.name,
+        bounds=scenario.bounds(),
+        questions=machine.assembly.questions(),
+        complete=False,
+        counterexamples=counterexamples,
+        fault=str(fault),
+        fault_status=fault.status,
+        fault_routine=fault.routine,
+    )
+
+
+def _sampled(machine: Machine, implementation: Implementation, profile: str) -> Explored:
+    from conformance.ordering.predict import Predictor  # with z3
+    from conformance.search.sampling import sample
+
+    scenario = machine.scenario
+    predictor = Predictor(machine, most=scenario.samples)
+    steps, broken = sample(machine, scenario.samples, lambda run: (p.run for p in predictor.predictions(run)))
+    machine.assembly.recheck()
+    if broken:
+        in_fresh_process(implementation, scenario, machine.assembly)
+    return Explored(
+        scenario=scenario.name,
+        bounds=scenario.bounds(),
+        transitions=steps,
+        questions=machine.assembly.questions(),
+        samples=scenario.samples,
+        predicted=predictor.replayed,
+        undecided=predictor.undecided,
+        counterexamples={c: document(machine, found, implementation, profile) for c, found in broken.items()},
+    )
+
+
+def unshortened(scenario: Scenario, at_rest: bool, reason: str) -> Counterexample:
+    """A breach that the proof met and the search for the least schedule did not reach within its bound: still a breach."""
+    told = f"{reason} (no shortest schedule within the bound of the second search)"
+    return Counterexample(scenario=scenario.name, switches=1_000, steps=0, at_rest=at_rest, reason=told)
+
+
+def also_broken(scenario: Scenario, broken: set[str]) -> tuple[str, ...]:
+    """A vCPU that halts with interrupts closed and never comes to rest is kept awake for nothing: KVM-PI-19."""
+    closed = any(("cli",) in v.program and ("sti",) not in v.program for v in scenario.vcpus)
+    return ("KVM-PI-19",) if closed and "LIVELOCK" in broken else ()
+
+
+def document(machine: Machine, found: Found, implementation: Implementation, profile: str) -> Counterexample:
+    """A counterexample as the report shows it."""
+    made = rows(machine, found)
+    mends = recovery(machine, found) if found.at_rest and found.clause != "LIVELOCK" else ""
+    routines = [r.routine for r in made if r.routine]
+    filled = machine.assembly.filled_by
+    if routines and not found.at_rest:
+        role = machine.assembly.role_of.get(routines[-1], "")
+        role = f"{role}, filled by {filled.get(role, 'nobody')}" if role else ""
+    else:
+        own = sorted(r for r, name in filled.items() if name == implementation.name)
+        role = f"the whole path, of which {implementation.name} fills {', '.join(own)}"
+    return Counterexample(
+        scenario=machine.scenario.name,
+        switches=found.switches,
+        steps=found.steps,
+        at_rest=found.at_rest,
+        recovery=mends,
+        reason=found.reason,
+        why=why(made, found.reason, mends),
+        role=role,
+        rows=made,
+        replay=encode(machine, found, implementation.spec, profile),
+    )

@@ -1,0 +1,210 @@
+"""One run of the suite: what was asked for, checked before anything runs, then verdicts, then reports."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+import conformance
+from conformance.adapters.registry import DEFAULT, AdapterError, resolve
+from conformance.adapters.source import Fault
+from conformance.report import document, terminal
+from conformance.search.replay import ReplayError
+from conformance.verdict import again
+from conformance.verdict.clause import Clause, Status, Verdict
+from conformance.verdict.judge import ENVIRONMENTS, PROFILES, Judge, catalogue_hash, load_suite
+
+PACKAGES = ("conformance", "reference", "properties")
+PROPERTY = "intack"
+"""The user property of a pytest report that holds a verdict as JSON; it crosses xdist and reaches JUnit files too."""
+
+T = TypeVar("T")
+
+
+class BadInput(Exception):
+    """What was asked for makes no sense. The message says what to write instead."""
+
+
+class Session:
+    """`shared` is a directory that the processes of this run have in common; it need not exist yet. Raises BadInput."""
+
+    def __init__(
+        self,
+        shared: Path,
+        *,
+        adapter: str = "",
+        profile: str = "",
+        clause: Sequence[str] = (),
+        report: Sequence[str] = (),
+        replay: str = "",
+        environment: Sequence[str] = (),
+    ) -> None:
+        check_packages()
+        self.shared, self.replay = shared, replay
+        self.suite = load_suite()
+        if replay:
+            if adapter or profile or clause:
+                raise BadInput("a replay string names its own implementation, profile and clause: give none beside it")
+            recorded = _or_bad_input(lambda: again.fitting(self.replay, self.suite)[0])
+            adapter, profile, clause = recorded.implementation, recorded.profile, [recorded.clause.removeprefix("?")]
+        self.implementation = _or_bad_input(lambda: resolve(adapter or DEFAULT))
+        self.profile = profile or self.implementation.profile
+        if self.profile not in PROFILES:
+            raise BadInput(f"no profile is called {self.profile!r}. {near(self.profile, PROFILES)}")
+        for name in environment:
+            if name not in ENVIRONMENTS:
+                raise BadInput(f"no environment is called {name!r}. {near(name, tuple(ENVIRONMENTS))}")
+        self.environment = tuple(environment)
+        self.clauses = self.concerned(select(self.suite.clauses, clause))
+        self.reports = [writable(path) for path in report]
+        self.verdicts: dict[str, Verdict] = {}
+
+    def concerned(self, clauses: Sequence[Clause]) -> tuple[Clause, ...]:
+        """Less the clauses of an architecture of which the implementation fills no role."""
+        own = self.implementation.architectures
+        concerned = tuple(c for c in clauses if c.architecture in (*own, "any"))
+        if clauses and not concerned:
+            raise BadInput(
+                f"{self.implementation.spec} fills roles of {' and '.join(own)} only, and the clauses asked for are "
+                f"about {clauses[0].architecture}"
+            )
+        return concerned
+
+    def about(self) -> str:
+        clauses = f"{len(self.clauses)} clause{'s' * (len(self.clauses) != 1)}"
+        widened = "".join(f", environment {name}" for name in self.environment)
+        return f"adapter {self.implementation.spec}, profile {self.profile}{widened}, {clauses}"
+
+    # Where clauses run: the only process, or a worker
+
+    @cached_property
+    def judge(self) -> Judge:
+        self.shared.mkdir(mode=0o700, exist_ok=True)
+        return Judge(self.implementation, self.profile, self.suite, self.shared, environment=self.environment)
+
+    def verdict(self, clause: Clause) -> Verdict:
+        return self.replayed() if self.replay else self.judge.verdict(clause)
+
+    def replayed(self) -> Verdict:
+        """What became of the replay string's counterexample: the evidence begins with the word for it."""
+        try:
+            word, verdict = again.replay(self.replay)
+        except Fault as fault:
+            return self._without_proof(self.clauses[0], Status(fault.status), str(fault))
+        return msgspec.structs.replace(verdict, evidence=f"{word}: {verdict.evidence}")
+
+    # Where verdicts are gathered: the only process, or xdist's controller
+
+    def gather(self, report: pytest.TestReport) -> None:
+        """The verdict that a report brings; if its process died or the suite itself failed, that is one too: CRASH."""
+        for name, value in report.user_properties:
+            if name == PROPERTY:
+                verdict = msgspec.json.decode(str(value), type=Verdict)
+                self.verdicts[verdict.clause.id] = verdict
+                return
+        clause = next((c for c in self.clauses if report.nodeid.endswith(f"::test_clause[{c.id}]")), None)
+        if clause and report.failed:
+            crash: Any = getattr(report.longrepr, "reprcrash", None)
+            reason = f"{crash.message} at {crash.path}:{crash.lineno}" if crash else report.longreprtext.strip()
+            self.verdicts[clause.id] = self._without_proof(clause, Status.CRASH, f"the suite itself failed: {reason}")
+
+    def _without_proof(self, clause: Clause, status: Status, evidence: str) -> Verdict:
+        name, profile = self.implementation.name, self.profile
+        return Verdict(clause=clause, implementation=name, profile=profile, status=status, evidence=evidence)
+
+    def gathered(self) -> list[Verdict]:
+        """All verdicts so far, in the order of the catalogue."""
+        return [self.verdicts[c.id] for c in self.clauses if c.id in self.verdicts]
+
+    def progress(self) -> str:
+        explored = len(list(self.shared.glob("*.json")))
+        return f"{explored} scenarios explored, {len(self.verdicts)} of {len(self.clauses)} clauses judged"
+
+    def write_reports(self) -> str:
+        """Answers what kept a report from being written."""
+        if self.reports and not self.verdicts:
+            return "no clause was judged, so no report is written: properties/test_clauses.py was not among the tests"
+        bounds = {s.name: s.bounds() for s in self.suite.scenarios}
+        hashed = catalogue_hash(self.suite)
+        made = document.report(self.gathered(), bounds=bounds, catalogue=hashed, assumptions=self.assumptions)
+        try:
+            for path in self.reports:
+                document.write(path, made)
+        except document.ReportError as error:
+            return str(error)
+        return ""
+
+    def overview(self, color: bool) -> str:
+        """Verdicts by section and the summary, without the schedules that pytest has shown with its failures."""
+        return terminal.overview(self.gathered(), color=color)
+
+    @property
+    def assumptions(self) -> Sequence[str]:
+        """Those of the architectures that were judged."""
+        judged = {c.architecture for c in self.clauses} - {"any"} or set(self.implementation.architectures)
+        return [rule for name, rules in self.suite.assumptions.items() if name in ("any", *judged) for rule in rules]
+
+
+def check_packages() -> None:
+    """All three packages must come from one place; a folder of the user's with such a name would shadow one of them."""
+    home = Path(str(conformance.__file__)).parent.parent
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        found = Path(package.__file__).parent if package.__file__ else Path(next(iter(package.__path__)))
+        if found != home / name:
+            raise BadInput(
+                f"{found} shadows the package {name} of intack, in {home}. Rename it, or run from another directory."
+            )
+
+
+def select(clauses: Iterable[Clause], globs: Sequence[str]) -> tuple[Clause, ...]:
+    """The clauses that any of the globs matches; all of them if there is none."""
+    patterns = [glob.upper() for glob in globs]
+    ids = [c.id for c in clauses]
+    for pattern in patterns:
+        if not any(fnmatchcase(i, pattern) for i in ids):
+            raise BadInput(f"no clause matches {pattern!r}. {near(pattern, ids)} All of them: intack list clauses")
+    return tuple(c for c in clauses if not patterns or any(fnmatchcase(c.id, p) for p in patterns))
+
+
+def near(word: str, known: Sequence[str]) -> str:
+    """What the user may have meant."""
+    close = difflib.get_close_matches(word, known, n=3)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"There are: {', '.join(known[:10])}{', ...' * (len(known) > 10)}."
+
+
+def writable(path: str) -> Path:
+    """A path that a report can be written to, found out by trying."""
+    where = Path(path)
+    if where.suffix not in (".json", ""):
+        raise BadInput(f"the ending of {path} says what to write, and so far only .json is known")
+    try:
+        if where.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a directory")
+        if where.is_file() or not where.exists():
+            tempfile.TemporaryFile(dir=where.parent).close()
+    except OSError as error:
+        reason = str(error.strerror).lower()
+        raise BadInput(
+            f"cannot write the report to {path}: {reason}. Name a file in a directory that exists."
+        ) from None
+    return where
+
+
+def _or_bad_input(ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except (AdapterError, ReplayError) as error:
+        raise BadInput(str(error)) from None

@@ -1,0 +1,256 @@
+"""What a sequential clause is here: cases that Hypothesis draws, and a body that runs routines alone and judges.
+
+    @clause(CHECKS, "PIP-7", "processor", states(), choices)
+    def rvi(subject, state, choices): ...
+
+The same implementation gets the same cases in every process, and a broken clause shrinks to the same smallest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
+
+from hypothesis import HealthCheck, Phase, given, reject, seed, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+
+from conformance.adapters.registry import Implementation
+from conformance.adapters.source import Fault
+from conformance.automaton.alone import Alone, Memory, run_alone
+from conformance.automaton.assembly import Assembly, assemble
+from conformance.roles import operations as ops
+from conformance.roles.arm import EDGE, LEVEL, LPI, PPI, SGI
+from conformance.roles.scenario import Scenario
+
+VCPU = "vcpu0"
+EXAMPLES, SEARCHES = 300, 5
+VECTORS: Mapping[str, tuple[int, ...]] = {"x86": (0, 64, 128, 192), "arm": (SGI, PPI, LEVEL, EDGE, LPI)}
+"""Of each architecture's scenario: on x86 those that use all four words of each register."""
+
+EMPTY: Mapping[str, ops.Value] = {}
+
+QUIET = settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
+    report_multiple_bugs=False,
+    print_blob=False,
+)
+
+
+class BrokenError(AssertionError):
+    """The clause does not hold: the state before, what is due, and what came out."""
+
+
+class UnjudgedError(Exception):
+    """Nothing can be said; `status` is the verdict."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class State(Protocol):
+    """The architectural state of one vCPU and what runs it, as the manual speaks of it."""
+
+    def memory(self) -> dict[str, ops.Value]: ...
+
+    @staticmethod
+    def of(memory: Mapping[str, ops.Value]) -> Any: ...
+
+    def shown(self, *names: str) -> str: ...
+
+
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True)
+class Ran(Generic[S]):
+    """One routine of the hardware, run alone on one state."""
+
+    call: str
+    before: S
+    after: S
+    alone: Alone
+
+    def must(self, due: S, *names: str) -> None:
+        """Raise BrokenError unless the named fields came out as they are due."""
+        wrong = [n for n in names if getattr(self.after, n) != getattr(due, n)]
+        if wrong:
+            self.broken(f"due is {due.shown(*wrong)}; found {self.after.shown(*wrong)}")
+
+    def broken(self, how: str) -> NoReturn:
+        raise BrokenError(f"{self.call} on {self.before}: {how}")
+
+
+@dataclass
+class Subject:
+    """An implementation, assembled once for each set of facts."""
+
+    implementation: Implementation
+    architecture: str = "x86"
+    notes: set[str] = field(default_factory=set)
+    """What the evidence says beside the count."""
+    assemblies: dict[tuple[tuple[str, ...], int], Assembly] = field(default_factory=dict)
+
+    def assembly(self, facts: tuple[str, ...] = (), cpus: int = 3) -> Assembly:
+        if (facts, cpus) not in self.assemblies:
+            self.assemblies[facts, cpus] = assemble(
+                self.implementation,
+                Scenario(
+                    name="alone",
+                    about="one routine alone",
+                    architecture=self.architecture,
+                    cpus=cpus,
+                    vectors=VECTORS[self.architecture],
+                    facts=facts,
+                ),
+            )
+        return self.assemblies[facts, cpus]
+
+    def lacks(self, what: str) -> bool:
+        return what in self.implementation.lacks
+
+    def run(
+        self,
+        state: S,
+        routine: str,
+        *args: ops.Result,
+        choices: Iterable[int] = (),
+        facts: tuple[str, ...] = (),
+        between: Callable[[int, Memory], None] | None = None,
+        also: Mapping[str, ops.Value] = EMPTY,
+    ) -> Ran[S]:
+        """A routine of the hardware for this vCPU, to its end or its VM exit. `also` is memory beside the state."""
+        memory = {**state.memory(), **also}
+        assembly = self.assembly(facts)
+        alone = run_alone(assembly, routine, (VCPU, *args), memory, choices, interrupts=False, between=between)
+        ran = Ran(called(routine, *args) + chosen(alone), state, type(state).of(alone.memory), alone)
+        if alone.ended not in ("returned", "exited"):
+            ran.broken(f"it does not end, but is {alone.ended}")
+        return ran
+
+    def recheck(self) -> None:
+        """Ask every question again. Raises Fault NONDETERMINISTIC."""
+        for unfolding in {id(u): u for a in self.assemblies.values() for u in a.routines.values()}.values():
+            if unfolding.questions:
+                unfolding.recheck()
+
+
+def called(routine: str, *args: ops.Result) -> str:
+    return f"{routine}({', '.join((VCPU, *(f'{a:#x}' if type(a) is int else str(a) for a in args)))})"
+
+
+def chosen(alone: Alone) -> str:
+    """Choices other than the first option."""
+    taken = [
+        a.operation.options[a.result]
+        for a in alone.asked
+        if isinstance(a.operation, ops.Choose) and isinstance(a.result, int) and a.result
+    ]
+    return f" choosing {', '.join(taken)}" if taken else ""
+
+
+Body: TypeAlias = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Property:
+    """The check of one clause. Called with an implementation it answers the evidence.
+
+    Raises BrokenError, UnjudgedError, or the implementation's Fault.
+    """
+
+    id: str
+    roles: tuple[str, ...]
+    """Whose routines run; who fills them is in the evidence."""
+    cases: st.SearchStrategy[tuple[Any, ...]]
+    body: Body
+    needs: tuple[str, ...] = ()
+    """What an implementation may declare to lack; the clause does not apply then."""
+    architecture: str = "x86"
+
+    def __call__(self, implementation: Implementation) -> str:
+        for need in self.needs:
+            if need in implementation.lacks:
+                raise UnjudgedError("NOT APPLICABLE", f"the implementation declares that it lacks {need}")
+        subject = Subject(implementation, self.architecture)
+        try:
+            held = self.search(subject)
+        except BrokenError as first:
+            raise min((first, *self.search_again(subject)), key=lambda error: (len(str(error)), str(error))) from None
+        subject.recheck()
+        return self.evidence(subject, held)
+
+    def search_again(self, subject: Subject) -> Iterator[BrokenError]:
+        """What other searches shrink to: no small change leads from one of their ends to another."""
+        for attempt in range(1, SEARCHES):
+            try:
+                self.search(subject, attempt)
+            except BrokenError as broken:
+                yield broken
+            except (Fault, UnjudgedError):
+                pass
+
+    def search(self, subject: Subject, attempt: int = 0) -> str:
+        """What held, in words. A fault ends the search at once: the case that caused it may be slow to meet again."""
+        met, held, broken, fault = 0, 0, False, None
+
+        @seed(f"{self.id} {attempt}")
+        @QUIET
+        @given(self.cases)
+        def holds(case: tuple[Any, ...]) -> None:
+            nonlocal met, held, broken, fault
+            if fault is not None:
+                return
+            met += 1
+            try:
+                self.body(subject, *case)
+            except BrokenError:
+                broken = True
+                raise
+            except Fault as error:
+                if broken:
+                    reject()
+                fault = error
+                raise
+            held += 1
+
+        try:
+            holds()
+        except Unsatisfiable:
+            raise UnjudgedError("NOT EXERCISED", "no generated case made its premise true") from None
+        except Exception:
+            if fault is not None:
+                raise fault from None
+            raise
+        return f"all {held} cases" if held == met < EXAMPLES else f"{held} generated cases"
+
+    def evidence(self, subject: Subject, held: str) -> str:
+        filled = subject.assembly().filled_by
+        own = subject.implementation.filled(self.architecture)
+        others = [f"{role} to {filled[role]}" for role in self.roles if role not in own]
+        left = [f"{subject.implementation.name} leaves {' and '.join(others)}"] if others else []
+        return "; ".join((f"one routine alone, {held}", *left, *sorted(subject.notes)))
+
+
+def clause(
+    checks: MutableMapping[str, Property],
+    name: str,
+    roles: str,
+    *cases: st.SearchStrategy[Any],
+    needs: tuple[str, ...] = (),
+    architecture: str = "x86",
+) -> Callable[[Body], Property]:
+    """Put the body, as the check of the clause called `name`, into `checks`. A case is one value of each strategy."""
+
+    def made(body: Body) -> Property:
+        checks[name] = Property(name, tuple(roles.split()), st.tuples(*cases), body, needs, architecture)
+        return checks[name]
+
+    return made

@@ -1,0 +1,67 @@
+"""Posted-interrupt processing (SDM 29.6): what one acknowledge of the notification vector makes of a state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from conformance.automaton.alone import may_change
+from conformance.roles.operations import Rmw
+from conformance.roles.x86 import PINV
+from properties.function import Property, Ran, Subject, clause
+from properties.x86.sequential import manual
+from properties.x86.sequential.state import CONTROL, NONE, State, choices, flag, states
+
+CHECKS: dict[str, Property] = {}
+
+
+def in_guest(**given: Any) -> st.SearchStrategy[State]:
+    """States that a running guest can be in."""
+    return states(vppr=0, recognized=0, **given).map(manual.settled)
+
+
+HALTS = "hlt-not-intercepted"
+"""The fact under which HLT stops the processor in the guest."""
+
+
+def processed(subject: Subject, state: State, taken: tuple[int, ...], facts: tuple[str, ...] = ()) -> Ran[State]:
+    return subject.run(state, "acknowledge", PINV, choices=taken, facts=facts)
+
+
+@clause(CHECKS, "PIP-2", "processor", in_guest(), choices)
+def on_is_cleared(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
+    ran = processed(subject, state, taken)
+    ran.must(manual.process(state), "on", "sn", "nv", "ndst")
+    for change in ran.alone.changes_of(CONTROL):
+        op = change.by.operation
+        if not change.by.locked:
+            ran.broken("ON is cleared by a plain store; due is a locked operation")
+        if isinstance(op, Rmw) and op.how != "cas" and may_change(op) != 1:
+            ran.broken(f"due is an operation on bit 0 alone; the one that clears ON writes {may_change(op):#x}")
+
+
+@clause(CHECKS, "PIP-7", "processor", in_guest(), choices)
+def rvi_is_the_larger(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
+    processed(subject, state, taken).must(manual.process(state), "rvi")
+
+
+@clause(CHECKS, "PIP-8", "processor", in_guest(), choices)
+def ends_with_an_evaluation(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
+    ran = processed(subject, state, taken)
+    ran.must(manual.evaluate(ran.after), "recognized")
+
+
+@clause(CHECKS, "PIP-11", "processor", in_guest(halted=flag), choices, needs=(HALTS,))
+def returns_to_hlt(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
+    """Whether a virtual interrupt is delivered afterwards is the implementation's answer here, and VID-3's business."""
+    subject.notes.add("MWAIT is not modelled")
+    ran = processed(subject, state, taken, (HALTS,))
+    ran.must(state, "halted")
+    if subject.run(ran.after, "boundary", (), facts=(HALTS,)).alone.answer.value == ("deliver",):
+        subject.run(ran.after, "deliver", facts=(HALTS,)).must(State(halted=0), "halted")
+
+
+@clause(CHECKS, "E2E-9", "processor", in_guest(pir=NONE), choices)
+def spurious_is_harmless(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
+    processed(subject, state, taken).must(state, "pir", "virr", "visr", "rvi", "svi", "vtpr", "vppr")

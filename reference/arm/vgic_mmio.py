@@ -1,0 +1,137 @@
+"""KVM's virtual distributor: what a guest's write of its registers does.
+
+Mirrors arch/arm64/kvm/vgic/vgic-mmio.c and vgic-mmio-v2.c of Linux 6.19; each routine names its function. What becomes
+pending, enabled or active is queued as an injection is (reference.arm.vgic).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.roles.arm import Cpu, Distributor, Then, Vcpu
+from reference.arm.vgic import OUT, SLEEP, Vgic
+
+
+class VgicMmio(Vgic, Distributor):
+    """GICD_*, one interrupt at a time."""
+
+    def distributor(self, cpu: Cpu, vcpu: Vcpu, register: str, intid: int, value: int) -> Any:
+        match register:
+            case "sgir":
+                self.send_sgi(cpu, vcpu, intid, value)
+            case "ctlr":
+                self.write_ctlr(cpu, value)
+            case "isactiver" | "icactiver" if intid >= 32:
+                return Then("change_active", vcpu, intid, int(register == "isactiver"))
+            case "isenabler":
+                self.write_and_queue(cpu, vcpu, intid, "enabled", 1)
+            case "icenabler":
+                self.write(cpu, vcpu, intid, "enabled", 0)
+            case "ispendr" if intid >= 16:
+                self.write_and_queue(cpu, vcpu, intid, "latch", 1)
+            case "icpendr" if intid >= 16:
+                self.write(cpu, vcpu, intid, "latch", 0, "taken")
+            case "isactiver":
+                self.write_and_queue(cpu, vcpu, intid, "active", 1)
+            case "icactiver":
+                self.write(cpu, vcpu, intid, "active", 0)
+            case "itargetsr":
+                self.retarget(cpu, vcpu, intid, value)
+            case _:
+                """GICD_ISPENDR and ICPENDR do nothing to a GICv2's SGIs."""
+        return Then("vcpu_run", vcpu)
+
+    def write(self, cpu: Cpu, vcpu: Vcpu, intid: int, what: str, value: int, *more: str) -> None:
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, irq.irq_lock)
+        for name in (what, *more):
+            cpu.store(getattr(irq, name), value)
+        self.unlock_irqrestore(cpu, irq.irq_lock, flag)
+
+    def retarget(self, cpu: Cpu, vcpu: Vcpu, intid: int, number: int) -> None:
+        """A pending interrupt moves at once, or if it is in a list register, when that vCPU exits, which is kicked.
+
+        Linux leaves both to that vCPU's next exit (vgic_mmio_write_target()): docs/findings.md.
+        """
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, irq.irq_lock)
+        cpu.store(irq.target, number)
+        owner = cpu.load(irq.owner)
+        self.unlock_irqrestore(cpu, irq.irq_lock, flag)
+        for name in owner:
+            self.follow(cpu, self.world.vcpus[name], intid, self.world.vcpus[f"vcpu{number}"])
+
+    def follow(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> None:
+        if vcpu is not target and not self.migrate(cpu, vcpu, intid, target):
+            self.notify(cpu, vcpu)
+
+    def write_and_queue(self, cpu: Cpu, vcpu: Vcpu, intid: int, what: str, value: int) -> None:
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, irq.irq_lock)
+        cpu.store(getattr(irq, what), value)
+        self.queue_irq_unlock(cpu, vcpu, intid, flag)
+
+    def send_sgi(self, cpu: Cpu, vcpu: Vcpu, intid: int, targets: int) -> None:
+        """vgic_mmio_write_sgir(): pending at each target, from this source."""
+        for to in self.world.all_vcpus():
+            if targets >> to.number & 1:
+                irq = self.world.irq(to, intid)
+                flag = self.lock_irqsave(cpu, irq.irq_lock)
+                cpu.store(irq.latch, 1)
+                cpu.store(irq.source, cpu.load(irq.source) | 1 << vcpu.number)
+                self.queue_irq_unlock(cpu, to, intid, flag)
+
+    def write_ctlr(self, cpu: Cpu, value: int) -> None:
+        """What became pending while the distributor was off is on no list: all are looked at again.
+
+        Linux only kicks those vCPUs that have something on their lists (vgic_kick_vcpus()): docs/findings.md.
+        """
+        was = cpu.swap(self.world.vm.enabled, value)
+        if value and not was:
+            self.rescan(cpu)
+
+    def rescan(self, cpu: Cpu) -> None:
+        for intid in self.world.intids:
+            for vcpu in self.world.all_vcpus() if intid < 32 else self.world.all_vcpus()[:1]:
+                irq = self.world.irq(vcpu, intid)
+                flag = self.lock_irqsave(cpu, irq.irq_lock)
+                self.queue_irq_unlock(cpu, vcpu, intid, flag)
+
+    def change_active(self, cpu: Cpu, vcpu: Vcpu, intid: int, active: int) -> Any:
+        """vgic_mmio_change_active(): it may be in a list register, so every other vCPU leaves its guest first."""
+        irq = self.world.irq(vcpu, intid)
+        others = [v for v in self.world.all_vcpus() if v is not vcpu]
+        cpu.lock(self.world.vm.config_lock)  # a mutex, in Linux
+        self.halt(cpu, others)
+        flag = self.lock_folded(cpu, vcpu, intid)
+        cpu.store(irq.active, active)
+        if active:
+            self.queue_irq_unlock(cpu, vcpu, intid, flag)
+        else:
+            self.unlock_irqrestore(cpu, irq.irq_lock, flag)
+        for other in others:
+            cpu.store(other.paused, 0)
+            cpu.wake(other)
+        cpu.unlock(self.world.vm.config_lock)
+        return Then("vcpu_run", vcpu)
+
+    def halt(self, cpu: Cpu, vcpus: list[Vcpu]) -> None:
+        """kvm_arm_halt_guest(): each vCPU is out of its guest, and does not go back before the resume."""
+        for vcpu in vcpus:
+            cpu.store(vcpu.paused, 1)
+            cpu.fetch_or(vcpu.requests, SLEEP)
+            self.kick(cpu, vcpu)
+            while cpu.load(vcpu.mode) != OUT:
+                cpu.relax()
+
+    def lock_folded(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
+        """irq_lock, once no list register holds the interrupt. One does from flush to fold, and mode = IN is less than
+        that: Linux, which goes by the mode alone, may see its change overwritten by the fold (docs/findings.md).
+        """
+        irq = self.world.irq(vcpu, intid)
+        while True:
+            flag = self.lock_irqsave(cpu, irq.irq_lock)
+            if not cpu.load(irq.on_lr):
+                return flag
+            self.unlock_irqrestore(cpu, irq.irq_lock, flag)
+            cpu.relax()
