@@ -27,7 +27,7 @@ from conformance.machine.machine import Machine
 from conformance.roles.scenario import Scenario
 from conformance.search.frontier import Frontier
 from conformance.search.proof import FEW, prove
-from conformance.search.results import Explored
+from conformance.search.results import Proof
 from properties.suite import SUITE
 from properties.x86.scenarios import SCENARIOS
 
@@ -67,7 +67,7 @@ def measure(machine: Machine, reduce: bool) -> Cost:
     seconds = time.perf_counter() - before
     size = held(done.states, machine.layout.bits)
     if reduce and done.states > FEW:
-        frontier = Frontier(machine, Explored())
+        frontier = Frontier(machine, Proof())
         frontier.search(done.states, None)
         size = frontier.bytes
     return Cost(done.states, done.transitions, seconds, size, machine.assembly.questions())

@@ -28,7 +28,7 @@ from conformance.machine.machine import Machine
 from conformance.roles.scenario import Budget, Scenario
 from conformance.search.frontier import Frontier
 from conformance.search.promela import promela
-from conformance.search.proof import Explored, prove
+from conformance.search.proof import Proof, prove
 from properties.suite import SUITE
 from properties.x86.scenarios import SCENARIOS
 
@@ -69,7 +69,7 @@ def by_intack(scenario: Scenario) -> Cost:
     whole = best(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), 3)
 
     def measure(machine: Machine) -> Cost:
-        frontier = Frontier(machine, Explored())
+        frontier = Frontier(machine, Proof())
         frontier.search(MOST, None)
         done = prove(machine, most=MOST)
         alone = best(lambda: prove(machine, most=MOST), 5)

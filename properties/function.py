@@ -55,7 +55,7 @@ class UnjudgedError(Exception):
         self.status = status
 
 
-class State(Protocol):
+class GeneratedState(Protocol):
     """The architectural state of one vCPU and what runs it, as the manual speaks of it."""
 
     def memory(self) -> dict[str, ops.Value]: ...
@@ -66,7 +66,7 @@ class State(Protocol):
     def shown(self, *names: str) -> str: ...
 
 
-S = TypeVar("S", bound=State)
+S = TypeVar("S", bound=GeneratedState)
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,17 @@ from conformance.adapters.registry import of_class
 from conformance.automaton.assembly import assemble
 from conformance.machine.machine import Machine
 from conformance.machine.monitor import Finding, Look, Monitor
-from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Scenario, Thread, Vcpu
+from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Scenario, Thread, VcpuSetup
 from conformance.roles.x86 import DEVICE, HIGH, LOW, Role
-from conformance.search.proof import Explored, prove
+from conformance.search.proof import Proof, prove
 from reference.alternatives.x86.bhyve import Bhyve
 from reference.alternatives.x86.kvm_pre_block import KvmPreBlock, KvmPreBlockOnRq
 from reference.alternatives.x86.kvm_put_sn import KvmPutSn
 from reference.alternatives.x86.xen import Xen, XenMended
 
 ALL = (KvmPutSn, KvmPreBlock, KvmPreBlockOnRq, Xen, XenMended, Bhyve)
-HALTS = (Vcpu(0, (("hlt",),)),)
-MASKED = (Vcpu(0, (("write_tpr", 0x80), ("hlt",))),)
+HALTS = (VcpuSetup(0, (("hlt",),)),)
+MASKED = (VcpuSetup(0, (("write_tpr", 0x80), ("hlt",))),)
 ONCE = Budget(preempt=1, migrate=1)
 CHANGES = ("assignment-changes",)
 
@@ -48,7 +48,7 @@ PRIORITIES = scenario(
 )
 RUNNING = scenario("running", threads=(sender(LOW, 1),), vectors=(LOW,), budget=Budget(exit=1))
 HALT = scenario("halt", vcpus=HALTS, devices=(device(HIGH),))
-CLOSED = scenario("closed", vcpus=(Vcpu(0, (("cli",), ("hlt",))),), threads=(sender(HIGH, 1),))
+CLOSED = scenario("closed", vcpus=(VcpuSetup(0, (("cli",), ("hlt",))),), threads=(sender(HIGH, 1),))
 MOVES = scenario("moves", vcpus=HALTS, devices=(device(HIGH),), budget=ONCE)
 MOVES_SOFTWARE = scenario("moves-software", cpus=3, vcpus=HALTS, threads=(sender(HIGH, 2),), budget=ONCE)
 STAYS = scenario("stays", vcpus=HALTS, threads=(sender(HIGH, 1),), budget=Budget(preempt=1))
@@ -70,7 +70,9 @@ UNASSIGNED = scenario(
     threads=(Thread("unassign", "unassign_device", ("vcpu0",), 1), sender(HIGH, 2)),
     facts=CHANGES,
 )
-SAVED = scenario("saved", cpus=1, vcpus=(Vcpu(0, (("save_restore", HIGH), ("reset", HIGH, LOW))),), vectors=(LOW, HIGH))
+SAVED = scenario(
+    "saved", cpus=1, vcpus=(VcpuSetup(0, (("save_restore", HIGH), ("reset", HIGH, LOW))),), vectors=(LOW, HIGH)
+)
 BUFFERED = scenario("buffered", cpus=1, vcpus=HALTS, devices=(device(HIGH),), buffer=1, facts=("starts-unloaded",))
 
 GOLDEN: dict[tuple[type[Role], str], int] = {
@@ -148,7 +150,7 @@ def machine(implementation: type[Role], where: Scenario) -> Machine:
     return Machine(assemble(of_class(implementation, name, name), where), where, [Waiting()])
 
 
-def explored(implementation: type[Role], where: Scenario) -> Explored:
+def explored(implementation: type[Role], where: Scenario) -> Proof:
     found = prove(machine(implementation, where))
     assert found.complete
     return found

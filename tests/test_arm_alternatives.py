@@ -6,7 +6,7 @@ import pytest
 
 from conformance.adapters.registry import resolve
 from conformance.machine.build import in_machine
-from conformance.search.proof import Explored, prove
+from conformance.search.proof import Proof, prove
 from conformance.verdict.judge import load_suite
 
 SUITE = load_suite()
@@ -16,11 +16,11 @@ HOOKS, FIRST, MENDED = "vgic-hooks", "vgic-2012", "reference.alternatives.arm.vg
 NO_BARRIER = "reference.known_bad.arm.vcpu:NoBarrier"
 
 
-def explored(spec: str, scenario: str) -> Explored:
+def explored(spec: str, scenario: str) -> Proof:
     return in_machine(resolve(spec), SCENARIOS[scenario], SUITE, prove)
 
 
-def broken(found: Explored) -> set[str]:
+def broken(found: Proof) -> set[str]:
     """Guarantees."""
     clauses = {*found.breached, *found.at_rest, *(("LIVELOCK",) if found.livelock else ())}
     return {c for c in clauses if KINDS[c] == "guarantee"}

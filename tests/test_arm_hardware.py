@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from conformance.adapters.registry import resolve
-from conformance.automaton.alone import Alone, Message, run_alone
+from conformance.automaton.alone import Alone, SentMessage, run_alone
 from conformance.automaton.assembly import Assembly, assemble
 from conformance.roles.arm import (
     DIRTY,
@@ -97,7 +97,7 @@ def test_equals_are_taken_in_either_order() -> None:
     assert both == {(EDGE,), (LPI,)}
 
 
-RINGS = (Message(DOORBELL, HERE),)
+RINGS = (SentMessage(DOORBELL, HERE),)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ RINGS = (Message(DOORBELL, HERE),)
 )
 @pytest.mark.parametrize("version", ["gicv4", "gicv4.1"])
 def test_what_an_its_makes_of_a_vlpi(
-    version: str, word: int, enabled: int, told: int, sent: tuple[Message, ...]
+    version: str, word: int, enabled: int, told: int, sent: tuple[SentMessage, ...]
 ) -> None:
     memory = {"cpu0.vpendbaser": word, "vcpu0.doorbell_enabled": enabled, "vcpu0.vpt": 2}
     ran = alone("vlpi", ("vcpu0", LPI), memory, version)
@@ -128,7 +128,7 @@ def test_a_vlpi_goes_where_the_its_takes_the_vpe_to_be() -> None:
     memory = {"cpu0.vpendbaser": VALID, "vcpu0.vpe_affinity": THERE, "vcpu0.doorbell_enabled": 1}
     ran = alone("vlpi", ("vcpu0", LPI), memory, "gicv4")
     assert (ran.memory["cpu0.vlpis"], ran.memory["vcpu0.vpt"]) == (0, 1)
-    assert ran.sent == (Message(DOORBELL, THERE),)
+    assert ran.sent == (SentMessage(DOORBELL, THERE),)
 
 
 # What a redistributor does after a write of VPENDBASER

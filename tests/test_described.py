@@ -142,8 +142,8 @@ PARTS: dict[str, protocol.LocationKind] = {
     **{f"cpu{n}.wakeup_list": "list" for n in range(2)},
     "vm.assigned": "word",
 }
-WORLD = protocol.World(("vcpu0", "vcpu1"), 2, (200,), ("xapic",), PARTS)
-OWN = protocol.World(("vcpu0",), 1, (), (), {**PARTS, "vcpu0.own": "word"})
+WORLD = protocol.WorldMessage(("vcpu0", "vcpu1"), 2, (200,), ("xapic",), PARTS)
+OWN = protocol.WorldMessage(("vcpu0",), 1, (), (), {**PARTS, "vcpu0.own": "word"})
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +269,7 @@ class TestFaults:
         assert error.value.status == "TIMEOUT"
 
     def test_more_vcpus_than_the_program_has(self, program: DescribedProgram) -> None:
-        world = protocol.World(("vcpu0", "vcpu1", "vcpu2"), 1, (), (), {**PARTS, "vcpu2.mode": "word"})
+        world = protocol.WorldMessage(("vcpu0", "vcpu1", "vcpu2"), 1, (), (), {**PARTS, "vcpu2.mode": "word"})
         with pytest.raises(PipeError, match=r"vcpus has no \[2\]; it has 2 elements"):
             program.in_world(world).next("plain", ("vcpu2",), ())
 

@@ -23,7 +23,7 @@ from conformance.roles.scenario import Scenario
 from conformance.search import proof as search
 from conformance.search.frontier import Frontier
 from conformance.search.packing import Outgrown, Packing
-from conformance.search.proof import Explored, prove
+from conformance.search.proof import Proof, prove
 from conformance.search.state_table import Numbering
 from conformance.verdict.explore import explore
 from properties.suite import SUITE
@@ -35,19 +35,19 @@ SMALL = [s for s in SCENARIOS if not s.samples and GOLDEN[s.name] <= 25_000]
 MUTANTS = ["B06", "B07", "B13", "B14", "B15", "B21", "B27", "M1", "M2", "M6", "M7", "M8b", "M10", "M20", "F2"]
 
 
-def summary(done: Explored) -> tuple[Any, ...]:
+def summary(done: Proof) -> tuple[Any, ...]:
     """What both searches have to agree on: all but the reasons, which are the first met."""
     clauses = (frozenset(found) for found in (done.breached, done.at_rest, done.witnessed))
     return done.states, done.transitions, done.quiescent, *clauses, bool(done.livelock), done.complete
 
 
-def by_columns(machine: Machine, most: int = 1_000_000) -> Explored:
-    done = Explored()
+def by_columns(machine: Machine, most: int = 1_000_000) -> Proof:
+    done = Proof()
     Frontier(machine, done).search(most, None)
     return done
 
 
-def both(machine: Machine) -> Explored:
+def both(machine: Machine) -> Proof:
     """By columns first, in a machine that remembers nothing: cells outgrow their fields on the way."""
     wide = by_columns(machine)
     assert summary(wide) == summary(prove(machine, reduce=False))
@@ -135,7 +135,7 @@ def test_the_verdict_does_not_depend_on_who_searches(spec: str, monkeypatch: pyt
 
 def test_bytes_of_a_stored_state() -> None:
     def measure(machine: Machine) -> float:
-        frontier = Frontier(machine, Explored())
+        frontier = Frontier(machine, Proof())
         frontier.search(1_000_000, None)
         return frontier.bytes / frontier.visited.count
 

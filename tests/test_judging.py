@@ -21,7 +21,7 @@ import properties.x86.monitors
 from conformance.machine import events as ev
 from conformance.machine.monitor import Finding, Look, Monitor
 from conformance.roles.cpu import Cpu, Then
-from conformance.roles.scenario import Device, Vcpu
+from conformance.roles.scenario import Device, VcpuSetup
 from conformance.search.proof import prove, shortest
 from conformance.search.recovery import recovery
 
@@ -58,7 +58,7 @@ class Forgetting(Refreshing):
 
 @pytest.mark.parametrize(("code", "label"), [(Refreshing, "DELAYED"), (Forgetting, "LOST")])
 def test_what_the_next_exit_mends_is_delayed_and_what_it_does_not_is_lost(code: type[Code], label: str) -> None:
-    made = machine(code, vcpus=(Vcpu(0),), devices=(Device("device", "write", ()),), monitors=[Stale()])
+    made = machine(code, vcpus=(VcpuSetup(0),), devices=(Device("device", "write", ()),), monitors=[Stale()])
     found = shortest(made, {"STALE"})["STALE"]
     assert found.at_rest and recovery(made, found) == label
 

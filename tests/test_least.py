@@ -17,7 +17,7 @@ from conformance.machine.machine import Machine
 from conformance.search import proof as search
 from conformance.search.least import least
 from conformance.search.proof import _one_visit_at_a_time, prove, shortest
-from conformance.search.results import Counterexample
+from conformance.search.results import BreakingSchedule
 from properties.suite import SUITE
 from properties.x86.scenarios import SCENARIOS
 from reference.known_bad import KNOWN_BAD
@@ -27,7 +27,7 @@ MOST = 3_000_000
 MUTANTS = ["B02", "B14", "B17", "B18", "B21", "B22a", "B27", "M1", "M2", "M6", "M7", "M10", "M15", "F1"]
 
 
-def both(machine: Machine) -> dict[str, Counterexample]:
+def both(machine: Machine) -> dict[str, BreakingSchedule]:
     """By columns first, where cells outgrow their fields on the way. Reasons of races name the sites met so far."""
     done = prove(machine, reduce=False)
     clauses = {*done.breached, *done.at_rest, *(f"?{clause}" for clause in done.witnessed), "NEVER"}
@@ -77,7 +77,7 @@ def test_livelock_and_others_together(bad: str, monkeypatch: pytest.MonkeyPatch)
     """Found by two searches where there are many visits."""
     clauses = set(KNOWN_BAD[bad].breaks) | {"LIVELOCK"}
 
-    def found(machine: Machine) -> dict[str, Counterexample]:
+    def found(machine: Machine) -> dict[str, BreakingSchedule]:
         return shortest(machine, clauses)
 
     implementation, scenario = resolve(f"known-bad:{bad}"), BY_NAME[KNOWN_BAD[bad].scenario]

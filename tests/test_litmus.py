@@ -19,7 +19,7 @@ from conformance.litmus.observe import observe
 from conformance.litmus.parse import Damaged, LitmusTest, parse
 from conformance.litmus.program import Outcome, Program, architecture_model, build, enumerate_outcomes
 from conformance.litmus.solve import Solver
-from conformance.litmus.thread import Event
+from conformance.litmus.thread import MemoryEvent
 from conformance.litmus.thread import Path as Path_
 from conformance.litmus.values import Address, Unsupported, Value, constant
 from conformance.litmus.witness import lanes
@@ -307,12 +307,14 @@ def test_no_time_is_unknown() -> None:
 )
 def test_what_keeps_a_message_behind_a_store(model: Model, barrier: tuple[str, ...], late: bool) -> None:
     """A handler that reads the old value: x2APIC waits for no store, MFENCE makes it; SGI1R needs DSB, not DMB."""
-    send = Path_(0, [Event(0, 0, 0, "x := 1", "W", Address("x"), constant(1))])
-    send.events += [Event(0, n + 1, n + 1, "barrier", "F", order=frozenset((kind,))) for n, kind in enumerate(barrier)]
+    send = Path_(0, [MemoryEvent(0, 0, 0, "x := 1", "W", Address("x"), constant(1))])
+    send.events += [
+        MemoryEvent(0, n + 1, n + 1, "barrier", "F", order=frozenset((kind,))) for n, kind in enumerate(barrier)
+    ]
     last = len(send.events)
-    send.events.append(Event(0, last, last, "send", "W", Address("ipi"), constant(1), frozenset(("message",))))
-    taken = Event(1, 0, 0, "taken", "R", Address("ipi"), Value(((1, 0),), lambda v: v), frozenset("A"))
-    reads = Event(1, 1, 1, "reads x", "R", Address("x"), Value(((1, 1),), lambda v: v))
+    send.events.append(MemoryEvent(0, last, last, "send", "W", Address("ipi"), constant(1), frozenset(("message",))))
+    taken = MemoryEvent(1, 0, 0, "taken", "R", Address("ipi"), Value(((1, 0),), lambda v: v), frozenset("A"))
+    reads = MemoryEvent(1, 1, 1, "reads x", "R", Address("x"), Value(((1, 1),), lambda v: v))
     handler = Path_(1, [taken, reads])
     handler.conditions = [(v, w) for v, w in ((taken.value, 1), (reads.value, 0)) if v]
     places = (Address("ipi"), Address("x"))

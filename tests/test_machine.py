@@ -29,7 +29,7 @@ from conformance.adapters.source import Fault
 from conformance.roles import operations as ops
 from conformance.roles.cpu import Cpu
 from conformance.roles.location import Field, Shared
-from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Vcpu
+from conformance.roles.scenario import Budget, Device, DeviceInterrupt, VcpuSetup
 from conformance.search.proof import prove
 
 # Interrupts
@@ -152,7 +152,7 @@ class WokenInPut(Code):
 
 
 def test_a_wake_during_put_brings_the_thread_back() -> None:
-    made = machine(WokenInPut, "waker", vcpus=(Vcpu(0),))
+    made = machine(WokenInPut, "waker", vcpus=(VcpuSetup(0),))
     assert rests(made, "a", "b", "vcpu0.status") == {(1, 1, "done")}
     during = [
         outcome
@@ -222,7 +222,7 @@ class Switching(Code):
 
 
 def test_a_thread_is_preempted_only_with_interrupts_on_preemption_enabled_no_lock_held_and_no_call_on_top() -> None:
-    made = machine(Switching, vcpus=(Vcpu(0),), budget=Budget(preempt=2), interrupts=(interrupt("handler"),))
+    made = machine(Switching, vcpus=(VcpuSetup(0),), budget=Budget(preempt=2), interrupts=(interrupt("handler"),))
     preempt = agent(made, "preempt cpu0")
     about_to: set[int] = set()
     for state in reach(made):
@@ -235,7 +235,7 @@ def test_a_thread_is_preempted_only_with_interrupts_on_preemption_enabled_no_loc
 
 
 def test_a_switch_runs_put_with_interrupts_off_and_load_with_interrupts_on() -> None:
-    made = machine(Switching, vcpus=(Vcpu(0),), budget=Budget(preempt=1))
+    made = machine(Switching, vcpus=(VcpuSetup(0),), budget=Budget(preempt=1))
     assert rests(made, "vcpu0.status", "x", "y", "b") == {("done", 2, 0, 0), ("done", 2, 1, 2)}
 
 
@@ -252,7 +252,7 @@ def test_a_migrated_thread_is_loaded_where_it_went_and_an_id_read_before_is_stal
         def put(self, cpu: Cpu, vcpu: str, preempted: bool) -> None:
             cpu.store(Y, cpu.load(X) + 1)
 
-    made = machine(Migrating, cpus=2, vcpus=(Vcpu(0),), budget=Budget(preempt=1, migrate=1))
+    made = machine(Migrating, cpus=2, vcpus=(VcpuSetup(0),), budget=Budget(preempt=1, migrate=1))
     found = rests(made, "a", "b", "y")
     assert {(1, 1, 0), (1, 2, 2)} <= found, "never moved; moved between reading its id and using it"
     assert (2, 2, 2) in found, "moved after the locked operation and before reading its id"
@@ -260,7 +260,7 @@ def test_a_migrated_thread_is_loaded_where_it_went_and_an_id_read_before_is_stal
 
 
 def test_a_spontaneous_exit_is_optional() -> None:
-    made = machine(InGuest, vcpus=(Vcpu(0),), budget=Budget(exit=1))
+    made = machine(InGuest, vcpus=(VcpuSetup(0),), budget=Budget(exit=1))
     assert rests(made, "vcpu0.status", "budget.exit") == {("runnable", 1), ("done", 0)}
 
 
@@ -274,7 +274,7 @@ def test_an_interrupt_acknowledged_on_exit_reaches_the_hosts_handler() -> None:
         def host(self, cpu: Cpu, where: int) -> None:
             cpu.store(A, 1)
 
-    made = machine(Exits, vcpus=(Vcpu(0),), budget=Budget(spurious=((V, 0),)))
+    made = machine(Exits, vcpus=(VcpuSetup(0),), budget=Budget(spurious=((V, 0),)))
     assert rests(made, "a", "vcpu0.status") == {(0, "runnable"), (1, "done"), (1, "runnable")}
     from_guest = [o for s in reach(made) if value(made, s, "cpu0.run").guest for _, o, _ in moves(made, s)]
     assert any(("acknowledges", V) in o.notes for o in from_guest)

@@ -28,7 +28,7 @@ from conformance.adapters.source import Fault
 from conformance.roles import operations as ops
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.location import Field, Shared
-from conformance.roles.scenario import Budget, Vcpu
+from conformance.roles.scenario import Budget, VcpuSetup
 from conformance.search.proof import prove
 
 # Locks, private and guarded locations
@@ -109,7 +109,7 @@ def test_what_the_holder_of_a_lock_does_to_guarded_locations_is_one_step() -> No
 
 
 def test_private_and_constant_locations_make_no_step_of_their_own() -> None:
-    made = machine(Locking, vcpus=(Vcpu(0),))
+    made = machine(Locking, vcpus=(VcpuSetup(0),))
     (_, outcome, _) = next(moves(made, made.initial))
     assert [note[1].at for note in outcome.notes] == ["x", "fixed", "mine"]
     with pytest.raises(Fault, match="holds constant"):
@@ -134,7 +134,7 @@ def test_a_handler_does_not_hold_what_it_interrupted_and_is_not_the_thread() -> 
 
     race = prove(machine(Peeking, "holds_while_interrupted")).breached
     assert race["RACE"].startswith("peeks_and_says_so read n without holding l")
-    race = prove(machine(Meddling, vcpus=(Vcpu(0),))).breached
+    race = prove(machine(Meddling, vcpus=(VcpuSetup(0),))).breached
     assert race["RACE"].startswith("meddles_and_says_so touched mine in a handler on cpu0")
     assert broken(machine(Locking, "meddles")) == {"RACE"}
 
@@ -351,7 +351,9 @@ def test_interrupts_and_context_switches_drain() -> None:
         def handler(self, cpu: Cpu) -> None:
             cpu.store(A, 1)
 
-    made = machine(Switched, vcpus=(Vcpu(0),), buffer=2, budget=Budget(preempt=1), interrupts=(interrupt("handler"),))
+    made = machine(
+        Switched, vcpus=(VcpuSetup(0),), buffer=2, budget=Budget(preempt=1), interrupts=(interrupt("handler"),)
+    )
     for state in reach(made):
         if not value(made, state, "cpu0.store_buffer"):
             continue

@@ -20,7 +20,7 @@ from processes import descendants, left
 from conformance.adapters import pipe
 from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
 from conformance.adapters.pipe import PipeError
-from conformance.adapters.protocol import World
+from conformance.adapters.protocol import WorldMessage
 from conformance.automaton.assembly import assemble
 from conformance.machine.machine import Machine
 from conformance.roles.operations import (
@@ -696,8 +696,8 @@ class TestBuild:
 # Linux
 
 
-def linux_world(*facts: str) -> World:
-    return World(("vcpu0", "vcpu1"), 3, facts=facts)
+def linux_world(*facts: str) -> WorldMessage:
+    return WorldMessage(("vcpu0", "vcpu1"), 3, facts=facts)
 
 
 def linux_program(replacements: Replacements = (), facts: tuple[str, ...] = ()) -> LinuxPostedIntr:

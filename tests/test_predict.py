@@ -11,11 +11,11 @@ import pytest
 from conformance.adapters.registry import resolve
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
-from conformance.ordering import predict
-from conformance.ordering.causality import Event, Race, broken_by, events, races, unwatched
-from conformance.ordering.predict import Orders, Prediction, Predictor
+from conformance.search import predict
+from conformance.search.causality import Occurrence, Race, broken_by, events, races, unwatched
+from conformance.search.predict import Orders, Prediction, Predictor
 from conformance.search.proof import prove, walk
-from conformance.search.sampling import Run, bursts, draw, run_bursts, sample
+from conformance.search.sampling import SampledRun, bursts, draw, run_bursts, sample
 from conformance.verdict.explore import explore
 from properties.suite import SUITE
 from reference.known_bad import KNOWN_BAD
@@ -29,7 +29,7 @@ FROM_A_PASSING_RUN = (
 """Bugs that the very first schedules do not show, and one of them predicts."""
 
 
-def passing(machine: Machine, runs: int = RUNS) -> Iterator[Run]:
+def passing(machine: Machine, runs: int = RUNS) -> Iterator[SampledRun]:
     for plan in draw(bursts(len(machine.agents)), runs):
         run = run_bursts(machine, plan)
         if run.rested and not run.broken.keys() & GUARANTEES:
@@ -42,7 +42,7 @@ def predicted(machine: Machine, runs: int = RUNS) -> Iterator[Prediction]:
         yield from predictor.predictions(run)
 
 
-def judged(machine: Machine, run: Run) -> set[str]:
+def judged(machine: Machine, run: SampledRun) -> set[str]:
     """What a schedule breaks, found by walking it anew."""
     state, broken = machine.initial, set[str]()
     for _, outcome, state in walk(machine, run.schedule):
@@ -108,8 +108,8 @@ def test_an_order_keeps_what_its_events_read(scenario: str) -> None:
     in_machine(resolve("reference"), SCENARIOS[scenario], SUITE, use)
 
 
-def event(agent: int, reads: int, seen: int, writes: int = 0, add: int = 0) -> Event:
-    return Event(agent, (), reads, seen, writes, add, 0)
+def event(agent: int, reads: int, seen: int, writes: int = 0, add: int = 0) -> Occurrence:
+    return Occurrence(agent, (), reads, seen, writes, add, 0)
 
 
 X, Y = 0b0011, 0b1100
@@ -129,7 +129,7 @@ class Cells:
         cells = {"x": _Cell(X), "y": _Cell(Y)}  # noqa: RUF012
 
 
-def reversed_(run: tuple[Event, ...], race: Race) -> Any:
+def reversed_(run: tuple[Occurrence, ...], race: Race) -> Any:
     return Orders(Cells(), run).reversed(race)  # type: ignore[arg-type]
 
 

@@ -21,7 +21,7 @@ from conformance.machine.machine import Machine
 from conformance.machine.monitor import Finding, Look, Monitor
 from conformance.report import document, edges, reason, terminal
 from conformance.report.lanes import UNICODE, lane_table, plain
-from conformance.roles.scenario import Device, Scenario, Thread, Vcpu
+from conformance.roles.scenario import Device, Scenario, Thread, VcpuSetup
 from conformance.roles.x86 import Cpu, Then
 from conformance.search import trace
 from conformance.search.proof import LIVELOCK_REASON, shortest
@@ -512,7 +512,7 @@ BLOCKER = Scenario(
     name="blocker",
     about="",
     cpus=1,
-    vcpus=(Vcpu(0, (("hlt",),)),),
+    vcpus=(VcpuSetup(0, (("hlt",),)),),
     devices=(Device("device", "post", ("vcpu0", 200, False)),),
     vectors=(200,),
 )

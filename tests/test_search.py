@@ -16,10 +16,10 @@ from conformance.adapters.registry import of_class, resolve
 from conformance.adapters.source import Fault
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
-from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Scenario, Thread, Vcpu
+from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Scenario, Thread, VcpuSetup
 from conformance.roles.x86 import DEVICE, HIGH, LOW, PINV, Cpu
 from conformance.roles.x86 import Vcpu as VcpuPlaces
-from conformance.search.proof import Counterexample, prove, shortest, walk
+from conformance.search.proof import BreakingSchedule, prove, shortest, walk
 from conformance.search.sampling import switches
 from properties.arm.scenarios import GOLDEN as ARM_GOLDEN
 from properties.arm.scenarios import SCENARIOS as ARM_SCENARIOS
@@ -195,7 +195,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         name="drawn",
         about="",
         cpus=hosts + software,
-        vcpus=(Vcpu(0, tuple(draw(st.lists(st.sampled_from(ACTIONS), max_size=2)))),),
+        vcpus=(VcpuSetup(0, tuple(draw(st.lists(st.sampled_from(ACTIONS), max_size=2)))),),
         threads=(Thread("sender", "deliver_interrupt", ("vcpu0", draw(vectors)), hosts),) * software,
         devices=tuple(devices),
         interrupts=handler,
@@ -294,7 +294,7 @@ def check_least(machine: Machine, cold: Machine) -> None:
     assert warmed(machine, found) == warmed(cold, shortest(cold, set(truth)))
 
 
-def warmed(machine: Machine, found: dict[str, Counterexample]) -> dict[str, Any]:
+def warmed(machine: Machine, found: dict[str, BreakingSchedule]) -> dict[str, Any]:
     """Counterexamples without the reason of a race, which names the other sites met so far."""
     return {c: (e.schedule, e.switches, e.at_rest, e.reason if c != "RACE" else "") for c, e in found.items()}
 

@@ -710,7 +710,7 @@ def test_descriptor_survives_its_bytes() -> None:
     for pir in (0, 1, 1 << 200 | 1 << 100, (1 << 256) - 1):
         for nv, ndst in ((0, 0), (0xF2, 0x12345678), (0xFF, 0xFFFFFFFF)):
             for on, sn in ((False, False), (True, False), (False, True)):
-                made = descriptor.Descriptor(pir, on, sn, nv, ndst)
+                made = descriptor.DescriptorImage(pir, on, sn, nv, ndst)
                 raw = descriptor.encode(made)
                 assert len(raw) == 64
                 assert descriptor.decode(raw) == made
@@ -718,7 +718,7 @@ def test_descriptor_survives_its_bytes() -> None:
 
 def test_bytes_and_locations_agree() -> None:
     """The descriptor as bytes, as the fields that roles name, and as the checks read it."""
-    raw = descriptor.encode(descriptor.Descriptor(1 << 200, on=True, sn=True, nv=0xF2, ndst=0x12345678))
+    raw = descriptor.encode(descriptor.DescriptorImage(1 << 200, on=True, sn=True, nv=0xF2, ndst=0x12345678))
     words = [int.from_bytes(raw[n : n + 8], "little") for n in range(0, 40, 8)]
     fields = Fields("vcpu0.pid")
     named = (fields.on, fields.sn, fields.nv, fields.ndst)
@@ -738,7 +738,7 @@ def test_reserved_bit_is_no_descriptor(bit: int) -> None:
 
 def test_field_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="nv is 0x100"):
-        descriptor.encode(descriptor.Descriptor(nv=0x100))
+        descriptor.encode(descriptor.DescriptorImage(nv=0x100))
     with pytest.raises(ValueError, match="not 63"):
         descriptor.decode(bytes(63))
 

@@ -18,7 +18,7 @@ from conformance.machine.state import Agent, LayoutFull, Outcome
 from conformance.roles.cpu import Cpu
 from conformance.roles.location import Field, Shared
 from conformance.roles.scenario import DeviceInterrupt, Scenario, Thread
-from conformance.search.proof import Explored, prove
+from conformance.search.proof import Proof, prove
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ def broken(machine: Machine) -> set[str]:
     return clauses(prove(machine))
 
 
-def clauses(done: Explored) -> set[str]:
+def clauses(done: Proof) -> set[str]:
     return {*done.breached, *done.at_rest, *(("LIVELOCK",) if done.livelock else ())}
 
 

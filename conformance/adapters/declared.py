@@ -49,12 +49,12 @@ def implementation_of(
     return replace(of_class(cls, name, spec), replaces=dict.fromkeys(offered, make))
 
 
-def world_of(world: Any) -> protocol.World:
+def world_of(world: Any) -> protocol.WorldMessage:
     """A scenario as a program is told of it."""
     scenario = world.scenario
     posts_on_own_cpu = getattr(world, "posts_on_own_cpu", None)  # x86's; C asks for it as for a fact
     own_cpu = ("posts-on-own-cpu",) if posts_on_own_cpu and posts_on_own_cpu() else ()
-    return protocol.World(
+    return protocol.WorldMessage(
         vcpus=tuple(world.vcpus),
         cpus=scenario.cpus,
         vectors=tuple(scenario.vectors),

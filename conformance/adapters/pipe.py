@@ -65,7 +65,7 @@ class PipeSource:
     def __init__(
         self,
         command: Sequence[str],
-        world: protocol.World | None = None,
+        world: protocol.WorldMessage | None = None,
         *,
         step_seconds: float = STEP_SECONDS,
         run_seconds: float = RUN_SECONDS,
@@ -73,7 +73,7 @@ class PipeSource:
         restarts: int = RESTARTS,
     ) -> None:
         self.command = tuple(command)
-        self.world = world or protocol.World()
+        self.world = world or protocol.WorldMessage()
         self.step_seconds, self.run_seconds, self.memory, self.restarts = step_seconds, run_seconds, memory, restarts
         self._forget()
 
@@ -110,7 +110,7 @@ class PipeSource:
         other._forget()
         return other
 
-    def in_world(self, world: protocol.World) -> PipeSource:
+    def in_world(self, world: protocol.WorldMessage) -> PipeSource:
         """The same program, asked about another scenario."""
         other = self.fresh()
         other.world = world

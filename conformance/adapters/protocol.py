@@ -34,7 +34,7 @@ class ProtocolError(Exception):
     """A line that is no message of this protocol, or not the one that is due. The message says what was wrong."""
 
 
-class World(msgspec.Struct, frozen=True):
+class WorldMessage(msgspec.Struct, frozen=True):
     """One scenario, as far as a routine may know it."""
 
     vcpus: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class Initial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Locations: TypeAlias = Mapping[str, int | Initial]
 
 
-class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DeclaredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Locations of its own, for each vCPU, each CPU and once, by name without owner."""
 
     vcpu: Locations = {}
@@ -75,7 +75,7 @@ class Declaration(msgspec.Struct, frozen=True, tag_field="type", tag="hello", fo
     architecture: Literal["x86", "arm"] = "x86"
     """Whose roles these are."""
     profile: str = "generic"
-    state: State = State()
+    state: DeclaredState = DeclaredState()
     handlers: Mapping[str, str] = {}
     """Host interrupt vector, as hexadecimal digits, to routine."""
     not_applicable: Mapping[str, str] = {}
@@ -86,7 +86,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
     """The first line: the version that the suite speaks, and the scenario. `layout` is for the native runtime alone."""
 
     version: int
-    world: World
+    world: WorldMessage
     limit_ms: int
     layout: tuple[tuple[str, int, int, str, str], ...] = ()
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from conformance.adapters.source import Source
 from conformance.roles import ARCHITECTURES
-from conformance.roles.role import Role
+from conformance.roles.role import BaseRole
 
 DEFAULT = "reference"
 """The implementation that fills what another leaves open; found by entry point like anybody else's."""
@@ -36,14 +36,14 @@ class Implementation:
 
     name: str
     spec: str
-    roles: Mapping[type[Role], type[Role]]
+    roles: Mapping[type[BaseRole], type[BaseRole]]
     """The base class of each role it fills, to the class that fills it."""
     profile: str = "generic"
     not_applicable: Mapping[str, str] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
     replaces: Mapping[str, MakeSource] = field(default_factory=dict)
 
-    def filled(self, architecture: str) -> Mapping[str, type[Role]]:
+    def filled(self, architecture: str) -> Mapping[str, type[BaseRole]]:
         """The roles it fills of one architecture, by name."""
         bases = ARCHITECTURES[architecture].roles.items()
         return {name: self.roles[base] for name, base in bases if base in self.roles}
@@ -60,7 +60,7 @@ class Implementation:
         return tuple(name for name in ARCHITECTURES if self.filled(name))
 
 
-def of_class(cls: type[Role], name: str, spec: str) -> Implementation:
+def of_class(cls: type[BaseRole], name: str, spec: str) -> Implementation:
     """The implementation that a class which subclasses one or several roles is."""
     bases = {base: role for a in ARCHITECTURES.values() for role, base in a.roles.items() if issubclass(cls, base)}
     if not bases:
@@ -82,14 +82,14 @@ def of_class(cls: type[Role], name: str, spec: str) -> Implementation:
     return Implementation(name, spec, dict.fromkeys(bases, cls), cls.profile, dict(cls.not_applicable), lacks)
 
 
-def of_classes(name: str, spec: str, *classes: type[Role]) -> Implementation:
+def of_classes(name: str, spec: str, *classes: type[BaseRole]) -> Implementation:
     """Several classes that fill roles together; the last one's profile counts."""
     parts = [of_class(cls, name, spec) for cls in classes]
     roles = {base: cls for part in parts for base, cls in part.roles.items()}
     return replace(parts[-1], roles=roles)
 
 
-def routines_of(base: type[Role]) -> tuple[str, ...]:
+def routines_of(base: type[BaseRole]) -> tuple[str, ...]:
     """The routines a role asks for."""
     return tuple(n for n, member in vars(base).items() if callable(member) and not n.startswith("_"))
 

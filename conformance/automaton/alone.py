@@ -23,7 +23,7 @@ Choices: TypeAlias = Callable[[tuple[str, ...]], int] | Iterable[int]
 Ended: TypeAlias = Literal["returned", "exited", "in guest", "asleep", "waiting"]
 
 
-class Asked(NamedTuple):
+class Performed(NamedTuple):
     """One operation that was performed. `locked`: it is a locked operation, or part of an atomic block."""
 
     step: int
@@ -39,10 +39,10 @@ class Change(NamedTuple):
     at: str
     old: ops.Value
     new: ops.Value
-    by: Asked
+    by: Performed
 
 
-class Message(NamedTuple):
+class SentMessage(NamedTuple):
     vector: int
     to: int
 
@@ -61,9 +61,9 @@ class Alone:
     answer: ops.Return
     """What the last call returned, if it did."""
     exit_reason: tuple[int | str, ...]
-    asked: tuple[Asked, ...]
+    asked: tuple[Performed, ...]
     changes: tuple[Change, ...]
-    sent: tuple[Message, ...]
+    sent: tuple[SentMessage, ...]
     delivered: tuple[int, ...]
     woken: tuple[str, ...]
 
@@ -162,9 +162,9 @@ class _Run:
         self.exit_reason: tuple[int | str, ...] = ()
         self.step, self.atomic, self.about_to_sleep = -1, False, False
         self.held: set[str] = set()
-        self.asked: list[Asked] = []
+        self.asked: list[Performed] = []
         self.changes: list[Change] = []
-        self.sent: list[Message] = []
+        self.sent: list[SentMessage] = []
         self.delivered: list[int] = []
         self.woken: list[str] = []
 
@@ -184,7 +184,7 @@ class _Run:
         at = op.at if isinstance(op, ops.Store | ops.Rmw) else ""
         old = self.memory.get(at, 0)
         result = self.do(op, node)
-        asked = Asked(self.step, node.routine, op, result, self.atomic or isinstance(op, ops.Rmw))
+        asked = Performed(self.step, node.routine, op, result, self.atomic or isinstance(op, ops.Rmw))
         self.asked.append(asked)
         if at and self.memory[at] != old:
             self.changes.append(Change(at, old, self.memory[at], asked))
@@ -201,7 +201,7 @@ class _Run:
                 self.memory[op.at] = after(op, word)
                 return word & op.mask
             case ops.SendIpi():
-                self.sent.append(Message(op.vector, self.cpu if op.to is None else op.to))
+                self.sent.append(SentMessage(op.vector, self.cpu if op.to is None else op.to))
             case ops.Interrupts():
                 old, self.interrupts = self.interrupts, op.on
                 return old

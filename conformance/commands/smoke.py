@@ -14,8 +14,8 @@ from conformance.adapters.source import Fault
 from conformance.automaton.alone import run_alone
 from conformance.automaton.assembly import Assembly, assemble
 from conformance.roles import operations as ops
-from conformance.roles.role import Role
-from conformance.roles.scenario import Scenario, Vcpu
+from conformance.roles.role import BaseRole
+from conformance.roles.scenario import Scenario, VcpuSetup
 from conformance.search.trace import describe_operation
 
 SAMPLES: Mapping[str, ops.Result] = {"Vcpu": "vcpu0", "int": 0, "bool": False, "str": "hlt", "tuple[int, ...]": ()}
@@ -63,7 +63,9 @@ def smoke(implementation: Implementation) -> Smoke:
     questions = 0
     differs = ""
     for name in implementation.architectures:
-        vcpus = (Vcpu(0), Vcpu(1)) if name == "arm" else (Vcpu(0),)  # each vCPU has a doorbell of its own there
+        vcpus = (
+            (VcpuSetup(0), VcpuSetup(1)) if name == "arm" else (VcpuSetup(0),)
+        )  # each vCPU has a doorbell of its own there
         scenario = Scenario(
             name="smoke", about="", architecture=name, cpus=2, vcpus=vcpus, vectors=INTERRUPTS[name], facts=FACTS[name]
         )
@@ -80,7 +82,9 @@ def smoke(implementation: Implementation) -> Smoke:
     return Smoke(tuple(tried), questions, differs)
 
 
-def _calls(filled: Mapping[str, type[Role]], assembly: Assembly) -> Iterator[tuple[str, str, tuple[ops.Result, ...]]]:
+def _calls(
+    filled: Mapping[str, type[BaseRole]], assembly: Assembly
+) -> Iterator[tuple[str, str, tuple[ops.Result, ...]]]:
     """(role, routine, arguments) of all that can be called out of the blue."""
     for role in filled:
         base = assembly.architecture.roles[role]
@@ -91,7 +95,7 @@ def _calls(filled: Mapping[str, type[Role]], assembly: Assembly) -> Iterator[tup
         yield assembly.role_of.get(handler, ""), handler, CPU_NUMBER
 
 
-def parameters(role: type[Role], routine: str) -> tuple[tuple[str, str], ...]:
+def parameters(role: type[BaseRole], routine: str) -> tuple[tuple[str, str], ...]:
     """Name and type of each argument that a role's routine is called with; those of any number left out."""
     found = list(inspect.signature(getattr(role, routine)).parameters.values())[2:]
     return tuple((p.name, str(p.annotation)) for p in found if p.kind is not p.VAR_POSITIONAL)

@@ -20,14 +20,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from conformance.litmus.thread import Event
+from conformance.litmus.thread import MemoryEvent
 from conformance.litmus.values import Address, Read
 
 Model = Literal["tso", "armv8", "sc"]
 MODELS: tuple[Model, ...] = ("tso", "armv8", "sc")
 
 
-def kept(model: Model, events: Sequence[Event]) -> list[int]:
+def kept(model: Model, events: Sequence[MemoryEvent]) -> list[int]:
     """For each event of a thread, those that the model puts after it, as a bit mask over the thread's events."""
     match model:
         case "tso":
@@ -39,7 +39,7 @@ def kept(model: Model, events: Sequence[Event]) -> list[int]:
             return [memory & _after(e.index) if e.kind != "F" else 0 for e in events]
 
 
-def _mask(events: Sequence[Event], which: Callable[[Event], bool]) -> int:
+def _mask(events: Sequence[MemoryEvent], which: Callable[[MemoryEvent], bool]) -> int:
     return sum(1 << event.index for event in events if which(event))
 
 
@@ -59,7 +59,7 @@ def _closed(order: list[int]) -> list[int]:
     return order
 
 
-def _tso(events: Sequence[Event]) -> list[int]:
+def _tso(events: Sequence[MemoryEvent]) -> list[int]:
     """All of program order but a write before a read, unless a full fence stands between or one of them is locked.
 
     What does not wait in the store buffer (`message`) takes effect at once: before all that follows, and, unless a fence
@@ -85,7 +85,7 @@ def _tso(events: Sequence[Event]) -> list[int]:
 _BARRIERS = ("full", "dsb", "load", "store", "dsb.load", "dsb.store")
 
 
-def _armv8(events: Sequence[Event]) -> list[int]:
+def _armv8(events: Sequence[MemoryEvent]) -> list[int]:
     """Locally-ordered-before. The names are those of the Arm ARM; each line is one of its alternatives.
 
     A write to a system register of the interrupt controller (`message`) is kept behind earlier accesses by DSB alone:
@@ -169,7 +169,7 @@ def _armv8(events: Sequence[Event]) -> list[int]:
 class Execution:
     """A candidate: the events of all threads, and how they read from and overwrite each other."""
 
-    threads: Sequence[Sequence[Event]]
+    threads: Sequence[Sequence[MemoryEvent]]
     rf: dict[Read, Read | None]
     """Each read's write; None is the initial value."""
     co: dict[Address, tuple[Read, ...]]
@@ -214,7 +214,7 @@ def forbidden(execution: Execution, model: Model) -> str:
     return ""
 
 
-def _told(cycle: Sequence[Read], events: dict[Read, Event]) -> str:
+def _told(cycle: Sequence[Read], events: dict[Read, MemoryEvent]) -> str:
     return " < ".join(f"P{e.thread} {e.kind} {e.at} ({e.text})" for e in (events[n] for n in cycle if n in events))
 
 

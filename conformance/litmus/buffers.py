@@ -13,7 +13,7 @@ from conformance.automaton.unfold import Unfolding
 from conformance.litmus import x86
 from conformance.litmus.condition import Register
 from conformance.litmus.program import Outcome, Program
-from conformance.litmus.thread import Event, Runner
+from conformance.litmus.thread import MemoryEvent, Runner
 from conformance.litmus.values import Address, Unsupported, Value, constant
 from conformance.machine.machine import Machine
 from conformance.machine.state import LayoutFull
@@ -43,9 +43,9 @@ class _Thread(Runner):
             return cast(int, result)
         raise _Asked(operation)
 
-    def read(self, address: Value, *order: str) -> tuple[Event, Value]:
+    def read(self, address: Value, *order: str) -> tuple[MemoryEvent, Value]:
         at = self.known(address)
-        event = Event(self.number, 0, self.line, "", "R", cast(Address, at))
+        event = MemoryEvent(self.number, 0, self.line, "", "R", cast(Address, at))
         if "locked" not in order:
             return event, constant(self.ask(ops.Load(str(at))))
         kind, mask = x86.locked_operation(self.lines[self.line].text)
@@ -56,8 +56,8 @@ class _Thread(Runner):
         return event, constant({"and": mask, "cas": expected}.get(kind, 0))  # what makes the operand show
 
     def write(
-        self, address: Value, data: Value, *order: str, rmw: Event | None = None, picked: Value | None = None
-    ) -> Event:
+        self, address: Value, data: Value, *order: str, rmw: MemoryEvent | None = None, picked: Value | None = None
+    ) -> MemoryEvent:
         at, value = str(self.known(address)), data.constant
         if not isinstance(value, int):
             raise Unsupported("addresses in memory, on the engine")
@@ -67,7 +67,7 @@ class _Thread(Runner):
             raise _Asked(ops.Rmw(at, how, value, mask, expected))
         if "locked" not in order:
             self.ask(ops.Store(at, value & ops.WORD))
-        return Event(self.number, 0, self.line, "", "W")
+        return MemoryEvent(self.number, 0, self.line, "", "W")
 
     def fence(self, kind: str) -> None:
         self.ask(ops.Fence("full" if kind == "full" else "load"))

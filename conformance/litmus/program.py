@@ -10,7 +10,7 @@ from conformance.litmus import aarch64, x86
 from conformance.litmus.axioms import Execution, Model, forbidden
 from conformance.litmus.condition import Condition, Register, Term
 from conformance.litmus.parse import LitmusTest
-from conformance.litmus.thread import Event, Path, Step, Written, paths
+from conformance.litmus.thread import MemoryEvent, Path, Step, Written, paths
 from conformance.litmus.values import Address, Concrete, Read, Unsupported
 
 MOST_PATHS = 20_000
@@ -60,8 +60,8 @@ class Combination:
 
     program: Program
     paths: Sequence[Path]
-    reads: list[Event] = field(init=False)
-    writes: dict[Address, list[Event]] = field(init=False)
+    reads: list[MemoryEvent] = field(init=False)
+    writes: dict[Address, list[MemoryEvent]] = field(init=False)
 
     def __post_init__(self) -> None:
         memory = [event for path in self.paths for event in path.events if event.kind != "F"]
@@ -73,10 +73,10 @@ class Combination:
             if event.kind == "W":
                 self.writes[event.at].append(event)
 
-    def event(self, name: Read) -> Event:
+    def event(self, name: Read) -> MemoryEvent:
         return self.paths[name[0]].events[name[1]]
 
-    def sources(self, read: Event) -> list[Event | None]:
+    def sources(self, read: MemoryEvent) -> list[MemoryEvent | None]:
         """The writes that coherence lets a read of its own thread's past see; None is the initial value."""
         assert read.at
         mine = [w for w in self.writes[read.at] if w.thread == read.thread and w.index < read.index]
@@ -136,7 +136,7 @@ class Combination:
                 yield Execution(threads, rf, co), returned
 
 
-def _in_program_order(order: Sequence[Event]) -> bool:
+def _in_program_order(order: Sequence[MemoryEvent]) -> bool:
     return all(a.thread != b.thread or a.index < b.index for n, a in enumerate(order) for b in order[n + 1 :])
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from conformance.litmus.axioms import Execution, Model, forbidden, kept
 from conformance.litmus.condition import Condition, Register, Term
 from conformance.litmus.program import Combination, Outcome, Program
-from conformance.litmus.thread import Event
+from conformance.litmus.thread import MemoryEvent
 from conformance.litmus.values import Address, Concrete, Read, Unsupported, Value, same
 
 MOST_CASES = 4096
@@ -50,7 +50,7 @@ class Encoding:
         self.model: Model = model
         self.text: list[str] = []
         self.co: dict[tuple[Read, Read], str] = {}
-        self.sources: dict[Read, list[Event | None]] = {r.name: combination.sources(r) for r in combination.reads}
+        self.sources: dict[Read, list[MemoryEvent | None]] = {r.name: combination.sources(r) for r in combination.reads}
         self.domains: dict[Read, tuple[Concrete, ...]] = {}
         self._domains()
         self._order()
@@ -72,7 +72,7 @@ class Encoding:
     def _order(self) -> None:
         """Clocks, and the edges that every execution of these paths has."""
         for path in self.combination.paths:
-            last: dict[Address, Event] = {}
+            last: dict[Address, MemoryEvent] = {}
             for event in path.events:
                 if event.kind == "F" or event.at is None:
                     continue
@@ -89,7 +89,7 @@ class Encoding:
                         self.require(f"(< {_g(event)} {_g(later)})")
                         implied |= order[later.index]
 
-    def _coherence(self, writes: Sequence[Event]) -> None:
+    def _coherence(self, writes: Sequence[MemoryEvent]) -> None:
         for n, a in enumerate(writes):
             for b in writes[n + 1 :]:
                 if a.thread == b.thread:
@@ -100,7 +100,7 @@ class Encoding:
                 self.require(f"(=> {name} (and (< {_u(a)} {_u(b)}) (< {_g(a)} {_g(b)})))")
                 self.require(f"(or {name} (and (< {_u(b)} {_u(a)}) (< {_g(b)} {_g(a)})))")
 
-    def _reads_from(self, read: Event) -> None:
+    def _reads_from(self, read: MemoryEvent) -> None:
         assert read.at
         names = [self.declare(_rf(read, source)) for source in self.sources[read.name]]
         self.require(f"(or {' '.join(names)})")
@@ -121,7 +121,7 @@ class Encoding:
                     continue
                 self._overwritten(read, name if before == "true" else f"(and {name} {before})", later, own)
 
-    def _overwritten(self, read: Event, when: str, later: Event, own: Event | None) -> None:
+    def _overwritten(self, read: MemoryEvent, when: str, later: MemoryEvent, own: MemoryEvent | None) -> None:
         """From-read: `read` sees a write that `later` overwrites."""
         if later.thread == read.thread:
             if later.index < read.index:
@@ -171,7 +171,7 @@ class Encoding:
                     if result != wanted:
                         self.require(f"(not {when})")
 
-    def _written(self, read: Event, source: Event | None) -> Alternatives:
+    def _written(self, read: MemoryEvent, source: MemoryEvent | None) -> Alternatives:
         assert read.at
         if source is None or source.value is None:
             return [("true", self.combination.program.initial(read.at))]
@@ -225,15 +225,15 @@ class Encoding:
                 return _any(hits)
 
 
-def _n(event: Event) -> str:
+def _n(event: MemoryEvent) -> str:
     return f"_{event.thread}_{event.index}"
 
 
-def _u(event: Event) -> str:
+def _u(event: MemoryEvent) -> str:
     return f"u{_n(event)}"
 
 
-def _g(event: Event) -> str:
+def _g(event: MemoryEvent) -> str:
     return f"g{_n(event)}"
 
 
@@ -241,7 +241,7 @@ def _v(read: Read, case: int) -> str:
     return f"v_{read[0]}_{read[1]}_{case}"
 
 
-def _rf(read: Event, source: Event | None) -> str:
+def _rf(read: MemoryEvent, source: MemoryEvent | None) -> str:
     return f"rf{_n(read)}{_n(source) if source else '_init'}"
 
 

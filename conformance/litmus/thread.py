@@ -21,7 +21,7 @@ MOST_CHOICES = 64
 
 
 @dataclass(slots=True)
-class Event:
+class MemoryEvent:
     """Something a thread does that the memory model orders.
 
     `addr`, `data` and `ctrl` are the reads (their index in the path) that it depends on in this way; `pick_*` the same
@@ -60,7 +60,7 @@ class Event:
 @dataclass(slots=True)
 class Path:
     thread: int
-    events: list[Event] = field(default_factory=list)
+    events: list[MemoryEvent] = field(default_factory=list)
     conditions: list[tuple[Value, Concrete]] = field(default_factory=list)
     """(value, what it has on this path)."""
     registers: dict[str, Value] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Runner:
         self.reads: dict[Read, tuple[Concrete, ...]] = {}
         self.ctrl = self.pick_ctrl = NONE
         self.line = 0
-        self.reserved: Event | None = None
+        self.reserved: MemoryEvent | None = None
         """What the last exclusive load read."""
 
     # Decisions
@@ -113,14 +113,14 @@ class Runner:
 
     # Events
 
-    def _event(self, kind: Literal["R", "W", "F"], order: frozenset[str]) -> Event:
+    def _event(self, kind: Literal["R", "W", "F"], order: frozenset[str]) -> MemoryEvent:
         line = self.lines[self.line].text
-        event = Event(self.number, len(self.path.events), self.line, line, kind, order=order)
+        event = MemoryEvent(self.number, len(self.path.events), self.line, line, kind, order=order)
         event.ctrl, event.pick_ctrl = self.ctrl, self.pick_ctrl
         self.path.events.append(event)
         return event
 
-    def _access(self, kind: Literal["R", "W"], address: Value, order: frozenset[str]) -> Event:
+    def _access(self, kind: Literal["R", "W"], address: Value, order: frozenset[str]) -> MemoryEvent:
         at = self.known(address)
         if not isinstance(at, Address):
             raise Unsupported(f"thread {self.number}: {self.lines[self.line].text} uses the number {at} as an address")
@@ -128,7 +128,7 @@ class Runner:
         event.at, event.addr, event.pick_addr = at, address.dep, address.pick
         return event
 
-    def read(self, address: Value, *order: str) -> tuple[Event, Value]:
+    def read(self, address: Value, *order: str) -> tuple[MemoryEvent, Value]:
         event = self._access("R", address, frozenset(order))
         assert event.at
         through = NONE
@@ -143,8 +143,8 @@ class Runner:
         return event, event.value
 
     def write(
-        self, address: Value, data: Value, *order: str, rmw: Event | None = None, picked: Value | None = None
-    ) -> Event:
+        self, address: Value, data: Value, *order: str, rmw: MemoryEvent | None = None, picked: Value | None = None
+    ) -> MemoryEvent:
         """`picked`: what decides whether it is written at all, within its instruction."""
         event = self._access("W", address, frozenset(order))
         event.value, event.data = data, data.dep

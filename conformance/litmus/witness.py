@@ -16,13 +16,13 @@ from collections.abc import Mapping
 
 from conformance.litmus.axioms import Model, kept
 from conformance.litmus.solve import Found
-from conformance.litmus.thread import Event
+from conformance.litmus.thread import MemoryEvent
 from conformance.litmus.values import Concrete, Read
 from conformance.report.lanes import lane_table, plain
 from conformance.verdict.clause import Counterexample, Row
 
 
-def effects(found: Found, model: Model) -> list[Event]:
+def effects(found: Found, model: Model) -> list[MemoryEvent]:
     """The accesses in an order in which they may take effect."""
     threads = [path.events for path in found.combination.paths]
     memory = {e.name: e for events in threads for e in events if e.kind != "F"}
@@ -48,7 +48,7 @@ def effects(found: Found, model: Model) -> list[Event]:
             waits[name] += 1
     ready = [(name[1], name) for name, n in waits.items() if not n]
     heapq.heapify(ready)
-    made: list[Event] = []
+    made: list[MemoryEvent] = []
     while ready:
         _, name = heapq.heappop(ready)
         made.append(memory[name])

@@ -16,7 +16,7 @@ from conformance.roles import operations as ops
 from conformance.roles.scenario import Device, Thread
 
 
-class Execution(Operations):
+class Stepping(Operations):
     """One step on CPU `c` (-1: a device, whose frames are in `run`)."""
 
     # Ways a step begins
@@ -198,17 +198,17 @@ class Execution(Operations):
         self.view.set(self.m.cpus[self.c].flag, False)
         if thread in self.m.guests:
             self.push("put", "put", (thread, preempted))
-            put = Execution(self.m, self.view, self.c, self.run)
+            put = Stepping(self.m, self.view, self.c, self.run)
             put.go_on(noticed=True)
         else:
             self._off_cpu()
 
     def _off_cpu(self) -> None:
-        from conformance.machine.machine import Run
+        from conformance.machine.machine import Running
 
         run = self.view.get(self.run)
         self.view.set(self.m.threads[run.thread].saved, run.frames)
-        self.view.set(self.run, Run())
+        self.view.set(self.run, Running())
         self.view.set(self.m.cpus[self.c].flag, True)
         asleep = self.view.get(self.m.threads[run.thread].status) == "sleeping"
         self.emit(ev.SwitchedOut(self.c, run.thread, not asleep))

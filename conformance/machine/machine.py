@@ -29,7 +29,7 @@ from conformance.adapters.source import Fault
 from conformance.automaton.assembly import Assembly
 from conformance.automaton.unfold import Node
 from conformance.machine import events as ev
-from conformance.machine.execute import Execution
+from conformance.machine.execute import Stepping
 from conformance.machine.monitor import Attached, Finding, Look, Monitor
 from conformance.machine.state import Agent, Cell, Layout, NotEnabled, View
 from conformance.roles import operations as ops
@@ -46,7 +46,7 @@ class Frame(NamedTuple):
     node: Node
 
 
-class Run(NamedTuple):
+class Running(NamedTuple):
     """What a CPU runs: whose thread, its frames (bottom first), and the vCPU whose guest it is in ("" in root mode)."""
 
     thread: str = ""
@@ -55,7 +55,7 @@ class Run(NamedTuple):
 
 
 class CpuCells(NamedTuple):
-    run: Cell[Run]
+    run: Cell[Running]
     flag: Cell[bool]
     latched: Cell[int]
     flight: Cell[int]
@@ -135,11 +135,11 @@ class Machine:
         homes = {f"thread.{t.name}": t for t in self.scenario.threads}
         for c in range(self.scenario.cpus):
             here = [t for t in homes.values() if t.cpu == c]
-            run = Run()
+            run = Running()
             if here:
                 if len(here) > 1:
                     raise ValueError(f"scenario {self.scenario.name}: cpu{c} is home to two threads")
-                run = Run(here[0].name, (Frame("thread", self.assembly.root(here[0].routine, here[0].args)),))
+                run = Running(here[0].name, (Frame("thread", self.assembly.root(here[0].routine, here[0].args)),))
             flight = sum(1 << i.vector for i in self.scenario.interrupts if i.cpu == c)
             self.cpus.append(
                 CpuCells(
@@ -245,7 +245,7 @@ class Machine:
         awaited = self.awaited.get(run.thread)
         if awaited and view.get(self.threads[awaited].status) != DONE:
             raise NotEnabled
-        does = Execution(self, view, c, cpu.run)
+        does = Stepping(self, view, c, cpu.run)
         top = run.frames[-1].kind if run.frames else "idle"
         if run.guest and top != "hardware":
             does.guest_step()
@@ -259,7 +259,7 @@ class Machine:
     def _device_step(self, view: View, device: Device) -> None:
         if device.after and view.get(self.threads[device.after].status) != DONE:
             raise NotEnabled
-        Execution(self, view, -1, self.devices[device.name]).device_step(device)
+        Stepping(self, view, -1, self.devices[device.name]).device_step(device)
 
     def runnable(self, view: View, c: int) -> list[str]:
         """Threads queued on a CPU."""
@@ -320,7 +320,7 @@ class Machine:
             raise NotEnabled
         at, value, mask, routine = buffer[0]
         view.set(self.cpus[c].buffer, buffer[1:])
-        Execution(self, view, c, self.cpus[c].run).write(at, value, mask, routine)
+        Stepping(self, view, c, self.cpus[c].run).write(at, value, mask, routine)
         view.notes.append(("drains", at, value, mask))
 
     # Optional steps
@@ -340,7 +340,7 @@ class Machine:
             raise NotEnabled
         self._spend(view, "preempt")
         view.notes.append(("preempts", run.thread))
-        Execution(self, view, c, cpu.run).switch_out(preempted=True)
+        Stepping(self, view, c, cpu.run).switch_out(preempted=True)
 
     def _migrate(self, view: View, name: str, hosts: list[int]) -> None:
         thread = self.threads[name]
@@ -360,7 +360,7 @@ class Machine:
         if not run.guest or run.frames[-1].kind == "hardware":
             raise NotEnabled
         self._spend(view, "exit")
-        Execution(self, view, c, self.cpus[c].run).exit_guest(("tick",))
+        Stepping(self, view, c, self.cpus[c].run).exit_guest(("tick",))
 
     def _spurious(self, view: View, token: Cell[bool], vector: int, c: int) -> None:
         if not view.get(token):

@@ -15,14 +15,14 @@ from typing import Any, ClassVar
 from conformance.adapters.python import PythonSource
 from conformance.automaton.assembly import Assembly
 from conformance.automaton.unfold import Unfolding
-from conformance.machine.execute import Execution
+from conformance.machine.execute import Stepping
 from conformance.machine.machine import Machine
 from conformance.machine.perform import Blocked
 from conformance.machine.state import NotEnabled, View
 from conformance.roles import operations as ops
 from conformance.roles.cpu import Cpu
 from conformance.roles.location import Field, Shared
-from conformance.roles.scenario import Budget, Scenario, Vcpu
+from conformance.roles.scenario import Budget, Scenario, VcpuSetup
 
 X, LOCK = Field("x"), Field("lock")
 VECTOR = 0x40
@@ -129,7 +129,7 @@ class Sampler:
 def small(depth: int = 0, budget: Budget = NO_BUDGET, vcpus: int = 2) -> Machine:
     unfolding = Unfolding(PythonSource(Sampler))
     routines = {name: unfolding for name, member in vars(Sampler).items() if callable(member)}
-    guests = tuple(Vcpu(n, (("act",),)) for n in range(vcpus))
+    guests = tuple(VcpuSetup(n, (("act",),)) for n in range(vcpus))
     scenario = Scenario(name="operations", about="", cpus=2, vcpus=guests, buffer=depth, budget=budget)
     return Machine(Assembly(routines, {}, Sampler.shares, {VECTOR: "handler"}), scenario)
 
@@ -182,8 +182,8 @@ class Attempt:
     def buffering(self, stores: int) -> Attempt:
         return self.let(f"cpu{self.cpu}.store_buffer", (("y", 1, ops.WORD, ""),) * stores)
 
-    def execution(self, view: View) -> Execution:
-        return Execution(self.machine, view, self.cpu, self.machine.cpus[self.cpu].run)
+    def execution(self, view: View) -> Stepping:
+        return Stepping(self.machine, view, self.cpu, self.machine.cpus[self.cpu].run)
 
     def perform(self) -> Seen | None:
         """What it read and wrote; None if it has to wait."""

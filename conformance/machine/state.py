@@ -134,7 +134,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NextSteps:
     """All outcomes of an agent's next step in every state that agrees on the bits of `reads`. Empty: not enabled."""
 
     reads: int
@@ -143,7 +143,7 @@ class Entry:
     touches: int
     """Reads and writes."""
 
-    def independent(self, other: Entry) -> bool:
+    def independent(self, other: NextSteps) -> bool:
         """Whether the two agents' steps commute: neither writes what the other touches."""
         return not (self.writes & other.touches or other.writes & self.touches)
 
@@ -159,10 +159,10 @@ class Table:
 
     def __init__(self) -> None:
         self.mask = 0
-        self.entries: dict[int, Entry] = {}
-        self.exact: dict[int, dict[int, Entry]] = {}
+        self.entries: dict[int, NextSteps] = {}
+        self.exact: dict[int, dict[int, NextSteps]] = {}
 
-    def recall(self, state: int) -> Entry | None:
+    def recall(self, state: int) -> NextSteps | None:
         """The entry for a state that agrees with an earlier one on all that was read there."""
         for reads, known in self.exact.items():
             entry = known.get(state & reads)
@@ -171,7 +171,7 @@ class Table:
                 return entry
         return None
 
-    def remember(self, state: int, entry: Entry) -> None:
+    def remember(self, state: int, entry: NextSteps) -> None:
         self.exact.setdefault(entry.reads, {})[state & entry.reads] = entry
         if entry.reads & ~self.mask:
             self.mask |= entry.reads
@@ -192,7 +192,7 @@ class Agent:
         self.tables: dict[int, Table] = {}
         self.computed = 0
 
-    def entry(self, state: int) -> Entry:
+    def entry(self, state: int) -> NextSteps:
         """What this agent can do in `state`."""
         table = self.tables.get(state & self.pivot.mask)
         if table is not None:
@@ -201,7 +201,7 @@ class Agent:
                 return entry
         return self.compute(state)
 
-    def compute(self, state: int) -> Entry:
+    def compute(self, state: int) -> NextSteps:
         """What is remembered under other bits, or else run the step for real, once for each branch."""
         table = self.tables.setdefault(state & self.pivot.mask, Table())
         entry = table.recall(state)
@@ -210,7 +210,7 @@ class Agent:
             table.remember(state, entry)
         return entry
 
-    def _run(self, state: int) -> Entry:
+    def _run(self, state: int) -> NextSteps:
         self.computed += 1
         outcomes: list[Outcome] = []
         reads = self.pivot.mask
@@ -229,7 +229,7 @@ class Agent:
                 fixed = tuple(view.taken[:at])
                 pending.extend((*fixed, other) for other in range(1, view.offered[at]))
         outcomes.sort(key=lambda o: o.choice)
-        return Entry(reads, tuple(outcomes), writes, reads | writes)
+        return NextSteps(reads, tuple(outcomes), writes, reads | writes)
 
 
 def _outcome(view: View) -> Outcome:

@@ -28,7 +28,7 @@ from conformance.litmus.solve import Found, Solver
 from conformance.litmus.witness import effects, lanes
 from conformance.machine import events as ev
 from conformance.machine.build import in_machine
-from conformance.machine.machine import Frame, Machine, Run
+from conformance.machine.machine import Frame, Machine, Running
 from conformance.machine.state import View
 from conformance.ordering.fences import OWNER
 from conformance.ordering.routines import STATUS, TABLE, Course, Window, serial, window
@@ -213,7 +213,7 @@ def _leave(machine: Machine, view: View, course: Course, c: int, final: dict[str
     for thread in machine.scenario.threads:
         if run.thread == thread.name and run.frames[0].node is machine.assembly.root(thread.routine, thread.args):
             machine.emit(view, ev.Called(c, thread.routine, thread.args))  # with its first step: Execution._begin
-    view.set(cell, Run(run.thread, (*run.frames[:-1], Frame(run.frames[-1].kind, course.end)), ""))
+    view.set(cell, Running(run.thread, (*run.frames[:-1], Frame(run.frames[-1].kind, course.end)), ""))
     view.set(machine.cpus[c].flag, course.on)
     thread = machine.threads[run.thread]
     view.set(thread.unpreemptible, view.get(thread.unpreemptible) + course.unpreemptible)

@@ -17,7 +17,7 @@ from conformance.machine.monitor import Finding, Monitor
 from conformance.machine.state import Agent, LayoutFull, View
 from conformance.ordering.names import Did, Name, did
 from conformance.roles.scenario import Scenario
-from conformance.search.proof import Explored, prove
+from conformance.search.proof import Proof, prove
 from conformance.verdict.explore import Suite
 
 FITS = "?ORDER"
@@ -116,7 +116,7 @@ def searched(
     chain: Sequence[Name],
     never: Sequence[Name],
     most: int,
-) -> tuple[Directed, Explored]:
+) -> tuple[Directed, Proof]:
     """Every run of the scenario, watched."""
     widths: dict[str, int] = {}
     while True:

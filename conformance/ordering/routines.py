@@ -21,7 +21,7 @@ from conformance.litmus.axioms import Model
 from conformance.litmus.condition import Condition
 from conformance.litmus.parse import LitmusTest
 from conformance.litmus.program import Program
-from conformance.litmus.thread import Event, Path
+from conformance.litmus.thread import MemoryEvent, Path
 from conformance.litmus.values import Address, Concrete, Unsupported, Value, apply, constant
 from conformance.machine.machine import Machine
 from conformance.ordering.weaken import Site, occurrence
@@ -84,7 +84,7 @@ class Course:
     """(vector, CPU)."""
     weakened: bool
     """Whether it passes the site that is taken away."""
-    wrote: list[tuple[Event, Causes]]
+    wrote: list[tuple[MemoryEvent, Causes]]
     """Its writes, each with what must have come before it, itself included."""
     under_locks: tuple[Guarded, ...]
 
@@ -94,7 +94,7 @@ class _State:
     """Where a walk is."""
 
     node: Node
-    events: list[Event]
+    events: list[MemoryEvent]
     conditions: list[tuple[Value, Concrete]]
     results: tuple[ops.Result, ...]
     own: dict[str, Any]
@@ -108,7 +108,7 @@ class _State:
     guarded: dict[tuple[str, int], ops.Value] = field(default_factory=dict)
     """By location and mask: what the holder of its lock knows to be there, for nobody else writes it meanwhile."""
     causes: Causes = UNCAUSED
-    wrote: list[tuple[Event, Causes]] = field(default_factory=list)
+    wrote: list[tuple[MemoryEvent, Causes]] = field(default_factory=list)
     under_locks: tuple[Guarded, ...] = ()
 
     def fork(self) -> _State:
@@ -364,7 +364,7 @@ class Walker:
         answers = {repr(node.child(result).answer) for result in results}
         return len(answers) > 1
 
-    def _read(self, here: _State, at: str, mask: int, result: int, tags: frozenset[str]) -> Event:
+    def _read(self, here: _State, at: str, mask: int, result: int, tags: frozenset[str]) -> MemoryEvent:
         event = self._event(here, "R", at, None, tags)
         assert event.value
         here.conditions.append(
@@ -375,8 +375,8 @@ class Walker:
 
     def _event(
         self, here: _State, kind: Any, at: str | None, value: Value | None, tags: frozenset[str], rmw: int = -1
-    ) -> Event:
-        event = Event(self.thread, len(here.events), here.steps, here.node.routine, kind, order=tags, rmw=rmw)
+    ) -> MemoryEvent:
+        event = MemoryEvent(self.thread, len(here.events), here.steps, here.node.routine, kind, order=tags, rmw=rmw)
         event.at = Address(at) if at is not None else None
         event.ctrl = event.pick_ctrl = here.ctrl
         event.value = value
@@ -406,7 +406,7 @@ def _opaque(value: ops.Value) -> Any:
     return value
 
 
-def _kept(read: Event, value: int, mask: int) -> Value:
+def _kept(read: MemoryEvent, value: int, mask: int) -> Value:
     """The word that was read with another value under the mask. Carries no dependency."""
     return Value((read.name,), lambda word: word & ~mask | value & mask if isinstance(word, int) else word)
 

@@ -22,7 +22,7 @@ class ReportError(Exception):
     """A report cannot be written or read. The message says which, why, and what to do."""
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What was run, and how it ended."""
 
     implementations: tuple[str, ...]
@@ -60,7 +60,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["intack.report/1"]
     version: str
     """Of intack."""
-    run: Run
+    run: RunSummary
     clauses: tuple[ClauseRow, ...]
 
 
@@ -76,7 +76,7 @@ def report(
     assumptions: Sequence[str] = (),
 ) -> Report:
     """The document of a run."""
-    run = Run(
+    run = RunSummary(
         implementations=tuple(dict.fromkeys(v.implementation for v in verdicts)),
         profiles=tuple(dict.fromkeys(v.profile for v in verdicts)),
         bounds=dict(bounds or {}),

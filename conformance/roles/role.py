@@ -25,7 +25,7 @@ class Places:
         return self._name
 
 
-class Vcpu(Places):
+class BaseVcpu(Places):
     """A virtual CPU. Each architecture's own class adds what its manual gives a vCPU."""
 
     is_vcpu = True
@@ -35,7 +35,7 @@ class Vcpu(Places):
         self.name = name
 
 
-class World:
+class BaseWorld:
     """What a routine can name in one scenario: vCPUs, CPUs, and what is so in it."""
 
     def __init__(self, scenario: Scenario) -> None:
@@ -61,7 +61,7 @@ class World:
         return self.vcpus.get(value, value) if isinstance(value, str) else value
 
 
-class Role:
+class BaseRole:
     """Base of roles. An implementation is one class that subclasses one or several."""
 
     architecture: ClassVar[str]

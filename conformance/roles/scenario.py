@@ -14,7 +14,7 @@ Action: TypeAlias = tuple[int | str, ...]
 """One instruction of a guest program that matters here, such as ("hlt",) or ("write_tpr", 0x50)."""
 
 
-class Vcpu(msgspec.Struct, frozen=True):
+class VcpuSetup(msgspec.Struct, frozen=True):
     """A virtual CPU: its thread starts loaded on `cpu`; its guest runs `program`, then stays in the guest,
     interruptible.
     """
@@ -73,7 +73,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     about: str
     architecture: str = "x86"
     cpus: int
-    vcpus: tuple[Vcpu, ...] = (Vcpu(),)
+    vcpus: tuple[VcpuSetup, ...] = (VcpuSetup(),)
     threads: tuple[Thread, ...] = ()
     devices: tuple[Device, ...] = ()
     interrupts: tuple[DeviceInterrupt, ...] = ()

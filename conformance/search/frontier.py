@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from conformance.machine.machine import Machine
 from conformance.search.packing import Outgrown, Packing
-from conformance.search.results import Explored
+from conformance.search.results import Proof
 from conformance.search.state_table import Numbering
 from conformance.search.transition_table import Recall, Steps
 
@@ -26,7 +26,7 @@ NOWHERE = -1
 class Frontier:
     """One search. `after` holds, for each state expanded, the state after its first obligatory step, or NOWHERE."""
 
-    def __init__(self, machine: Machine, done: Explored) -> None:
+    def __init__(self, machine: Machine, done: Proof) -> None:
         self.machine, self.done = machine, done
         self.packing = Packing(machine.layout)
         self.recall = Recall(machine, self.packing)

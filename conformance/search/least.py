@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from conformance.machine.machine import Machine
 from conformance.search.packing import SPARE, Outgrown, Packing
-from conformance.search.results import Counterexample, Step
+from conformance.search.results import BreakingSchedule, Step
 from conformance.search.state_table import Column, Numbering, Numbers, Rows
 from conformance.search.transition_table import Recall
 
@@ -40,7 +40,7 @@ class Visits(NamedTuple):
         return Visits([column.take(which) for column in self.where], *(column.take(which) for column in self[1:]))
 
 
-def least(machine: Machine, clauses: set[str], most: int) -> dict[str, Counterexample]:
+def least(machine: Machine, clauses: set[str], most: int) -> dict[str, BreakingSchedule]:
     """The least counterexample to each of `clauses` that has one within `most` visits. LIVELOCK is not looked for."""
     while True:
         try:
@@ -55,7 +55,7 @@ class _Search:
         self.machine, self.wanted = machine, set(clauses)
         self.packing = Packing(machine.layout)
         self.recall = Recall(machine, self.packing)
-        self.found: dict[str, Counterexample] = {}
+        self.found: dict[str, BreakingSchedule] = {}
         self.rested: set[int] = set()
         self.queue: dict[Cost, list[Visits]] = {}
         self.costs: list[Cost] = []
@@ -69,7 +69,7 @@ class _Search:
         self.breaks = {clause: np.zeros(0, np.bool_) for clause in clauses}
         """By outcome."""
 
-    def search(self, most: int) -> dict[str, Counterexample]:
+    def search(self, most: int) -> dict[str, BreakingSchedule]:
         initial = [np.array([word], np.uint64) for word in self.packing.pack(self.machine.initial)]
         initial[0] |= np.uint64(START) << SHIFT
         nobody = np.full(1, -1, np.int32)
@@ -143,7 +143,7 @@ class _Search:
                     outcome = self.recall.outcomes[visits.outcome[row]]
                     reason = next(reason for c, reason in outcome.breaches if c == clause)
                     schedule = (*self._schedule(int(visits.origin[row])), (int(visits.agent[row]), outcome.choice))
-                    self.found[clause] = Counterexample(clause, reason, schedule, reached[0], False)
+                    self.found[clause] = BreakingSchedule(clause, reason, schedule, reached[0], False)
 
     def _judge_rests(self, cost: Cost, states: list[Column], numbers: Numbers, moving: Rows) -> None:
         """States that no obligatory step leaves."""
@@ -157,7 +157,7 @@ class _Search:
             self.rested.add(state)
             for clause, reason, _ in self.machine.at_rest(state):
                 if clause in self.wanted and (clause not in self.found or self.found[clause].worse_than(*cost)):
-                    self.found[clause] = Counterexample(clause, reason, self._schedule(number), cost[0], True)
+                    self.found[clause] = BreakingSchedule(clause, reason, self._schedule(number), cost[0], True)
 
     def _schedule(self, number: int) -> tuple[Step, ...]:
         steps: list[Step] = []

@@ -25,7 +25,7 @@ class Outgrown(Exception):
     """A cell met a value that its field is too narrow for."""
 
 
-class Field(NamedTuple):
+class PackedField(NamedTuple):
     """Where a cell lies: bits `shift` up to `shift + width` of a word."""
 
     cell: Cell[Any]
@@ -47,7 +47,7 @@ class Packing:
 
     def __init__(self, layout: Layout) -> None:
         free = [64 - SPARE]
-        self.fields: list[Field] = []
+        self.fields: list[PackedField] = []
         varied = [cell for cell in layout.cells.values() if len(cell.values) > 1]
         wanted = [(min((len(cell.values) - 1).bit_length() + 1, cell.width), cell) for cell in varied]
         for width, cell in sorted(wanted, key=lambda pair: -pair[0]):  # widest first, so that words fill up
@@ -55,14 +55,14 @@ class Packing:
             if word == len(free):
                 free.append(64)
             free[word] -= width
-            self.fields.append(Field(cell, word, free[word], width))
+            self.fields.append(PackedField(cell, word, free[word], width))
         self.words = len(free)
         self.by_cell = {id(field.cell): field for field in self.fields}
         self.layout = layout
         self._masks: dict[int, Words] = {}
-        self._fields_of: dict[int, list[tuple[Cell[Any], Field | None]]] = {}
+        self._fields_of: dict[int, list[tuple[Cell[Any], PackedField | None]]] = {}
 
-    def touched(self, mask: int) -> list[tuple[Cell[Any], Field | None]]:
+    def touched(self, mask: int) -> list[tuple[Cell[Any], PackedField | None]]:
         """The cells of an engine's mask, each with its field if it has one."""
         found = self._fields_of.get(mask)
         if found is None:

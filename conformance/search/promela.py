@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from conformance.machine.machine import Frame, Machine, Run
-from conformance.machine.state import Agent, Cell, Entry, Outcome
+from conformance.machine.machine import Frame, Machine, Running
+from conformance.machine.state import Agent, Cell, NextSteps, Outcome
 from conformance.search.proof import visits
 from conformance.search.trace import describe
 
@@ -157,7 +157,7 @@ def _steps(agent: Agent, names: _Names) -> Iterator[str]:
             yield "         fi }"
 
 
-Known = tuple[Entry, int]
+Known = tuple[NextSteps, int]
 """An entry, and the bits under which it is remembered."""
 Case = tuple[str, str]
 """A condition on what is not the pivot, and what happens then."""
@@ -262,7 +262,7 @@ def _comment(text: str) -> str:
 def _shown(value: Any) -> str:
     """A cell's value in few words."""
     match value:
-        case Run(thread=thread, frames=frames, guest=guest):
+        case Running(thread=thread, frames=frames, guest=guest):
             where = f"{thread or 'idle'}{f', in the guest of {guest}' if guest else ''}"
             return ", ".join(chain([where], map(_frame, reversed(frames))))
         case (Frame(), *_):

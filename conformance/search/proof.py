@@ -18,10 +18,10 @@ import heapq
 from collections.abc import Callable, Iterator
 
 from conformance.machine.machine import Machine
-from conformance.machine.state import Entry, Outcome
+from conformance.machine.state import NextSteps, Outcome
 from conformance.search.frontier import Frontier
 from conformance.search.least import least
-from conformance.search.results import Counterexample, Explored, Step
+from conformance.search.results import BreakingSchedule, Proof, Step
 
 PULSE = 4096
 FEW = 2_000
@@ -36,14 +36,14 @@ def prove(
     reduce: bool = True,
     most: int = 1_000_000,
     pulse: Callable[[int], None] | None = None,
-    done: Explored | None = None,
-) -> Explored:
+    done: Proof | None = None,
+) -> Proof:
     """Visit every reachable state, at most `most`. Raises Fault where the implementation misbehaves; what was found
     until then is in `done`, if that is given.
 
     With `reduce`, more than `FEW` states are visited many at a time, by `frontier`, without reduction.
     """
-    done = Explored() if done is None else done
+    done = Proof() if done is None else done
     few = min(FEW, most) if reduce else most
     _one_by_one(machine, reduce, few, pulse, done)
     if not done.complete and few < most:
@@ -68,9 +68,7 @@ def visits(machine: Machine) -> Iterator[tuple[int, bool, int]]:
         yield state, resting, len(seen)
 
 
-def _one_by_one(
-    machine: Machine, reduce: bool, most: int, pulse: Callable[[int], None] | None, done: Explored
-) -> Explored:
+def _one_by_one(machine: Machine, reduce: bool, most: int, pulse: Callable[[int], None] | None, done: Proof) -> Proof:
     """Sleep sets, or with `reduce` off plain search: the oracle."""
     agents = [(1 << a.index, a.pivot.mask, a.tables, a) for a in machine.agents]
     obligatory = sum(1 << a.index for a in machine.obligatory)
@@ -86,7 +84,7 @@ def _one_by_one(
     while work:
         state, number, due = work.pop()
         sleeping = asleep[number]
-        entries: list[tuple[int, Entry]] = []
+        entries: list[tuple[int, NextSteps]] = []
         moving = 0
         for bit, pivot, tables, agent in agents:
             table = tables.get(state & pivot)
@@ -188,7 +186,9 @@ def can_rest(machine: Machine, state: int, known: set[int] | None = None) -> boo
     return False
 
 
-def shortest(machine: Machine, clauses: frozenset[str] | set[str], most: int = 3_000_000) -> dict[str, Counterexample]:
+def shortest(
+    machine: Machine, clauses: frozenset[str] | set[str], most: int = 3_000_000
+) -> dict[str, BreakingSchedule]:
     """The least counterexample to each of `clauses` (`?CLAUSE` asks for a witness) that has one within `most` visits.
 
     What takes more than `FEW_VISITS` is left to `least`, which makes many at a time and answers the same; but LIVELOCK,
@@ -206,10 +206,10 @@ def shortest(machine: Machine, clauses: frozenset[str] | set[str], most: int = 3
 
 def _one_visit_at_a_time(
     machine: Machine, clauses: frozenset[str] | set[str], most: int
-) -> tuple[dict[str, Counterexample], bool]:
+) -> tuple[dict[str, BreakingSchedule], bool]:
     """What was found, and whether there is nothing more to find."""
     wanted = set(clauses)
-    found: dict[str, Counterexample] = {}
+    found: dict[str, BreakingSchedule] = {}
     came_from: dict[Visit, tuple[Visit, Step] | None] = {}
     queue: dict[Cost, list[tuple[Visit, tuple[Visit, Step] | None]]] = {(0, 0): [((machine.initial, -1), None)]}
     """By cost, in the order found; emptied in order of cost."""
@@ -233,7 +233,7 @@ def _one_visit_at_a_time(
                     for clause, reason in outcome.breaches:
                         if clause in wanted and (clause not in found or found[clause].worse_than(*cost)):
                             schedule = (*_schedule(came_from, here), step)
-                            found[clause] = Counterexample(clause, reason, schedule, cost[0], False)
+                            found[clause] = BreakingSchedule(clause, reason, schedule, cost[0], False)
                     there = (state & outcome.keep | outcome.add, now)
                     if there not in came_from:
                         if cost not in queue:
@@ -246,9 +246,9 @@ def _one_visit_at_a_time(
             if resting:
                 for clause, reason, _ in machine.at_rest(state):
                     if clause in wanted and (clause not in found or found[clause].worse_than(switches, steps)):
-                        found[clause] = Counterexample(clause, reason, _schedule(came_from, here), switches, True)
+                        found[clause] = BreakingSchedule(clause, reason, _schedule(came_from, here), switches, True)
             elif "LIVELOCK" in wanted - found.keys() and not can_rest(machine, state, restful):
-                found["LIVELOCK"] = Counterexample(
+                found["LIVELOCK"] = BreakingSchedule(
                     "LIVELOCK", LIVELOCK_REASON, _schedule(came_from, here), switches, True
                 )
         wanted -= {c for c, e in found.items() if (e.switches, e.steps) <= (switches, steps)}

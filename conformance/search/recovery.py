@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from conformance.machine.execute import Execution
+from conformance.machine.execute import Stepping
 from conformance.machine.machine import Machine
 from conformance.machine.state import Agent, NotEnabled, View
-from conformance.search.proof import Counterexample, walk
+from conformance.search.proof import BreakingSchedule, walk
 
 LONGEST = 20_000
 
 
-def recovery(machine: Machine, found: Counterexample) -> Literal["DELAYED", "LOST"]:
+def recovery(machine: Machine, found: BreakingSchedule) -> Literal["DELAYED", "LOST"]:
     """LOST if the clause is still broken after one exit on each CPU and rest again; DELAYED if that mends it."""
     state = machine.initial
     for _, _, state in walk(machine, found.schedule):
@@ -23,7 +23,7 @@ def recovery(machine: Machine, found: Counterexample) -> Literal["DELAYED", "LOS
             run = view.get(machine.cpus[c].run)
             if not run.guest or run.frames[-1].kind == "hardware":
                 raise NotEnabled
-            Execution(machine, view, c, machine.cpus[c].run).exit_guest(("tick",))
+            Stepping(machine, view, c, machine.cpus[c].run).exit_guest(("tick",))
 
         outcomes = Agent(f"free exit cpu{c}", 0, cpu.run, leave).entry(state).outcomes
         if outcomes:

@@ -20,7 +20,7 @@ import msgspec
 from conformance.machine.machine import Machine
 from conformance.machine.state import Outcome
 from conformance.roles.scenario import Scenario
-from conformance.search.proof import Counterexample, walk
+from conformance.search.proof import BreakingSchedule, walk
 from conformance.search.trace import describe
 
 VERSION = "intack1"
@@ -50,7 +50,7 @@ def label(outcome: Outcome) -> str:
     return text + "".join(f" /{c}" for c in outcome.choice)
 
 
-def encode(machine: Machine, found: Counterexample, implementation: str, profile: str) -> str:
+def encode(machine: Machine, found: BreakingSchedule, implementation: str, profile: str) -> str:
     steps = tuple(
         (machine.agents[step[0]].name, label(outcome))
         for step, (_, outcome, _) in zip(found.schedule, walk(machine, found.schedule), strict=True)

@@ -12,7 +12,7 @@ Step = tuple[int, tuple[int, ...]]
 
 
 @dataclass(slots=True)
-class Explored:
+class Proof:
     """What an exhaustive search found. `breached` and `at_rest` map a clause to the first reason seen for it."""
 
     states: int = 0
@@ -50,7 +50,7 @@ class Explored:
 
 
 @dataclass(frozen=True, slots=True)
-class Counterexample:
+class BreakingSchedule:
     """The least schedule that breaks a clause."""
 
     clause: str

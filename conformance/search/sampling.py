@@ -19,7 +19,7 @@ from hypothesis.errors import NoSuchExample
 
 from conformance.machine.machine import Machine
 from conformance.machine.state import Outcome
-from conformance.search.proof import Counterexample, Step, walk
+from conformance.search.proof import BreakingSchedule, Step, walk
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Burst(NamedTuple):
     choice: int = 0
 
 
-class Run(NamedTuple):
+class SampledRun(NamedTuple):
     """One sampled run, to rest. `broken` maps a clause to (step number, reason); a step number past the end means at
     rest.
     """
@@ -57,12 +57,12 @@ def priorities(agents: int, steps: int = 200, depth: int = 3) -> st.SearchStrate
     return st.tuples(st.permutations(range(agents)), changes)
 
 
-def run_bursts(machine: Machine, plan: list[Burst], most: int = 2_000) -> Run:
+def run_bursts(machine: Machine, plan: list[Burst], most: int = 2_000) -> SampledRun:
     """Follow a plan, then obligatory agents in order until rest."""
     return run_to_rest(machine, _burst_choices(machine, plan), most)
 
 
-def run_priorities(machine: Machine, plan: tuple[list[int], list[int]], most: int = 2_000) -> Run:
+def run_priorities(machine: Machine, plan: tuple[list[int], list[int]], most: int = 2_000) -> SampledRun:
     """Follow priorities to rest."""
     return run_to_rest(machine, _priority_choices(machine, plan), most)
 
@@ -74,7 +74,7 @@ Chooser = Generator[tuple[int, Outcome] | None, Moving, None]
 """Sent the agents that can move, answers the (agent, outcome) to take."""
 
 
-def run_to_rest(machine: Machine, choose: Chooser, most: int = 2_000) -> Run:
+def run_to_rest(machine: Machine, choose: Chooser, most: int = 2_000) -> SampledRun:
     """Let `choose` choose until nothing obligatory can move, for `most` steps at most."""
     state = machine.initial
     schedule: list[Step] = []
@@ -86,7 +86,7 @@ def run_to_rest(machine: Machine, choose: Chooser, most: int = 2_000) -> Run:
             for finding in machine.at_rest(state):
                 if finding.clause[0] != "?":
                     broken.setdefault(finding.clause, (number, finding.reason))
-            return Run(tuple(schedule), broken, True)
+            return SampledRun(tuple(schedule), broken, True)
         taken = choose.send(moving)
         assert taken
         index, outcome = taken
@@ -95,7 +95,7 @@ def run_to_rest(machine: Machine, choose: Chooser, most: int = 2_000) -> Run:
             if clause[0] != "?":
                 broken.setdefault(clause, (number, reason))
         state = state & outcome.keep | outcome.add
-    return Run(tuple(schedule), broken, False)
+    return SampledRun(tuple(schedule), broken, False)
 
 
 def _burst_choices(machine: Machine, plan: list[Burst]) -> Chooser:
@@ -143,16 +143,16 @@ def draw(strategy: st.SearchStrategy[T], count: int, chance: int | None = None) 
 
 
 def sample(
-    machine: Machine, runs: int, predict: Callable[[Run], Iterable[Run]] = lambda _: ()
-) -> tuple[int, dict[str, Counterexample]]:
+    machine: Machine, runs: int, predict: Callable[[SampledRun], Iterable[SampledRun]] = lambda _: ()
+) -> tuple[int, dict[str, BreakingSchedule]]:
     """Draw `runs` schedules, half each way, and from each run that breaks nothing new `predict` others. Answers the steps
     taken, and for each broken clause the first run that broke it.
     """
     agents = len(machine.agents)
-    first: dict[str, Run] = {}
+    first: dict[str, SampledRun] = {}
     steps = 0
 
-    def note(run: Run) -> bool:
+    def note(run: SampledRun) -> bool:
         """Whether it breaks nothing new."""
         nonlocal steps
         steps += len(run.schedule)
@@ -169,12 +169,12 @@ def sample(
     return steps, {clause: _cut(machine, run, clause) for clause, run in sorted(first.items())}
 
 
-def shrink(machine: Machine, clause: str) -> Counterexample:
+def shrink(machine: Machine, clause: str) -> BreakingSchedule:
     """The least plan that breaks the clause, as Hypothesis finds it. Slow: only where no exhausted scenario breaks it."""
     return _cut(machine, _shrink(machine, clause), clause)
 
 
-def _shrink(machine: Machine, clause: str) -> Run:
+def _shrink(machine: Machine, clause: str) -> SampledRun:
     """The least plan that breaks the clause, as Hypothesis finds it; PCT's plan where only that one does."""
     limits = settings(
         max_examples=400, database=None, derandomize=True, deadline=None, suppress_health_check=CHECKS_OFF
@@ -189,11 +189,11 @@ def _shrink(machine: Machine, clause: str) -> Run:
         return run_priorities(machine, plan)
 
 
-def _cut(machine: Machine, run: Run, clause: str) -> Counterexample:
+def _cut(machine: Machine, run: SampledRun, clause: str) -> BreakingSchedule:
     """The part of a run up to where it breaks the clause."""
     number, reason = run.broken[clause]
     schedule = run.schedule[:number]
-    return Counterexample(clause, reason, schedule, switches(machine, schedule), number > len(run.schedule))
+    return BreakingSchedule(clause, reason, schedule, switches(machine, schedule), number > len(run.schedule))
 
 
 def switches(machine: Machine, schedule: tuple[Step, ...]) -> int:

@@ -10,13 +10,13 @@ from conformance.machine.machine import Machine
 from conformance.machine.state import Outcome
 from conformance.roles import operations as ops
 from conformance.roles.architecture import Architecture
-from conformance.search.proof import Counterexample, walk
+from conformance.search.proof import BreakingSchedule, walk
 from conformance.verdict.clause import Row
 
 PLAIN = Architecture()
 
 
-def rows(machine: Machine, found: Counterexample) -> tuple[Row, ...]:
+def rows(machine: Machine, found: BreakingSchedule) -> tuple[Row, ...]:
     """One row a step of the counterexample, the last marked if it is the step that breaks the clause."""
     made: list[Row] = []
     for number, (before, outcome, after) in enumerate(walk(machine, found.schedule), 1):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from conformance.machine.machine import Machine
-from conformance.machine.state import Agent, Entry, Outcome
+from conformance.machine.state import Agent, NextSteps, Outcome
 from conformance.search.packing import SPARE, Packing
 from conformance.search.state_table import Column, Numbering, Numbers, Rows
 
@@ -59,7 +59,7 @@ class Recall:
         self.add = [np.zeros(0, np.uint64) for _ in range(packing.words)]
         self.tells = np.zeros(0, np.bool_)
         """Whether monitors found anything in the outcome that nobody has been told yet."""
-        self.placed: dict[int, tuple[Entry, int]] = {}
+        self.placed: dict[int, tuple[NextSteps, int]] = {}
         """By identity: an entry, and its first outcome."""
 
     def steps(self, states: list[Column]) -> Steps:
@@ -130,7 +130,7 @@ class Recall:
         self.first[key] = [self.placed[id(entry)][1] for entry in entries]
         self.many[key] = [len(entry.outcomes) for entry in entries]
 
-    def _ask(self, file: int, state: int) -> Entry:
+    def _ask(self, file: int, state: int) -> NextSteps:
         agent = self.agents[file]
         entry = agent.entry(state)
         for masks, word in zip(self.masks, self.packing.mask(agent.tables[state & agent.pivot.mask].mask), strict=True):
@@ -138,7 +138,7 @@ class Recall:
         self.awake[file] = bool(entry.outcomes) or entry.reads != agent.pivot.mask
         return entry
 
-    def _place(self, entries: list[Entry]) -> None:
+    def _place(self, entries: list[NextSteps]) -> None:
         """Their outcomes into columns, once each."""
         known = len(self.outcomes)
         for entry in entries:

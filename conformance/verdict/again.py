@@ -8,7 +8,7 @@ from conformance.adapters.registry import AdapterError, Implementation, resolve
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
 from conformance.roles.scenario import Scenario
-from conformance.search.proof import Counterexample as Found
+from conformance.search.proof import BreakingSchedule as Found
 from conformance.search.proof import Step, prove, shortest, walk
 from conformance.search.replay import Replay, ReplayError, decode, follow, scenario_hash
 from conformance.search.sampling import switches

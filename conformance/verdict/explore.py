@@ -16,8 +16,8 @@ from conformance.machine.monitor import Monitor
 from conformance.report.reason import why
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import LIVELOCK_REASON, prove, shortest
-from conformance.search.proof import Counterexample as Found
-from conformance.search.proof import Explored as Proved
+from conformance.search.proof import BreakingSchedule as Found
+from conformance.search.proof import Proof as Proved
 from conformance.search.recovery import recovery
 from conformance.search.replay import encode
 from conformance.search.trace import rows
@@ -160,7 +160,7 @@ def _until(fault: Fault, machine: Machine, done: Proved, implementation: Impleme
 
 
 def _sampled(machine: Machine, implementation: Implementation, profile: str) -> Explored:
-    from conformance.ordering.predict import Predictor  # with z3
+    from conformance.search.predict import Predictor  # with z3
     from conformance.search.sampling import sample
 
     scenario = machine.scenario

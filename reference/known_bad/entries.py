@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from conformance.roles.role import Role
+from conformance.roles.role import BaseRole
 
 SYNTHETIC = "synthetic"
 
@@ -16,7 +16,7 @@ class KnownBad:
 
     id: str
     title: str
-    cls: type[Role]
+    cls: type[BaseRole]
     breaks: tuple[str, ...]
     """Guarantees that are VIOLATED, the one it is about first: those checked by interleaving in `scenario`, those
     checked as functions by a routine alone. Empty for those that deviate from a discipline and harm no
@@ -39,7 +39,7 @@ class MustPass:
 
     id: str
     title: str
-    cls: type[Role]
+    cls: type[BaseRole]
     source: str
     scenario: str = ""
     """Where the difference shows; empty: wherever it takes part."""

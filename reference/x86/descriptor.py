@@ -26,7 +26,7 @@ NEEDS = {
 
 
 @dataclass(frozen=True)
-class Descriptor:
+class DescriptorImage:
     """A descriptor by its fields. `pir` is a 256-bit integer: vector v is bit v."""
 
     pir: int = 0
@@ -36,7 +36,7 @@ class Descriptor:
     ndst: int = 0
 
 
-def encode(descriptor: Descriptor) -> bytes:
+def encode(descriptor: DescriptorImage) -> bytes:
     """The 64 bytes as they lie in memory. Raises ValueError for a field that does not fit."""
     for name, width in (("pir", 256), ("nv", 8), ("ndst", 32)):
         if getattr(descriptor, name) not in range(1 << width):
@@ -45,7 +45,7 @@ def encode(descriptor: Descriptor) -> bytes:
     return (descriptor.pir | control << 256).to_bytes(SIZE, "little")
 
 
-def decode(raw: bytes) -> Descriptor:
+def decode(raw: bytes) -> DescriptorImage:
     """The fields of 64 bytes. Raises ValueError if there are not 64, or if a bit without a name is set."""
     if len(raw) != SIZE:
         raise ValueError(f"a descriptor has {SIZE} bytes, not {len(raw)}")
@@ -53,7 +53,7 @@ def decode(raw: bytes) -> Descriptor:
     if strange := bits & ~NAMED:
         raise ValueError(f"bit {strange.bit_length() - 1} of the descriptor is reserved and set")
     control = bits >> 256
-    return Descriptor(
+    return DescriptorImage(
         bits & ((1 << 256) - 1), bool(control & 1), bool(control & 2), control >> 16 & 0xFF, control >> 32 & 0xFFFFFFFF
     )
 

@@ -46,7 +46,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Location, without its owner, to member; `:8` after it says how many bytes from there on the location has."""
     private: tuple[str, ...] = ()
     """Variables that calls leave for each other on purpose: statistics."""
-    state: protocol.State = protocol.State()
+    state: protocol.DeclaredState = protocol.DeclaredState()
     """Locations of its own."""
     name: str = ""
     architecture: Literal["x86", "arm"] = "x86"
@@ -77,7 +77,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class DescribedProgram(NativeProgram):
     """The program that the file describes."""
 
-    def __init__(self, file: Path, description: Description, world: protocol.World | None = None) -> None:
+    def __init__(self, file: Path, description: Description, world: protocol.WorldMessage | None = None) -> None:
         super().__init__(
             [file.parent / source for source in description.sources],
             cflags=(f"-I{file.parent.absolute()}", *description.cflags) if _for_cc(description) else description.cflags,

@@ -38,7 +38,7 @@ class NativeProgram(PipeSource):
         compiler: str = "",
         step_seconds: float = STEP_SECONDS,
         memory: int = MEMORY,
-        world: protocol.World | None = None,
+        world: protocol.WorldMessage | None = None,
     ) -> None:
         super().__init__((), world, step_seconds=step_seconds, memory=memory)
         self.sources = tuple(map(Path, sources))

@@ -141,7 +141,7 @@ class Pcpu(Places):
         self.vpendbaser = Vpendbaser(f"{name}.vpendbaser")
 
 
-class Vcpu(role.Vcpu):
+class Vcpu(role.BaseVcpu):
     """A virtual CPU. `number` is its CPU interface number, which a GICv2 SGI carries as its source."""
 
     def __init__(self, name: str, declared: Mapping[str, Field]) -> None:
@@ -172,7 +172,7 @@ the redistributor was asked for a doorbell, which software does through VPENDBAS
 """
 
 
-class World(role.World):
+class World(role.BaseWorld):
     """What a routine can name in one scenario: vCPUs, CPUs, interrupts, and what is so in it.
 
     Facts: `one-list-register` (else two), `gicv4` and `gicv4.1` (which implies it), `typer-dirty` (GICR_TYPER.Dirty),
@@ -234,7 +234,7 @@ class World(role.World):
         return tuple(self.vcpus.values())
 
 
-class Role(role.Role):
+class Role(role.BaseRole):
     """Base of Arm's roles."""
 
     architecture: ClassVar[str] = "arm"

@@ -60,7 +60,7 @@ class Descriptor:
         return Field(self.pir[word].at, 1 << bit, bit)
 
 
-class Vcpu(role.Vcpu):
+class Vcpu(role.BaseVcpu):
     """A virtual CPU: descriptor, virtual-APIC page, VMCS fields, and what the software declared."""
 
     def __init__(self, name: str, declared: Mapping[str, Field]) -> None:
@@ -88,7 +88,7 @@ yet.
 """
 
 
-class World(role.World):
+class World(role.BaseWorld):
     """What a routine can name in one scenario: vCPUs, CPUs, and what is so in it."""
 
     vcpus: dict[str, Vcpu]
@@ -127,7 +127,7 @@ class World(role.World):
         return bool(self.scenario.interrupts) or bool(actions & {"self_ipi", "fastpath_ipi"})
 
 
-class Role(role.Role):
+class Role(role.BaseRole):
     """Base of x86's roles."""
 
     architecture: ClassVar[str] = "x86"

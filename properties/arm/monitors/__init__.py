@@ -6,7 +6,7 @@ from conformance.machine.monitor import Monitor
 from conformance.roles.arm import LEVEL, LPI
 from conformance.roles.scenario import Scenario
 from properties.arm.monitors import blocking, crowding, linux, maintenance, residency
-from properties.arm.monitors.edges import Edge
+from properties.arm.monitors.edges import EdgeTriggered
 from properties.arm.monitors.levels import Level
 from properties.arm.monitors.list_registers import Active, Contents, deactivations
 
@@ -22,13 +22,13 @@ def interrupts(scenario: Scenario) -> list[Monitor]:
     made: list[Monitor] = []
     for intid in scenario.vectors:
         if intid < 16:
-            made += [Edge(scenario, intid, v, n) for v, n in sent(scenario, intid)]
+            made += [EdgeTriggered(scenario, intid, v, n) for v, n in sent(scenario, intid)]
         elif intid < 32:
             made += [Level(scenario, intid, v) for v in vcpus if (intid, v) in injected]
         elif intid >= LPI:
-            made += [Edge(scenario, intid, v) for v in vcpus if (intid, v) in injected]
+            made += [EdgeTriggered(scenario, intid, v) for v in vcpus if (intid, v) in injected]
         else:
-            made.append(Level(scenario, intid) if intid == LEVEL else Edge(scenario, intid))
+            made.append(Level(scenario, intid) if intid == LEVEL else EdgeTriggered(scenario, intid))
     return made
 
 

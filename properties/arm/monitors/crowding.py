@@ -12,7 +12,7 @@ from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import LPI, PRIORITIES
 from conformance.roles.scenario import Scenario
-from properties.arm.monitors.registers import PENDING, ListRegister, list_registers
+from properties.arm.monitors.registers import PENDING, HeldInRegister, list_registers
 
 Pending = tuple[tuple[int, int], ...]
 """(INTID, source), sorted."""
@@ -75,7 +75,7 @@ class Crowding(Monitor):
         begun = tuple(b for b in memory.begun if b != call)
         return memory._replace(begun=begun, now=tuple(sorted({*memory.now, call[1:]})))
 
-    def _entered(self, known: Pending, valid: list[ListRegister], look: Look) -> None:
+    def _entered(self, known: Pending, valid: list[HeldInRegister], look: Look) -> None:
         outside = [k for k in known if all((r.intid, r.source) != k for r in valid)]
         pending = [r for r in valid if r.state == PENDING]
         for intid, source in outside:
@@ -93,7 +93,7 @@ class Crowding(Monitor):
                 )
 
     def _source_waits(
-        self, intid: int, source: int, held: ListRegister, pending: list[ListRegister], look: Look
+        self, intid: int, source: int, held: HeldInRegister, pending: list[HeldInRegister], look: Look
     ) -> None:
         """Another source of the SGI is in a list register: its end has to bring this one."""
         look.witness("VGIC-SGI-3")
@@ -111,7 +111,7 @@ def priority(intid: int) -> int:
     return PRIORITIES.get(intid, 0x14)
 
 
-def said(register: ListRegister) -> str:
+def said(register: HeldInRegister) -> str:
     state = {1: "pending", 2: "active", 3: "pending and active"}[register.state]
     return f"interrupt {register.intid}, {state}, of priority {register.priority:#x},"
 

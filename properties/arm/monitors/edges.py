@@ -12,7 +12,7 @@ from conformance.roles.scenario import Scenario
 from properties.arm.monitors.interrupts import NOBODY, Ghost, Interrupt
 
 
-class Edge(Interrupt):
+class EdgeTriggered(Interrupt):
     """VGIC-EDGE-1 to 5; of an SGI VGIC-SGI-1, 2 and 4; of a virtual LPI GICV4-DB-4."""
 
     def __init__(self, scenario: Scenario, intid: int, bank: str = "", source: int = 0) -> None:

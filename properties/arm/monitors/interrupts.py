@@ -16,10 +16,10 @@ from conformance.roles.arm import LPI
 from conformance.roles.scenario import Scenario
 from properties.arm.monitors.linux import SUMMARY
 from properties.arm.monitors.registers import ACTIVE, PENDING, list_registers, state_of, takes, word
-from properties.arm.monitors.routing import CHANGING, Gate, Routing, entered, opened, shut, writes, written
+from properties.arm.monitors.routing import CHANGING, Forwarding, Routing, entered, opened, shut, writes, written
 
 NOBODY = -1
-Change: TypeAlias = Callable[[Gate], Gate]
+Change: TypeAlias = Callable[[Forwarding], Forwarding]
 
 
 class Ghost(NamedTuple):
@@ -33,7 +33,7 @@ class Ghost(NamedTuple):
     """
 
     routing: Routing
-    gates: tuple[Gate, ...]
+    gates: tuple[Forwarding, ...]
     active: int = NOBODY
     credit: int = 0
     begun: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Interrupt(Monitor):
         self.gated = bool(writes(scenario) & {"icenabler", "ctlr", "itargetsr"})
         target = int(bank.removeprefix("vcpu")) if bank else 0
         self.clauses = self._concerned()
-        self.memory = Ghost(Routing(target=target), tuple(Gate() for _ in self.vcpus) if self.watches() else ())
+        self.memory = Ghost(Routing(target=target), tuple(Forwarding() for _ in self.vcpus) if self.watches() else ())
 
     def _concerned(self) -> tuple[str, ...]:
         """The clauses that the scenario can put to the test."""

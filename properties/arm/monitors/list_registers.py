@@ -12,7 +12,7 @@ from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import LEVEL, LPI
 from conformance.roles.scenario import Scenario
-from properties.arm.monitors.registers import ACTIVE, PENDING, ListRegister, intid_of, list_registers, word
+from properties.arm.monitors.registers import ACTIVE, PENDING, HeldInRegister, intid_of, list_registers, word
 from properties.arm.monitors.routing import CHANGING, Routing, written
 
 
@@ -31,7 +31,7 @@ class Contents(Monitor):
         if not isinstance(event, ev.Entered):
             return
         valid = list_registers(look, event.cpu)
-        seen: dict[int, ListRegister] = {}
+        seen: dict[int, HeldInRegister] = {}
         for r in valid:
             at = f"cpu{event.cpu}.lr[{r.number}]"
             look.witness("GICV2-LR-UNIQ")
@@ -132,7 +132,7 @@ class Active(Monitor):
             if held or free:
                 self._tracked(told, held, memory, cpu, look)
 
-    def _tracked(self, told: int, held: list[ListRegister], memory: Held, cpu: int, look: Look) -> None:
+    def _tracked(self, told: int, held: list[HeldInRegister], memory: Held, cpu: int, look: Look) -> None:
         intid = intid_of(told)
         lost = f"{self.vcpu} enters its guest on cpu{cpu} with interrupt {intid} active in no list register"
         if intid < 16:

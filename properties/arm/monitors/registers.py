@@ -18,7 +18,7 @@ def word(value: Value) -> int:
     return value if isinstance(value, int) else 0
 
 
-class ListRegister(NamedTuple):
+class HeldInRegister(NamedTuple):
     """A valid list register. `source` is CPUID, where it is not linked to a physical interrupt."""
 
     number: int
@@ -30,13 +30,13 @@ class ListRegister(NamedTuple):
     eoi: bool
 
 
-def list_registers(look: Look, cpu: int) -> list[ListRegister]:
+def list_registers(look: Look, cpu: int) -> list[HeldInRegister]:
     """The valid list registers of a CPU."""
     return [r for r in _all(look, cpu) if r.state]
 
 
-def _all(look: Look, cpu: int) -> list[ListRegister]:
-    made: list[ListRegister] = []
+def _all(look: Look, cpu: int) -> list[HeldInRegister]:
+    made: list[HeldInRegister] = []
     n = 0
     while look.has(at := f"cpu{cpu}.lr[{n}]"):
         made.append(_decoded(n, word(look.value(at))))
@@ -44,9 +44,9 @@ def _all(look: Look, cpu: int) -> list[ListRegister]:
     return made
 
 
-def _decoded(n: int, lr: int) -> ListRegister:
+def _decoded(n: int, lr: int) -> HeldInRegister:
     hw = bool(lr >> 31)
-    return ListRegister(
+    return HeldInRegister(
         n, lr & 0x3FF, lr >> 28 & 3, lr >> 23 & 0x1F, hw, 0 if hw else lr >> 10 & 7, not hw and bool(lr >> 19 & 1)
     )
 

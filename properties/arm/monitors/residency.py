@@ -17,7 +17,7 @@ from properties.arm.monitors.registers import takes, word
 VPE = 0xFFFF
 
 
-class Residency(Monitor):
+class VpeResidency(Monitor):
     """GICV4-RES-2, 4, 5 and RES-6's second half; RES-8 is observed. Of every write of a VPENDBASER alone."""
 
     clauses = ("GICV4-RES-2", "GICV4-RES-3", "GICV4-RES-4", "GICV4-RES-5", "GICV4-RES-6")
@@ -210,4 +210,4 @@ class Doorbell(Monitor):
 def monitors(scenario: Scenario) -> list[Monitor]:
     if not {"gicv4", "gicv4.1"} & set(scenario.facts):
         return []
-    return [Residency(scenario), *(Doorbell(scenario, f"vcpu{n}") for n in range(len(scenario.vcpus)))]
+    return [VpeResidency(scenario), *(Doorbell(scenario, f"vcpu{n}") for n in range(len(scenario.vcpus)))]

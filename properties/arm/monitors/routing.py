@@ -52,7 +52,7 @@ def writes(scenario: Scenario) -> set[str]:
     return {str(a[1]) for v in scenario.vcpus for a in v.program if a[0] == "mmio"}
 
 
-class Gate(NamedTuple):
+class Forwarding(NamedTuple):
     """One vCPU's: whether its list registers held the interrupt pending when it last exited; why, for all the time since,
     it must not be forwarded there; and why what a list register holds now should not be there.
     """
@@ -62,12 +62,12 @@ class Gate(NamedTuple):
     wrong: str = ""
 
 
-def shut(gate: Gate, cpu: int, intid: int, source: int, barred: str, look: Look) -> Gate:
+def shut(gate: Forwarding, cpu: int, intid: int, source: int, barred: str, look: Look) -> Forwarding:
     """At a VM exit."""
-    return Gate(bool(state_of(look, cpu, intid, source) & PENDING), barred, "")
+    return Forwarding(bool(state_of(look, cpu, intid, source) & PENDING), barred, "")
 
 
-def entered(gate: Gate, cpu: int, intid: int, source: int, look: Look) -> Gate:
+def entered(gate: Forwarding, cpu: int, intid: int, source: int, look: Look) -> Forwarding:
     """At a VM entry: an interrupt that is pending now, was not at the exit, and should not have been forwarded since.
 
     What was active at the same time stays where it is and is judged by nothing here.
@@ -76,6 +76,6 @@ def entered(gate: Gate, cpu: int, intid: int, source: int, look: Look) -> Gate:
     return gate._replace(wrong=gate.barred if new else "")
 
 
-def opened(gates: Iterable[Gate], barred: tuple[str, ...]) -> tuple[Gate, ...]:
+def opened(gates: Iterable[Forwarding], barred: tuple[str, ...]) -> tuple[Forwarding, ...]:
     """After a change: what no longer holds bars nothing."""
     return tuple(g if g.barred == now else g._replace(barred="") for g, now in zip(gates, barred, strict=True))

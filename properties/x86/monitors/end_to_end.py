@@ -24,7 +24,7 @@ def word(value: Value) -> int:
     return value if isinstance(value, int) else 0
 
 
-class Ghost(NamedTuple):
+class Posts(NamedTuple):
     credit: int = 0
     posts: int = 0
     returned: int = 0
@@ -46,7 +46,7 @@ class Conservation(Monitor):
         self.word, self.bit = vector // 64, 1 << vector % 64
         self.name = f"{vcpu}.{vector}"
         already = word(dict(scenario.initial).get(f"{vcpu}.pid.pir[{self.word}]", 0)) & self.bit
-        self.memory = Ghost(1, 1, 0, True) if already else Ghost()
+        self.memory = Posts(1, 1, 0, True) if already else Posts()
         self.pir, self.virr = f"{vcpu}.pid.pir[{self.word}]", f"{vcpu}.virr[{self.word}]"
         calls = (*scenario.threads, *scenario.interrupts)
         self.by_software = any(c.routine in POSTING and c.args[:2] == (vcpu, vector) for c in calls)
@@ -55,7 +55,7 @@ class Conservation(Monitor):
         self.transfer = any(a[0] in ("save_restore", "reset") for a in program)
         self.inhibited = "apicv-inhibited" in scenario.facts
 
-    def on(self, event: ev.Event, memory: Ghost, look: Look) -> Ghost:
+    def on(self, event: ev.Event, memory: Posts, look: Look) -> Posts:
         match event:
             case ev.Changed(at=self.pir, set_bits=bits) if bits & self.bit:
                 return self._posted(memory)
@@ -77,10 +77,10 @@ class Conservation(Monitor):
                 pass
         return memory
 
-    def _posted(self, memory: Ghost) -> Ghost:
+    def _posted(self, memory: Posts) -> Posts:
         return memory._replace(credit=memory.credit + 1, posts=memory.posts + 1, owed=True)
 
-    def _delivered(self, memory: Ghost, look: Look) -> Ghost:
+    def _delivered(self, memory: Posts, look: Look) -> Posts:
         for clause in ("E2E-2", "E2E-3"):
             look.witness(clause)
         if self.scenario.budget.migrate:
@@ -108,7 +108,7 @@ class Conservation(Monitor):
             look.witness("E2E-6")
         return memory._replace(credit=memory.credit - 1, owed=False)
 
-    def at_rest(self, memory: Ghost, look: Look) -> Iterable[Finding]:
+    def at_rest(self, memory: Posts, look: Look) -> Iterable[Finding]:
         if memory.posts:
             yield from self._exercised(look)
         here = look.in_guest(self.vcpu)

@@ -34,7 +34,7 @@ class Switch(NamedTuple):
     lost: bool = False
 
 
-class Residency(Monitor):
+class DescriptorResidency(Monitor):
     """KVM-PI-1, 2, 4 to 9, 14, 17, 18, 19. Memory: the load or put in progress of one vCPU."""
 
     clauses = (
@@ -222,7 +222,7 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
-    made: list[Monitor] = [Residency(scenario, f"vcpu{n}") for n in range(len(scenario.vcpus))]
+    made: list[Monitor] = [DescriptorResidency(scenario, f"vcpu{n}") for n in range(len(scenario.vcpus))]
     hosts = range(scenario.cpus)
     plain = {t.cpu for t in scenario.threads}
     return made + [WakeupHandler(scenario, c) for c in hosts if c not in plain]

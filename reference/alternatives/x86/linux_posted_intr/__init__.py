@@ -53,7 +53,7 @@ class LinuxPostedIntr(NativeProgram):
         *,
         replacements: Replacements = (),
         compiler: str = "",
-        world: protocol.World | None = None,
+        world: protocol.WorldMessage | None = None,
     ) -> None:
         flags = ("-std=gnu11", "-fno-strict-aliasing", f"-I{HERE / 'stub'}")
         super().__init__((HERE / "harness.c",), cflags=flags, compiler=compiler, world=world)

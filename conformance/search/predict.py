@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from conformance.machine.machine import Machine
-from conformance.ordering.causality import Event, Race, broken_by, events, races, unwatched
+from conformance.search.causality import Occurrence, Race, broken_by, events, races, unwatched
 from conformance.search.results import Step
-from conformance.search.sampling import Chooser, Run, run_to_rest
+from conformance.search.sampling import Chooser, SampledRun, run_to_rest
 
 EACH = 24
 """Races that are asked about from one given run."""
@@ -37,9 +37,9 @@ class Prediction(NamedTuple):
     race: Race
     order: tuple[int, ...]
     """Numbers of events of the run it came from, as far as each reads what it has read; then comes `race.then`."""
-    origin: Run
+    origin: SampledRun
     """The run it came from: the one that was given, or one predicted from it that breaks nothing."""
-    run: Run
+    run: SampledRun
     """What the machine made of it."""
 
 
@@ -49,7 +49,7 @@ class Predictor:
     def __init__(self, machine: Machine, most: int = MOST) -> None:
         self.machine, self.most = machine, most
         self.bare = unwatched(machine)
-        self.asked: set[tuple[Event, Event]] = set()
+        self.asked: set[tuple[Occurrence, Occurrence]] = set()
         self.known: set[tuple[Step, ...]] = set()
         """Schedules that have been run."""
         self.replayed = 0
@@ -58,7 +58,7 @@ class Predictor:
         self.undecided = 0
         """Questions that z3 gave up."""
 
-    def predictions(self, run: Run) -> Iterator[Prediction]:
+    def predictions(self, run: SampledRun) -> Iterator[Prediction]:
         """Other runs, each once; first those of the run that is given, then those of the predicted ones that break
         nothing. None from a run that did not come to rest.
         """
@@ -73,7 +73,7 @@ class Predictor:
                 if not found.run.broken:
                     origins.append(found.run)
 
-    def _from(self, origin: Run, most: int) -> Iterator[Prediction]:
+    def _from(self, origin: SampledRun, most: int) -> Iterator[Prediction]:
         """From this run alone, until `most` races have been asked about."""
         happened = events(self.bare, origin.schedule)
         orders: Orders | None = None
@@ -94,7 +94,7 @@ class Predictor:
             yield from self._replayed(origin, happened, race, order)
 
     def _replayed(
-        self, origin: Run, happened: Sequence[Event], race: Race, order: tuple[int, ...]
+        self, origin: SampledRun, happened: Sequence[Occurrence], race: Race, order: tuple[int, ...]
     ) -> Iterator[Prediction]:
         """What the machine makes of an order, with each way to go on from there."""
         begin = order if race.then in order else (*order, race.then)
@@ -129,7 +129,7 @@ class Orders:
     before the cut reads what it has read; `r<event>_<cell>` says that event does, of that cell.
     """
 
-    def __init__(self, bare: Machine, happened: Sequence[Event]) -> None:
+    def __init__(self, bare: Machine, happened: Sequence[Occurrence]) -> None:
         import z3
 
         self.z3: Any = z3

@@ -15,7 +15,7 @@ from conformance.machine.machine import Machine
 from conformance.search.results import Step
 
 
-class Event(NamedTuple):
+class Occurrence(NamedTuple):
     """One step. Masks and values are of packed states, of a machine without monitors."""
 
     agent: int
@@ -34,7 +34,7 @@ class Event(NamedTuple):
     def step(self) -> Step:
         return self.agent, self.choice
 
-    def depends_on(self, other: Event) -> bool:
+    def depends_on(self, other: Occurrence) -> bool:
         """Whether the order of the two may matter."""
         mine, others = self.reads | self.writes, other.reads | other.writes
         return self.agent == other.agent or bool(self.writes & others or other.writes & mine)
@@ -52,9 +52,9 @@ def unwatched(machine: Machine) -> Machine:
     return Machine(machine.assembly, machine.scenario, (), machine.layout.widths)
 
 
-def events(bare: Machine, schedule: Sequence[Step]) -> tuple[Event, ...]:
+def events(bare: Machine, schedule: Sequence[Step]) -> tuple[Occurrence, ...]:
     """The events of a schedule. Raises KeyError where it does not fit."""
-    made: list[Event] = []
+    made: list[Occurrence] = []
     state = bare.initial
     locks = sum(bare.memory[name].mask for name, shared in bare.assembly.locations.items() if shared.lock)
     for index, choice in schedule:
@@ -65,13 +65,15 @@ def events(bare: Machine, schedule: Sequence[Step]) -> tuple[Event, ...]:
             raise KeyError(f"{agent.name} cannot take choice {choice} here")
         needs = (agent.pivot.mask if agent.obligatory else 0) | locks
         made.append(
-            Event(index, choice, entry.reads, state & entry.reads, outcome.writes, outcome.add, needs & entry.reads)
+            Occurrence(
+                index, choice, entry.reads, state & entry.reads, outcome.writes, outcome.add, needs & entry.reads
+            )
         )
         state = state & outcome.keep | outcome.add
     return tuple(made)
 
 
-def races(run: Sequence[Event]) -> tuple[Race, ...]:
+def races(run: Sequence[Occurrence]) -> tuple[Race, ...]:
     """First the pairs with nothing between them in the happens-before order (C. Flanagan and P. Godefroid, Dynamic
     Partial-Order Reduction for Model Checking Software, POPL 2005), then the other pairs that depend on each other,
     which are open to an order that gives the events between them their values in another way.
@@ -92,7 +94,7 @@ def races(run: Sequence[Event]) -> tuple[Race, ...]:
     return (*close, *far)
 
 
-def broken_by(initial: int, run: Sequence[Event], order: Sequence[int]) -> int | None:
+def broken_by(initial: int, run: Sequence[Occurrence], order: Sequence[int]) -> int | None:
     """The place in `order` (numbers of events) of the first event that is out of its program order or reads what it did
     not read; None if there is none. Constraints play no part in this: the values are carried along.
     """
