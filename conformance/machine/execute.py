@@ -10,6 +10,8 @@ from __future__ import annotations
 from conformance.adapters.source import Fault
 from conformance.automaton.unfold import Node
 from conformance.machine import events as ev
+from conformance.machine.levels import takeable
+from conformance.machine.parts import Running
 from conformance.machine.perform import Blocked, Operations
 from conformance.machine.state import NotEnabled
 from conformance.roles import operations as ops
@@ -41,7 +43,7 @@ class Stepping(Operations):
         """The host takes its highest latched vector: interrupts off, handler on top."""
         cpu = self.m.cpus[self.c]
         self._wait_for_drain()
-        latched = self.m.takeable(self.view, self.c)
+        latched = takeable(self.m, self.view, self.c)
         vector = latched.bit_length() - 1
         self.view.set(cpu.latched, latched & ~(1 << vector))
         self.view.lane = 1
@@ -62,7 +64,7 @@ class Stepping(Operations):
         """
         cpu = self.m.cpus[self.c]
         vcpu = self.view.get(self.run).guest
-        latched = self.m.takeable(self.view, self.c)
+        latched = takeable(self.m, self.view, self.c)
         pending = tuple(v for v in range(latched.bit_length()) if latched >> v & 1)
         match self._boundary(vcpu, pending):
             case ("deliver",):
@@ -204,8 +206,6 @@ class Stepping(Operations):
             self._off_cpu()
 
     def _off_cpu(self) -> None:
-        from conformance.machine.machine import Running
-
         run = self.view.get(self.run)
         self.view.set(self.m.threads[run.thread].saved, run.frames)
         self.view.set(self.run, Running())

@@ -7,15 +7,13 @@ is part of every state that is stored and of the footprint of every step that ch
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from conformance.machine import events as ev
-from conformance.machine.state import Cell, View
+from conformance.machine.parts import Parts
+from conformance.machine.state import View
 from conformance.roles.operations import Value
 from conformance.roles.scenario import Action
-
-if TYPE_CHECKING:
-    from conformance.machine.machine import Machine
 
 
 class Finding(NamedTuple):
@@ -29,7 +27,7 @@ class Finding(NamedTuple):
 class Look:
     """What a monitor may see of a state, and where it reports. Everything it looks at joins the step's footprint."""
 
-    def __init__(self, machine: Machine, view: View) -> None:
+    def __init__(self, machine: Parts, view: View) -> None:
         self.machine, self.view = machine, view
 
     def value(self, at: str) -> Value:
@@ -101,8 +99,3 @@ class Monitor:
     def at_rest(self, memory: Any, look: Look) -> Iterable[Finding]:
         """What is broken in a quiescent state."""
         return ()
-
-
-class Attached(NamedTuple):
-    monitor: Monitor
-    cell: Cell[Any] | None

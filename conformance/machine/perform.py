@@ -6,16 +6,15 @@ vocabulary it raises Fault, and where it breaks a rule of its own declarations i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conformance.adapters.source import Fault
 from conformance.automaton.unfold import Node
 from conformance.machine import events as ev
+from conformance.machine.parts import Frame
 from conformance.machine.state import Cell, NotEnabled, View
+from conformance.machine.watched import Watched
 from conformance.roles import operations as ops
-
-if TYPE_CHECKING:
-    from conformance.machine.machine import Frame, Machine
 
 
 class Blocked(Exception):
@@ -25,7 +24,7 @@ class Blocked(Exception):
 class Operations:
     """The frames that a step on CPU `c` works on (-1: a device, whose frames are in `run`), and the operations."""
 
-    def __init__(self, machine: Machine, view: View, c: int, run: Cell[Any]) -> None:
+    def __init__(self, machine: Watched, view: View, c: int, run: Cell[Any]) -> None:
         self.m, self.view, self.c, self.run = machine, view, c, run
         self.atomic = False
         self.switched = False
@@ -43,8 +42,6 @@ class Operations:
         self.view.set(self.run, frames if self.c < 0 else run._replace(frames=frames, **changes))
 
     def push(self, kind: str, routine: str, args: tuple[ops.Result, ...], **changes: Any) -> None:
-        from conformance.machine.machine import Frame
-
         self.put_frames((*self.frames, Frame(kind, self.m.assembly.root(routine, args))), **changes)
         self.emit(ev.Called(self.c, routine, args))
 

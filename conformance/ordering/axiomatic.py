@@ -28,7 +28,8 @@ from conformance.litmus.solve import Found, Solver
 from conformance.litmus.witness import effects, lanes
 from conformance.machine import events as ev
 from conformance.machine.build import in_machine
-from conformance.machine.machine import Frame, Machine, Running
+from conformance.machine.machine import Machine
+from conformance.machine.parts import Frame, Running
 from conformance.machine.state import View
 from conformance.ordering.fences import OWNER
 from conformance.ordering.routines import STATUS, TABLE, Course, Window, serial, window

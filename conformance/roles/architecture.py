@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from conformance.roles.scenario import Action, Scenario
 
@@ -20,6 +20,15 @@ def end_of_interrupt(interrupt: int, scenario: Scenario) -> Completion:
     return ("end_of_interrupt",), ()
 
 
+class Level(NamedTuple):
+    """`routine`, called with a CPU's number, says by looking only whether the level is asserted there. In scenarios with
+    the fact `late` it may be taken after it is gone.
+    """
+
+    routine: str
+    late: str = ""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """`roles` maps a role's name to its base class; `world` makes what its routines can name in a scenario."""
@@ -28,11 +37,8 @@ class Architecture:
     roles: Mapping[str, type[Any]] = field(default_factory=dict)
     world: Callable[..., Any] = object
     completion: Callable[[int, Scenario], Completion] = end_of_interrupt
-    levels: Mapping[int, str] = field(default_factory=dict)
-    """Host interrupts that are levels, each with the routine, called with a CPU's number, that says by looking only
-    whether it is asserted there. Unless the scenario has the fact `late-mi`, one that is no longer asserted is
-    withdrawn, not taken.
-    """
+    levels: Mapping[int, Level] = field(default_factory=dict)
+    """Host interrupts that are levels: one that is no longer asserted is withdrawn, not taken."""
     host_interrupts: Mapping[int, str] = field(default_factory=dict)
     """Names of host interrupts; one that has none is shown as a hexadecimal vector."""
     in_host: str = "in root mode"

@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from conformance.machine.machine import Frame, Machine, Running
+from conformance.machine.machine import Machine
+from conformance.machine.parts import Frame, Running
 from conformance.machine.state import Agent, Cell, NextSteps, Outcome
 from conformance.search.proof import visits
 from conformance.search.trace import describe

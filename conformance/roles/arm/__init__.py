@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from conformance.roles import role
-from conformance.roles.architecture import Architecture, Completion
+from conformance.roles.architecture import Architecture, Completion, Level
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.location import Field, Shared
 from conformance.roles.role import Places
@@ -377,7 +377,7 @@ ARM = Architecture(
     ROLES,
     World,
     completion,
-    {MAINTENANCE: "maintenance"},
+    {MAINTENANCE: Level("maintenance", late="late-mi")},
     {
         KICK: "the kick",
         MAINTENANCE: "the maintenance interrupt",
