@@ -22,7 +22,7 @@ from conformance.litmus.solve import Solver
 from conformance.litmus.thread import MemoryEvent
 from conformance.litmus.thread import Path as Path_
 from conformance.litmus.values import Address, Unsupported, Value, constant
-from conformance.litmus.witness import lanes
+from conformance.report.ordering import execution
 
 HERE = Path(__file__).parent / "litmus"
 FILES = sorted(HERE.glob("*/*.litmus"))
@@ -232,7 +232,7 @@ def test_no_damage_ends_in_a_traceback() -> None:
 def test_a_witness_shows_what_overtakes_what() -> None:
     text = (HERE / "x86" / "SB.litmus").read_text()
     shown = [
-        lanes(seen.positive, seen.model) for seen in (observe(text, alone=True) for _ in range(3)) if seen.positive
+        execution(seen.positive, seen.model) for seen in (observe(text, alone=True) for _ in range(3)) if seen.positive
     ]
     assert shown[0].splitlines() == [
         " step | P0                                 | P1                     | changed",

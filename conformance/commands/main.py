@@ -10,7 +10,9 @@ from typing import IO
 import click
 
 from conformance import __version__
-from conformance.commands import ordering as commands
+from conformance.commands.fences import fences
+from conformance.commands.litmus import litmus
+from conformance.commands.order import order
 from conformance.commands.plugging import build, new, smoke
 
 BAD_USAGE, FAILED, INTERRUPTED = 3, 4, 130
@@ -156,7 +158,7 @@ def export(promela: bool, adapter: str, scenario: str, output: IO[str]) -> None:
     output.write(text)
 
 
-for command in (new, build, smoke, commands.litmus, commands.order, commands.fences):
+for command in (new, build, smoke, litmus, order, fences):
     cli.add_command(command)
 
 

@@ -25,14 +25,13 @@ from conformance.adapters.registry import Implementation
 from conformance.litmus.axioms import Model
 from conformance.litmus.program import Outcome, Program
 from conformance.litmus.solve import Found, Solver
-from conformance.litmus.witness import effects, lanes
+from conformance.litmus.witness import effects
 from conformance.machine import events as ev
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
 from conformance.machine.parts import Frame, Running
 from conformance.machine.state import View
-from conformance.ordering.fences import OWNER
-from conformance.ordering.routines import STATUS, TABLE, Course, Window, serial, window
+from conformance.ordering.routines import STATUS, Course, Window, serial, window
 from conformance.ordering.weaken import Site, sites
 from conformance.roles.scenario import Scenario
 from conformance.search.recovery import settle
@@ -46,8 +45,10 @@ class Judgement:
     site: Site
     status: str
     breaks: tuple[str, ...] = ()
-    witness: str = ""
-    """The execution as lanes, and the window it goes on from."""
+    window: str = ""
+    """The window in which an outcome appears,"""
+    witness: Found | None = None
+    """and the execution that shows it."""
 
 
 Key = tuple[tuple[Any, ...], Outcome]
@@ -130,7 +131,7 @@ def _audited(machine: Machine, implementation: Implementation, suite: Suite, mod
                 breaks = (judged(machine, state, without, courses, found, model) & guarantees) - broken[name]
                 status = "needed" if breaks else "changes outcomes, breaks nothing"
                 if breaks or best.status == "not needed":
-                    best = Judgement(site, status, tuple(sorted(breaks)), f"{name}:\n{lanes(found, model)}")
+                    best = Judgement(site, status, tuple(sorted(breaks)), name, found)
         made.append(best)
     return made
 
@@ -233,21 +234,3 @@ def _tell(machine: Machine, view: View, at: str, value: Any, cpu: int, routine: 
     view.set(machine.memory[at], value)
     bits = value & ~old if isinstance(value, int) else 0
     machine.emit(view, ev.Changed(cpu, routine, at, old, value, bits))
-
-
-def told(judged: Sequence[Judgement], scenarios: Sequence[str], model: Model, *, witnesses: bool = True) -> str:
-    """What instructions are taken for what, a line a site, then the execution that shows why each needed one is."""
-    column = 2 if model == "armv8" else 1
-    lines = ["Operations are taken for these instructions:"]
-    lines += [f"  {row[0]:<26}  {row[column]}" for row in TABLE]
-    width = max((len(str(j.site)) for j in judged), default=0)
-    lines += ["", *(f"{str(j.site).replace(OWNER, ''):<{width}}  {_status(j)}" for j in judged)]
-    lines.append(f"{model}, by axioms, in windows of: {', '.join(scenarios)}")
-    for j in judged:
-        if witnesses and j.breaks:
-            lines += ["", f"without {str(j.site).replace(OWNER, '')}: {j.witness}"]
-    return "\n".join(lines) + "\n"
-
-
-def _status(judgement: Judgement) -> str:
-    return judgement.status + (f": {', '.join(judgement.breaks)}" if judgement.breaks else "")

@@ -28,7 +28,6 @@ from conformance.machine.machine import Machine
 from conformance.machine.monitor import Look, Monitor
 from conformance.machine.state import LayoutFull
 from conformance.ordering.weaken import HARDWARE, Site, sites, weakened
-from conformance.report.lanes import lane_table, plain, shorten
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import prove, shortest, visits
@@ -159,21 +158,3 @@ def _outcomes(implementation: Implementation, scenario: Scenario, site: Site | N
         return frozenset(rests)
 
     return _machine(implementation, scenario, monitors, site, use)
-
-
-def told(judged: Sequence[Judged], scenarios: Sequence[str], *, witnesses: bool = True) -> str:
-    """A line a site, then the schedule that shows why each needed one is."""
-    width = max((len(str(j.site)) for j in judged), default=0)
-    lines = [
-        f"{shorten(str(j.site), OWNER):<{width}}  {j.status}" + (f": {', '.join(j.breaks)}" if j.breaks else "")
-        for j in judged
-    ]
-    lines.append(f"TSO, exhaustively in: {', '.join(scenarios)}")
-    for j in judged:
-        if witnesses and j.status == "needed" and j.witness:
-            lines += ["", f"without {shorten(str(j.site), OWNER)}:", plain(lane_table(j.witness, j.clause))]
-    return "\n".join(lines) + "\n"
-
-
-OWNER = "vcpu0."
-"""Owner of locations that goes without saying."""

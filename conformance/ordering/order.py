@@ -20,8 +20,6 @@ from typing import Any
 from conformance.adapters.registry import Implementation, resolve
 from conformance.ordering.directed import FITS, Directed, searched
 from conformance.ordering.names import BadConstraint, Before, Constraint, Name, Reached, names, parse, unknown
-from conformance.report import terminal
-from conformance.report.lanes import lane_table, plain
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import shortest
 from conformance.search.trace import rows
@@ -258,38 +256,3 @@ def schedules(adapter: str, *texts: str, scenarios: Sequence[str] = (), profile:
         none = f"{implementation.name} fills {implementation.fills()}; it takes part in no scenario {where}"
         raise missing[0] if missing else BadConstraint(none)
     return answers
-
-
-def told(answers: Sequence[Answer], *, color: bool = False) -> str:
-    """The answers for people: the least violation, or the least schedule that fits, or why none does."""
-    lines: list[str] = []
-    least: dict[str, Verdict] = {}
-    for verdict in (v for a in answers for v in a.verdicts):
-        cost = _cost(verdict)
-        if verdict.clause.id not in least or cost < _cost(least[verdict.clause.id]):
-            least[verdict.clause.id] = verdict
-    for status in (Status.VIOLATED, Status.DEVIATES):
-        named = [v for v in least.values() if v.status is status]
-        if named and not lines:
-            shown = min(named, key=_cost)
-            lines.append(terminal.block_text(shown, color=color))
-            named.remove(shown)
-        if named:
-            lines.append(f"{status.value} too, in schedules that fit: {', '.join(v.clause.id for v in named)}\n")
-    fitting = [a for a in answers if a.fits]
-    if fitting and not lines:
-        least_fit = min(fitting, key=lambda a: (a.fits.switches, a.fits.steps) if a.fits else (0, 0))
-        assert least_fit.fits
-        lines.append(f"A schedule fits, in scenario {least_fit.scenario}; none that fits breaks a clause.\n\n")
-        lines.append(plain(lane_table(least_fit.fits, FITS)[:-1]) + "\n")
-    for answer in answers:
-        if answer.why_not:
-            lines.append(f"no schedule fits in scenario {answer.scenario}: {answer.why_not}\n")
-        if answer.undecided:
-            lines.append(f"UNKNOWN in scenario {answer.scenario}: {answer.undecided}\n")
-    return "".join(lines)
-
-
-def _cost(verdict: Verdict) -> tuple[int, int]:
-    found = verdict.counterexample
-    return (found.switches, found.steps) if found else (0, 0)

@@ -1,0 +1,97 @@
+"""`intack fences`: the worth of each fence and locked prefix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from conformance.adapters.registry import Implementation
+    from conformance.litmus.axioms import Model
+    from conformance.roles.scenario import Scenario
+    from conformance.verdict.explore import Suite
+
+UNDECIDED = 2
+
+STATUS = """
+Exit status: 0 every site was judged; 2 the implementation misbehaved, or it could not be decided; 3 bad usage.
+"""
+
+
+@click.command(epilog=STATUS)
+@click.option("-a", "--adapter", default="reference", metavar="SPEC", help="As in intack run. Default: reference.")
+@click.option("--scenario", "names", multiple=True, metavar="NAME", help="Repeatable. Default: see above.")
+@click.option("--model", type=click.Choice(["tso", "armv8"]), help="Default: what the scenario's architecture has.")
+@click.option("--axioms", is_flag=True, help="Decide by axioms for TSO too, not by store buffers.")
+@click.option("--witness/--no-witness", default=True, help="Show what needs each needed one. Default: yes.")
+def fences(adapter: str, names: tuple[str, ...], model: str | None, axioms: bool, witness: bool) -> int:
+    """Which fences and locked prefixes does an implementation need?
+
+    Each is taken away in turn. For x86-TSO what then changes is found by exploring scenarios with store buffers; for
+    Armv8 z3 decides it, from the axioms, for what the agents do until they enter the guest or sleep.
+
+    Of an implementation for both architectures each is reported. By default x86 is judged in the scenarios with store
+    buffers, Arm in those where one injector meets one vCPU that nobody preempts, with and without WFI.
+    """
+    from conformance.adapters.registry import AdapterError, resolve
+    from conformance.adapters.source import Fault
+    from conformance.litmus.solve import Undecided
+    from conformance.litmus.values import Unsupported
+    from conformance.ordering import axiomatic
+    from conformance.ordering import fences as buffered
+    from conformance.report import ordering as report
+    from conformance.verdict.judge import load_suite
+
+    suite = load_suite()
+    texts: list[str] = []
+    try:
+        implementation = resolve(adapter)
+        for architecture, scenarios in _scenarios(suite, implementation, names).items():
+            where = [s.name for s in scenarios]
+            native: Model = "armv8" if architecture == "arm" else "tso"
+            chosen: Model = native if model is None else "armv8" if model == "armv8" else "tso"
+            if axioms or chosen == "armv8" or architecture == "arm":  # store buffers are x86's
+                judged = axiomatic.audit(implementation, suite, scenarios, chosen)
+                texts.append(report.fences_by_axioms(judged, where, chosen, witnesses=witness))
+            else:
+                judged = buffered.audit(implementation, suite, scenarios)
+                texts.append(report.fences(judged, where, witnesses=witness))
+    except AdapterError as error:
+        raise click.UsageError(str(error)) from None
+    except (Fault, Unsupported, Undecided) as error:
+        click.echo(f"{error.status if isinstance(error, Fault) else 'UNKNOWN'}: {error}", err=True)
+        return UNDECIDED
+    click.echo("\n".join(texts), nl=False)
+    return 0
+
+
+def _scenarios(suite: Suite, implementation: Implementation, names: tuple[str, ...]) -> dict[str, list[Scenario]]:
+    """By architecture: those named, or those that an audit judges whole."""
+    from conformance.verdict.session import near
+
+    own = implementation.architectures
+    known = {s.name: s for s in suite.scenarios if not s.samples}
+    for name in names:
+        if name not in known:
+            raise click.UsageError(
+                f"no scenario is called {name!r}. {near(name, list(known))} All: intack list scenarios"
+            )
+        if known[name].architecture not in own:
+            raise click.UsageError(
+                f"{implementation.name} fills {implementation.fills()}; {name} is a scenario of {known[name].architecture}"
+            )
+    default: dict[object, Scenario] = {}
+    for scenario in filter(_judged_whole, known.values()):
+        default.setdefault(scenario.name if scenario.buffer else scenario.vcpus[0].program, scenario)
+    chosen = [known[name] for name in names] or list(default.values())
+    found = {a: [s for s in chosen if s.architecture == a] for a in own}
+    return {architecture: scenarios for architecture, scenarios in found.items() if scenarios}
+
+
+def _judged_whole(scenario: Scenario) -> bool:
+    if scenario.architecture == "x86":
+        return bool(scenario.buffer)
+    quiet = not (scenario.devices or scenario.interrupts or scenario.facts or scenario.budget.preempt)
+    programs = [vcpu.program for vcpu in scenario.vcpus]
+    return quiet and len(scenario.threads) == 1 and programs in ([()], [(("wfi",),)])

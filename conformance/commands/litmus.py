@@ -1,0 +1,57 @@
+"""`intack litmus`: litmus tests in herd's format, decided under a memory model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+UNDECIDED, BAD_INPUT = 2, 3
+
+STATUS = """
+Exit status: 0 every test that is supported was decided; 2 one stayed UNKNOWN; 3 a file cannot be read or is no litmus
+test (the others are decided all the same).
+"""
+
+
+@click.command(epilog=STATUS)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--model", type=click.Choice(["tso", "armv8", "sc"]), help="Default: what the test's architecture has.")
+@click.option("--witness", is_flag=True, help="Show an execution that satisfies the condition, as lanes.")
+@click.option("--seconds", default=60.0, show_default=True, help="For each test; then it is UNKNOWN.")
+def litmus(files: tuple[Path, ...], model: str | None, witness: bool, seconds: float) -> int:
+    """Decide litmus tests in herd's format for X86, X86_64 and AArch64: a line a test.
+
+    A directory stands for all *.litmus files in it.
+    """
+    from conformance.litmus.observe import observe
+    from conformance.litmus.parse import Damaged
+    from conformance.report.ordering import execution
+
+    status = 0
+    for path in _files(files):
+        try:
+            seen = observe(path.read_text("utf-8-sig"), model, seconds=seconds, alone=witness)  # type: ignore[arg-type]
+        except (Damaged, UnicodeDecodeError) as error:
+            click.echo(f"{path} is no litmus test: {error}", err=True)
+            status = BAD_INPUT
+            continue
+        except OSError as error:
+            click.echo(f"cannot read {path}: {str(error.strerror).lower()}", err=True)
+            status = BAD_INPUT
+            continue
+        click.echo(str(seen))
+        if witness and seen.positive:
+            click.echo(execution(seen.positive, seen.model))
+        if seen.verdict == "UNKNOWN":
+            status = status or UNDECIDED
+    return status
+
+
+def _files(given: tuple[Path, ...]) -> Iterator[Path]:
+    for path in given:
+        if path.is_dir():
+            yield from sorted(path.rglob("*.litmus"))
+        else:
+            yield path

@@ -1,0 +1,139 @@
+"""Executions of litmus tests, directed schedules and the worth of fences, put into words.
+
+An execution is shown as lanes, each access where it takes effect; a step that does so before an earlier one of its
+thread says which it overtakes:
+
+     step | P0                                 | P1                   | changed
+    ------+------------------------------------+----------------------+--------
+        1 | movl (y),%eax: y = 0; overtakes 4  |                      |
+        2 |                                    | movl $1,(y): y := 1  | y 0->1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from conformance.litmus.axioms import Model
+from conformance.litmus.solve import Found
+from conformance.litmus.values import Concrete
+from conformance.litmus.witness import effects
+from conformance.ordering.axiomatic import Judgement
+from conformance.ordering.directed import FITS
+from conformance.ordering.fences import Judged
+from conformance.ordering.order import Answer
+from conformance.ordering.routines import TABLE
+from conformance.report import terminal
+from conformance.report.lanes import lane_table, plain, shorten
+from conformance.verdict.clause import Counterexample, Row, Status, Verdict
+
+OWNER = "vcpu0."
+"""Owner of locations that goes without saying."""
+
+
+def rows(found: Found, model: Model) -> tuple[Row, ...]:
+    order = effects(found, model)
+    place = {event.name: n for n, event in enumerate(order, 1)}
+    holds: dict[str, Concrete] = {}
+    made: list[Row] = []
+    for n, event in enumerate(order, 1):
+        at = str(event.at)
+        assert event.at and event.value
+        before = holds.get(at, found.combination.program.initial(event.at))
+        value = event.value.given(found.returned)
+        does = f"{at} := {value}" if event.kind == "W" else f"{at} = {value}"
+        overtaken = sorted(
+            p for name, p in place.items() if name[0] == event.thread and name[1] < event.index and p > n
+        )
+        texts = [f"{event.text}: {does}"]
+        if overtaken:
+            texts.append(f"overtakes {', '.join(map(str, overtaken))}")
+        if event.kind == "R" and (source := found.execution.rf[event.name]) and place[source] > n:
+            texts.append(f"forwarded from {place[source]}")
+        changes = {}
+        if event.kind == "W":
+            holds[at] = value
+            changes = {at: (str(before), str(value))}
+        made.append(Row(n, f"P{event.thread}", False, tuple(texts), changes))
+    return tuple(made)
+
+
+def execution(found: Found, model: Model, width: int = 110) -> str:
+    """The table, and the final state below it."""
+    program = found.combination.program
+    told = Counterexample(
+        scenario=program.test.name, switches=0, steps=0, at_rest=False, reason="", rows=rows(found, model)
+    )
+    final: Mapping[str, Concrete] = {
+        str(t): v
+        for t, v in zip(program.observed(), found.combination.outcome(found.execution, found.returned), strict=True)
+    }
+    return plain(lane_table(told, "", width=width)) + f"\n finally {', '.join(f'{t} = {v}' for t, v in final.items())}"
+
+
+def directed_schedules(answers: Sequence[Answer], *, color: bool = False) -> str:
+    """The answers for people: the least violation, or the least schedule that fits, or why none does."""
+    lines: list[str] = []
+    least: dict[str, Verdict] = {}
+    for verdict in (v for a in answers for v in a.verdicts):
+        cost = _cost(verdict)
+        if verdict.clause.id not in least or cost < _cost(least[verdict.clause.id]):
+            least[verdict.clause.id] = verdict
+    for status in (Status.VIOLATED, Status.DEVIATES):
+        named = [v for v in least.values() if v.status is status]
+        if named and not lines:
+            shown = min(named, key=_cost)
+            lines.append(terminal.block_text(shown, color=color))
+            named.remove(shown)
+        if named:
+            lines.append(f"{status.value} too, in schedules that fit: {', '.join(v.clause.id for v in named)}\n")
+    fitting = [a for a in answers if a.fits]
+    if fitting and not lines:
+        least_fit = min(fitting, key=lambda a: (a.fits.switches, a.fits.steps) if a.fits else (0, 0))
+        assert least_fit.fits
+        lines.append(f"A schedule fits, in scenario {least_fit.scenario}; none that fits breaks a clause.\n\n")
+        lines.append(plain(lane_table(least_fit.fits, FITS)[:-1]) + "\n")
+    for answer in answers:
+        if answer.why_not:
+            lines.append(f"no schedule fits in scenario {answer.scenario}: {answer.why_not}\n")
+        if answer.undecided:
+            lines.append(f"UNKNOWN in scenario {answer.scenario}: {answer.undecided}\n")
+    return "".join(lines)
+
+
+def _cost(verdict: Verdict) -> tuple[int, int]:
+    found = verdict.counterexample
+    return (found.switches, found.steps) if found else (0, 0)
+
+
+def fences(judged: Sequence[Judged], scenarios: Sequence[str], *, witnesses: bool = True) -> str:
+    """A line a site, then the schedule that shows why each needed one is."""
+    width = max((len(str(j.site)) for j in judged), default=0)
+    lines = [
+        f"{shorten(str(j.site), OWNER):<{width}}  {j.status}" + (f": {', '.join(j.breaks)}" if j.breaks else "")
+        for j in judged
+    ]
+    lines.append(f"TSO, exhaustively in: {', '.join(scenarios)}")
+    for j in judged:
+        if witnesses and j.status == "needed" and j.witness:
+            lines += ["", f"without {shorten(str(j.site), OWNER)}:", plain(lane_table(j.witness, j.clause))]
+    return "\n".join(lines) + "\n"
+
+
+def fences_by_axioms(
+    judged: Sequence[Judgement], scenarios: Sequence[str], model: Model, *, witnesses: bool = True
+) -> str:
+    """What instructions are taken for what, a line a site, then the execution that shows why each needed one is."""
+    column = 2 if model == "armv8" else 1
+    lines = ["Operations are taken for these instructions:"]
+    lines += [f"  {row[0]:<26}  {row[column]}" for row in TABLE]
+    width = max((len(str(j.site)) for j in judged), default=0)
+    lines += ["", *(f"{str(j.site).replace(OWNER, ''):<{width}}  {_status(j)}" for j in judged)]
+    lines.append(f"{model}, by axioms, in windows of: {', '.join(scenarios)}")
+    for j in judged:
+        if witnesses and j.breaks and j.witness:
+            lines += ["", f"without {str(j.site).replace(OWNER, '')}: {j.window}:", execution(j.witness, model)]
+    return "\n".join(lines) + "\n"
+
+
+def _status(judgement: Judgement) -> str:
+    return judgement.status + (f": {', '.join(judgement.breaks)}" if judgement.breaks else "")
