@@ -22,10 +22,10 @@ from conformance.ordering.axiomatic import audit as axioms
 from conformance.ordering.fences import Judged, audit
 from conformance.ordering.routines import Window, window
 from conformance.ordering.weaken import Site, sites, weakened
+from conformance.report.ordering import execution
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Budget
 from conformance.search.proof import prove
-from conformance.report.ordering import execution
 from properties.suite import SUITE
 
 WITH_BUFFERS = [s for s in SUITE.scenarios if s.buffer]
