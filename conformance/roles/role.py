@@ -62,7 +62,25 @@ class BaseWorld:
 
 
 class BaseRole:
-    """Base of roles. An implementation is one class that subclasses one or several."""
+    """Base of roles. An implementation is one class that subclasses one or several.
+
+    The docstring of a routine in a role says when it is called and in what context, what it may rely on, what it must
+    leave, and what it returns. The contexts:
+
+    a thread: on a pCPU, interrupts and preemption on at first. The host takes what is latched before any operation
+        while interrupts are on. A vCPU's thread may also be preempted there, and moved, unless preemption is off or it
+        holds a lock. It may sleep.
+    a handler: on top of whatever runs on a pCPU, interrupts off; no other handler comes on top of it. It may not
+        sleep, nor touch what is private to a vCPU.
+    load and put: between two threads of a pCPU. They may not sleep.
+    the processor: on a pCPU that is in a guest, or on its way in; until it returns, nothing else happens on that pCPU.
+        Its stores are visible at once, and `cpu.atomic` makes several operations one step.
+    a device: on no pCPU. It loads, stores, does locked operations, sends messages, chooses, relaxes, and has
+        `cpu.atomic`.
+
+    Everywhere else other agents may come between any two operations, and a store waits in the pCPU's store buffer until
+    it drains. A call is over when it returns; what outlives it lies in the locations that the role declares.
+    """
 
     architecture: ClassVar[str]
     vcpu_state: ClassVar[Mapping[str, Shared]] = {}
