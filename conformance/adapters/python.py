@@ -13,12 +13,14 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, cast
 
-from conformance.adapters.source import Fault
+from conformance.adapters.source import Fault, Line
 from conformance.roles import operations as ops
 from conformance.roles.cpu import Cpu, Suspension, Then
 
+_CPU = Cpu.__module__
 SECONDS_A_QUESTION = 5.0
 """Wall-clock limit on one question; containment, never an oracle."""
 
@@ -31,9 +33,19 @@ class PythonSource:
     def __init__(self, make: Callable[[], Any], name: Callable[[ops.Result], Any] = lambda value: value) -> None:
         self.make, self.name = make, name
         self.object = make()
+        self.asked_from: tuple[Line, ...] = ()
+        """Where the last operation was asked for: see `lines`."""
 
     def fresh(self) -> PythonSource:
         return PythonSource(self.make, self.name)
+
+    def lines(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> tuple[Line, ...]:
+        """Where in the code the operation that follows `results` is asked for: the routine's line first, then those of
+        what it calls.
+        """
+        self.asked_from = ()
+        self.next(routine, args, results)
+        return self.asked_from
 
     def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
         cpu = Cpu(results)
@@ -41,8 +53,9 @@ class PythonSource:
         try:
             with _time_limit(who, routine):
                 value = getattr(self.object, routine)(cpu, *map(self.name, args))
-        except Suspension:
+        except Suspension as suspended:
             assert cpu._asked is not None
+            self.asked_from = _lines(suspended.__traceback__)
             return cast(ops.AnyOperation, cpu._asked)
         except Fault:
             raise
@@ -66,6 +79,17 @@ class PythonSource:
                 routine,
             )
         return _as_return(value, who, routine)
+
+
+def _lines(trace: TracebackType | None) -> tuple[Line, ...]:
+    """The lines of a suspended routine, from the routine itself to the line that asked."""
+    found: list[Line] = []
+    while trace is not None:
+        module, code = trace.tb_frame.f_globals.get("__name__", ""), trace.tb_frame.f_code
+        if module not in (__name__, _CPU, "contextlib"):
+            found.append(Line(f"{module.replace('.', '/')}.py", trace.tb_lineno, code.co_qualname))
+        trace = trace.tb_next
+    return tuple(found)
 
 
 def _swallowed(who: str, asked: ops.Operation, did: str) -> str:

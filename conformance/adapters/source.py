@@ -5,7 +5,7 @@ next operation, and what it raises where it cannot.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from conformance.roles import operations as ops
 
@@ -20,6 +20,17 @@ class Fault(Exception):
     def __init__(self, status: str, message: str, routine: str = "") -> None:
         super().__init__(message)
         self.status, self.routine = status, routine
+
+
+class Line(NamedTuple):
+    """A line of code under test: file, number from 1, and the function it belongs to (each empty or 0 if unknown)."""
+
+    file: str
+    number: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}" if self.number else self.file
 
 
 class Source(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from conformance.adapters.source import Fault, Source, answers_of, close
+from conformance.adapters.source import Fault, Line, Source, answers_of, close
 from conformance.roles import operations as ops
 
 LONGEST_CALL = 400
@@ -45,6 +45,15 @@ class Node:
         """Where in the code this operation was asked for (file:line), if the source knows."""
         site = getattr(self.owner.source, "site", None)
         return site(self.routine, self.args, self.results) if site else ""
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The lines through which this operation is asked for, outermost first, as far as the source knows."""
+        lines = getattr(self.owner.source, "lines", None)
+        if lines:
+            return lines(self.routine, self.args, self.results)
+        file, _, number = self.site.rpartition(":")
+        return (Line(file, int(number), self.routine),) if number.isdigit() else ()
 
     def child(self, result: ops.Result) -> Node:
         """The node after this one's operation answered `result`."""
