@@ -12,6 +12,7 @@ import click
 from conformance import __version__
 from conformance.commands.fences import fences
 from conformance.commands.litmus import litmus
+from conformance.commands.mutate import mutate
 from conformance.commands.order import order
 from conformance.commands.plugging import build, new, smoke
 
@@ -158,7 +159,7 @@ def export(promela: bool, adapter: str, scenario: str, output: IO[str]) -> None:
     output.write(text)
 
 
-for command in (new, build, smoke, litmus, order, fences):
+for command in (new, build, smoke, litmus, order, fences, mutate):
     cli.add_command(command)
 
 

@@ -26,11 +26,11 @@ from conformance.search.proof import prove, visits
 from conformance.search.results import Proof
 from conformance.verdict.explore import MOST_STATES, Suite
 
-Fate = Literal["killed", "not exercised", "deviates", "crash", "shows", "same"]
-"""By a guarantee; by a premise that is lost; by a discipline alone; by a fault of the mutant. Survivors: what a guest, a
-wire or memory at rest shows differs from the unchanged code, or not.
+Fate = Literal["killed", "not exercised", "deviates", "crash", "shows", "memory", "same"]
+"""By a guarantee; by a premise that is lost; by a discipline alone; by a fault of the mutant. Survivors: a guest, a wire
+or a scheduler shows what the unchanged code does not; or memory at rest alone; or nothing.
 """
-RANK: Sequence[Fate] = ("killed", "not exercised", "deviates", "crash", "shows", "same")
+RANK: Sequence[Fate] = ("killed", "not exercised", "deviates", "crash", "shows", "memory", "same")
 FEWEST_STATES, TIMES_AS_MANY = 20_000, 4
 """A mutant is given so many states, or so many times those of the unchanged code."""
 MOST_SHOWN = 50_000
@@ -129,16 +129,17 @@ class Mutated(NamedTuple):
     scenarios: tuple[str, ...]
 
 
-def audit(implementation: Implementation, suite: Suite, scenarios: Sequence[Scenario], only: Only) -> Mutated:
-    """Judge every mutant of the implementation's own routines, in these scenarios, in this order."""
+def audit(
+    implementation: Implementation, suite: Suite, scenarios: Sequence[Scenario], only: Only, most: int = MOST_STATES
+) -> Mutated:
+    """Judge every mutant of the implementation's own routines, in those of the scenarios that have at most `most` states."""
     guarantees = frozenset(
         c.id for c in suite.clauses
         if c.kind == "guarantee" and implementation.profile in c.profiles and not c.waived.get(implementation.profile)
     )  # fmt: skip
     found: dict[Mutant, Judged] = {}
-    bases: dict[str, Base] = {}
-    for scenario in scenarios:
-        base = bases[scenario.name] = explored(implementation, suite, scenario)
+    bases = smallest_first(implementation, suite, scenarios, most)
+    for scenario, base in bases:
         nodes = base.whole.nodes(_own(implementation, base.whole.assembly, scenario))
         for mutant in base.whole.mutants(nodes):
             routines = sorted({node.routine for node in nodes[mutant.site]})
@@ -149,9 +150,17 @@ def audit(implementation: Implementation, suite: Suite, scenarios: Sequence[Scen
                 continue
             judged.reaches(routines, base.whole.assembly.role_of.get(routines[0], ""), scenario.name)
             _judge(judged, base, suite, scenario, guarantees)
-    for scenario in scenarios:
-        _look_again(scenario, bases[scenario.name], [j for j in found.values() if j.fate == "same"])
-    return Mutated(tuple(found[m] for m in sorted(found)), tuple(s.name for s in scenarios))
+    for scenario, base in bases:
+        _look_again(scenario, base, [j for j in found.values() if j.fate in ("same", "memory")])
+    return Mutated(tuple(found[m] for m in sorted(found)), tuple(scenario.name for scenario, _ in bases))
+
+
+def smallest_first(
+    implementation: Implementation, suite: Suite, scenarios: Iterable[Scenario], most: int
+) -> list[tuple[Scenario, Base]]:
+    """The unchanged code in each scenario that it takes part in, by size; what has more states than `most` is left out."""
+    explorations = [(scenario, explored(implementation, suite, scenario, most)) for scenario in scenarios]
+    return sorted(((s, base) for s, base in explorations if base), key=lambda pair: (pair[1].states, pair[0].name))
 
 
 @dataclass(frozen=True)
@@ -177,16 +186,18 @@ def _own(implementation: Implementation, assembly: Assembly, scenario: Scenario)
     return {routine for routine in assembly.routines if assembly.role_of.get(routine) in own}
 
 
-def explored(implementation: Implementation, suite: Suite, scenario: Scenario) -> Base:
-    """The unchanged code, explored whole."""
+def explored(implementation: Implementation, suite: Suite, scenario: Scenario, most: int) -> Base | None:
+    """The unchanged code, explored whole, if it has at most so many states. Raises Fault."""
     widths: dict[str, int] = {}
     assembly = assemble(implementation, scenario)
     while True:
         try:
-            proof = prove(Machine(assembly, scenario, suite.monitors(scenario), widths), most=MOST_STATES)
+            proof = prove(Machine(assembly, scenario, suite.monitors(scenario), widths), most=most)
         except LayoutFull as full:
             widths[full.cell] = full.width
             continue
+        if not proof.complete:
+            return None
         broken = frozenset({*proof.breached, *proof.at_rest, *(("LIVELOCK",) if proof.livelock else ())})
         return Base(whole(assembly, scenario.cpus), proof.states, broken, frozenset(proof.witnessed))
 
@@ -232,9 +243,15 @@ def _look_again(scenario: Scenario, base: Base, survivors: Sequence[Judged]) -> 
     plain = shown(base.whole.assembly, scenario)
     for judged in reaching:
         changed = shown(base.whole.changed(judged.mutant), scenario)
-        if changed != plain:
-            what = "what a guest or a wire shows" if changed[0] != plain[0] else "memory at rest"
-            judged.met("shows", f"{what} differs", scenario.name)
+        if changed[0] != plain[0]:
+            judged.met("shows", _told(changed[0] ^ plain[0]), scenario.name)
+        elif changed[1] != plain[1]:
+            judged.met("memory", "", scenario.name)
+
+
+def _told(events: frozenset[Any]) -> str:
+    """One event in which they differ."""
+    return " ".join(map(str, min(events, key=str)))
 
 
 def shown(assembly: Assembly, scenario: Scenario) -> tuple[frozenset[Any], frozenset[Any]]:

@@ -1,0 +1,254 @@
+"""Mutants: what each operator makes of an operation, that a mutant is the wrong code one would write by hand, and the score."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from conformance.adapters.registry import resolve
+from conformance.adapters.source import Line
+from conformance.automaton.assembly import assemble
+from conformance.automaton.unfold import Unfolding
+from conformance.commands.main import cli
+from conformance.machine.build import in_machine
+from conformance.mutation.kill import Fate, Judged, Only, audit, explored
+from conformance.mutation.mutant import Mutant, Whole, whole
+from conformance.mutation.operators import OPERATORS
+from conformance.mutation.score import ArguedError, Argument, score
+from conformance.mutation.site import Site
+from conformance.roles import operations as ops
+from conformance.search.proof import prove
+from conformance.verdict.judge import load_suite
+
+SUITE = load_suite()
+SCENARIOS = {s.name: s for s in SUITE.scenarios}
+
+# What an operator makes of an operation
+
+
+class Posts:
+    """A sender of four operations that tells its last answer, and its lock."""
+
+    script = (
+        ops.Lock("vm.lock"),
+        ops.Rmw("vcpu0.pid.pir[1]", "or", 16, 16),
+        ops.Load("vcpu0.mode"),
+        ops.Unlock("vm.lock"),
+        ops.SendIpi(0xF2, 1),
+    )
+
+    def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
+        return self.script[len(results)] if len(results) < len(self.script) else ops.Return(value=results[2])
+
+    def fresh(self) -> Posts:
+        return self
+
+
+LOCK, OR, LOAD, UNLOCK, SEND = Posts.script
+END = ops.Return(value=0)
+ANSWERS: tuple[tuple[ops.Result, ...], ...] = ((None,), (0, 16), (0, 1, 2), (None,), (None,))
+"""What each operation has been seen to answer."""
+
+
+@pytest.fixture(scope="module")
+def seen() -> Whole:
+    """The sender, explored with every answer."""
+    unfolding = Unfolding(Posts())
+    level = [unfolding.root("deliver_interrupt", ())]
+    for answers in ANSWERS:
+        level = [node.child(answer) for node in level for answer in answers]
+    reference = assemble(resolve("reference"), SCENARIOS["on-the-target"])
+    return whole(replace(reference, routines={"deliver_interrupt": unfolding}), 2)
+
+
+def site_of(seen: Whole, operation: ops.Operation) -> Site:
+    nodes = seen.nodes({"deliver_interrupt"})
+    return next(site for site, found in nodes.items() if found[0].answer == operation)
+
+
+def asked(seen: Whole, mutant: Mutant) -> list[ops.Answer]:
+    """All that the mutant asks for, where reads answer 0."""
+    node = seen.changed(mutant).root("deliver_interrupt", ())
+    found: list[ops.Answer] = []
+    while not isinstance(node.answer, ops.Return):
+        found.append(node.answer)
+        node = node.child(0 if isinstance(node.answer, ops.Load | ops.Rmw) else None)
+    return [*found, node.answer]
+
+
+READ = ops.Load("vcpu0.pid.pir[1]", 16)
+
+
+@pytest.mark.parametrize(
+    ("operation", "operator", "variant", "due"),
+    [
+        (OR, "left out", "", [LOCK, READ, LOAD, UNLOCK, SEND, END]),
+        (LOCK, "left out", "", [OR, LOAD, SEND, END]),
+        (SEND, "left out", "", [LOCK, OR, LOAD, UNLOCK, END]),
+        (OR, "twice", "", [LOCK, OR, OR, LOAD, UNLOCK, SEND, END]),
+        (OR, "split", "", [LOCK, READ, ops.Store(OR.at, 16, 16), LOAD, UNLOCK, SEND, END]),
+        (OR, "whole word", "", [LOCK, READ, ops.Store(OR.at, 16), LOAD, UNLOCK, SEND, END]),
+        (LOAD, "ends", "", [LOCK, OR, LOAD, END]),
+        (LOCK, "not called", "", [END]),
+        (OR, "neighbour", "bit", [LOCK, ops.Rmw(OR.at, "or", 32, 32), LOAD, UNLOCK, SEND, END]),
+        (OR, "neighbour", "word", [LOCK, ops.Rmw("vcpu0.pid.pir[2]", "or", 16, 16), LOAD, UNLOCK, SEND, END]),
+        (SEND, "neighbour", "vector", [LOCK, OR, LOAD, UNLOCK, ops.SendIpi(0xF1, 1), END]),
+        (SEND, "neighbour", "cpu", [LOCK, OR, LOAD, UNLOCK, ops.SendIpi(0xF2, 0), END]),
+        (LOAD, "told", "largest", [LOCK, OR, LOAD, UNLOCK, SEND, ops.Return(value=2)]),
+        (OR, "exchanged", "", [LOCK, LOAD, OR, UNLOCK, SEND, END]),
+        (LOAD, "exchanged", "", [LOCK, OR, UNLOCK, LOAD, SEND, END]),
+    ],
+)
+def test_what_is_asked_in_place_of_an_operation(
+    seen: Whole, operation: ops.Operation, operator: str, variant: str, due: list[ops.Answer]
+) -> None:
+    site = site_of(seen, operation)
+    mutant = Mutant(site, operator, variant)
+    assert mutant in list(seen.mutants({site: seen.nodes({"deliver_interrupt"})[site]})), "the operator knows the site"
+    assert asked(seen, mutant) == due
+
+
+def test_an_answer_is_changed_only_into_one_that_was_seen(seen: Whole) -> None:
+    """All ones were never read of mode; a routine that is told so may do what no machine would."""
+    site = site_of(seen, LOAD)
+    possible = {
+        m.variant for m in seen.mutants({site: seen.nodes({"deliver_interrupt"})[site]}) if m.operator == "told"
+    }
+    assert possible == {"zero", "largest"}
+
+
+def test_a_lock_goes_with_its_unlock(seen: Whole) -> None:
+    assert not [
+        m for m in seen.mutants(seen.nodes({"deliver_interrupt"})) if str(m).endswith("unlock vm.lock: left out")
+    ]
+
+
+# A mutant is the code that one would write
+
+
+@pytest.mark.parametrize(
+    ("twin", "base", "key", "scenario"),
+    [
+        ("F1", "reference", "Kvm.ready: fence", "tso-running"),
+        ("F2", "kvm-vtd-only", "Kvm.block_once: fence", "tso-block"),
+        ("B22a", "reference", "Kvm.enable_wakeup_handler: sendipi", "one-device"),
+        ("M17", "reference", "ReferenceProcessor.write_tpr: call ReferenceProcessor.evaluate", "masked"),
+        ("M7", "reference", "ReferenceProcessor.deliver: call ReferenceProcessor.clear_bit", "one-device"),
+    ],
+)
+def test_a_mutant_breaks_what_the_same_mistake_by_hand_breaks(twin: str, base: str, key: str, scenario: str) -> None:
+    where = SCENARIOS[scenario]
+    by_hand = in_machine(resolve(f"known-bad:{twin}"), where, SUITE, prove)
+    plain = explored(resolve(base), SUITE, where, 1_000_000)
+    assert plain
+    known = plain.whole
+    site = next(site for site in known.nodes(set(known.assembly.routines)) if site.key == key)
+    mutant = in_machine(resolve(base), where, SUITE, prove, lambda _: known.changed(Mutant(site, "left out")))
+    assert mutant.breached.keys() | mutant.at_rest.keys() == by_hand.breached.keys() | by_hand.at_rest.keys()
+    assert bool(mutant.livelock) == bool(by_hand.livelock)
+
+
+def test_where_the_site_is_not_reached_nothing_is_changed() -> None:
+    scenario = SCENARIOS["one-device"]
+    plain = explored(resolve("reference"), SUITE, scenario, 1_000_000)
+    assert plain
+    nowhere = Mutant(Site(Line("elsewhere.py", 1, "f"), "fence", ""), "left out")
+    same = in_machine(resolve("reference"), scenario, SUITE, prove, lambda _: plain.whole.changed(nowhere))
+    assert same.states == plain.states
+
+
+# Fates and scores
+
+
+@pytest.fixture(scope="module")
+def judged() -> tuple[Judged, ...]:
+    """Mutants of the sender, in the scenarios where it alone posts."""
+    scenarios = [SCENARIOS[name] for name in ("one-sender", "two-senders", "on-the-target")]
+    return audit(resolve("reference"), SUITE, scenarios, Only("deliver_interrupt")).judged
+
+
+def test_every_operator_but_those_for_what_no_sender_does_is_tried(judged: tuple[Judged, ...]) -> None:
+    assert {j.mutant.operator for j in judged} == OPERATORS.keys() - {"first only", "value", "weaker"}
+
+
+def test_a_post_hangs_on_each_of_its_lines(judged: tuple[Judged, ...]) -> None:
+    fates = {f"{j.mutant.site.key}: {j.mutant.operator}": (j.fate, j.detail) for j in judged}
+    assert fates["Kvm.deliver_interrupt: call Kvm.post_vector: left out"][0] == "killed"
+    assert fates["Kvm.post_vector: locked or vcpu.pid.pir[]: left out"][0] == "killed"
+    assert fates["Kvm.trigger: sendipi: left out"] == ("killed", "E2E-1")
+    assert fates["Kvm.trigger: sendipi: twice"][0] in ("same", "shows"), "a notification more harms nobody"
+
+
+def test_sites_shared_out_among_processes_have_the_same_fates(judged: tuple[Judged, ...]) -> None:
+    scenarios = [SCENARIOS[name] for name in ("one-sender", "two-senders", "on-the-target")]
+    parts = [
+        audit(resolve("reference"), SUITE, scenarios, Only("deliver_interrupt", part=(n, 2))).judged for n in (0, 1)
+    ]
+    assert sorted((*parts[0], *parts[1]), key=lambda j: j.mutant) == list(judged)
+
+
+def of(fate: Fate, n: int, operator: str = "left out") -> Judged:
+    return Judged(
+        Mutant(Site(Line("a.py", n, f"f{n}"), "fence", ""), operator), fate=fate, detail="E2E-1" * (fate == "killed")
+    )
+
+
+def test_the_score_leaves_out_what_is_equivalent() -> None:
+    found = [of("killed", 1), of("killed", 2), of("deviates", 3), of("same", 4), of("shows", 5)]
+    assert score(found).percent == 50.0
+    argued = score(found, [Argument("f5: fence: left out", "nobody reads it")])
+    assert argued.percent == pytest.approx(200 / 3) and argued.fates()["argued"] == 1
+    assert [j.mutant.site.line.number for j in argued.survivors()] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("f9: fence: left out", "no mutant is called 'f9: fence: left out'"),
+        ("f1: fence: left out", "'f1: fence: left out' is said to be equivalent, and E2E-1 kills it"),
+    ],
+)
+def test_an_argument_must_fit(argument: str, says: str) -> None:
+    with pytest.raises(ArguedError, match=says):
+        score([of("killed", 1)], [Argument(argument, "because")])
+
+
+def test_the_command(tmp_path: Path) -> None:
+    report = tmp_path / "mutants.json"
+    options = [
+        "mutate",
+        "--routine",
+        "deliver_interrupt",
+        "--scenario",
+        "one-sender",
+        "-n",
+        "1",
+        "--report",
+        str(report),
+    ]
+    done = CliRunner().invoke(cli, options, standalone_mode=False)
+    assert done.return_value == 0 and "killed by a guarantee" in done.output
+    rows = json.loads(report.read_text())["mutants"]
+    assert {"killed"} < {row["fate"] for row in rows} and all(
+        row["line"].startswith("reference/x86/kvm.py:") for row in rows
+    )
+    strict = CliRunner().invoke(cli, [*options, "--fail-under", "100"], standalone_mode=False)
+    assert strict.return_value == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--operator", "halved"], "no operator is called 'halved'. There are: left out, twice"),
+        (["--scenario", "none-such"], "matches none-such"),
+        (["--argued", "no.toml"], "cannot read no.toml: no such file"),
+        (["-n", "many"], "-n 'many' is neither a number nor auto"),
+    ],
+)
+def test_bad_usage(options: list[str], says: str) -> None:
+    done = CliRunner().invoke(cli, ["mutate", "-n", "1", *options])
+    assert says in " ".join(done.output.split())
