@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from conformance.adapters.registry import resolve
-from conformance.adapters.source import Line
+from conformance.adapters.source import Fault, Line
 from conformance.automaton.assembly import assemble
 from conformance.automaton.unfold import Unfolding
 from conformance.commands.main import cli
@@ -159,6 +160,19 @@ def test_where_the_site_is_not_reached_nothing_is_changed() -> None:
     nowhere = Mutant(Site(Line("elsewhere.py", 1, "f"), "fence", ""), "left out")
     same = in_machine(resolve("reference"), scenario, SUITE, prove, lambda _: plain.whole.changed(nowhere))
     assert same.states == plain.states
+
+
+def test_what_a_mutant_does_does_not_depend_on_how_far_automata_have_grown() -> None:
+    """Asked again, every question has the same answer, though the unchanged code has been unfolded further meanwhile."""
+    scenario = SCENARIOS["halt-closed"]
+    plain = explored(resolve("reference"), SUITE, scenario, 1_000_000)
+    assert plain
+    nodes = plain.whole.nodes({"acknowledge"})
+    for mutant in plain.whole.mutants(nodes):
+        changed = plain.whole.changed(mutant)
+        with suppress(Fault):
+            in_machine(resolve("reference"), scenario, SUITE, prove, lambda _, made=changed: made)
+        changed.recheck()
 
 
 # Fates and scores

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from conformance.automaton.assembly import Assembly
 from conformance.automaton.unfold import Node, Unfolding
-from conformance.mutation.operators import OPERATORS, UNTOUCHABLE, Context, Course, ends_region, go_on
+from conformance.mutation.operators import OPERATORS, UNTOUCHABLE, Context, Course, after, ends_region, go_on, history
 from conformance.mutation.site import CALL, Site, Sites, before
 from conformance.roles import operations as ops
 
@@ -74,7 +74,8 @@ def whole(assembly: Assembly, cpus: int) -> Whole:
     seen = {
         key: tuple(sorted(known, key=lambda r: (str(type(r)), len(str(r)), str(r)))) for key, known in answers.items()
     }
-    context = Context(seen, frozenset(assembly.locations), cpus, tuple(sorted(assembly.handlers)))
+    known = {history(node): after(node) for unfolding in assembly.unfoldings() for node in unfolding.nodes()}
+    context = Context(seen, frozenset(assembly.locations), cpus, tuple(sorted(assembly.handlers)), known)
     return Whole(assembly, Sites(), context)
 
 
@@ -118,14 +119,14 @@ class _Changed:
                 continue
             if mutant.site in sites[node] and not self._kept(node):
                 context.met += 1
-                after = yield from self._operate(node, context, mutant.variant)
+                goes = yield from self._operate(node, context, mutant.variant)
             else:
-                after = yield from go_on(node)
+                goes = yield from go_on(node)
             if ends_region(operation):
                 yield from self._late(context)
-            if isinstance(after, ops.Return):
-                return after
-            node = after
+            if isinstance(goes, ops.Return):
+                return goes
+            node = goes
         yield from self._late(context)
         return node.answer
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,41 @@ from conformance.roles import operations as ops
 
 Course: TypeAlias = Generator[ops.AnyOperation, ops.Result, "Node | ops.Return"]
 """What is performed in place of an operation, and where the routine goes on."""
+
+
+History: TypeAlias = "tuple[str, tuple[ops.Result, ...], tuple[ops.Result, ...]]"
+"""A routine, its arguments, and the results of its operations so far."""
+
+
+class After(NamedTuple):
+    """What a call that has come to a node has been seen to do: the operation that follows whatever is answered, if there is
+    one; and how it returns, by the fewest operations, smallest answers first.
+    """
+
+    following: ops.Answer | None
+    returns: ops.Return
+    at_once: bool
+    """Whatever is answered, it returns."""
+
+
+def history(node: Node) -> History:
+    return node.routine, node.args, node.results
+
+
+def after(node: Node) -> After:
+    answers = {child.answer for child in node.edges.values()}
+    level = [node]
+    returns = ops.Return()
+    while level:
+        found = next((here.answer for here in level if isinstance(here.answer, ops.Return)), None)
+        if found:
+            returns = found
+            break
+        level = [
+            here.edges[answer] for here in level for answer in sorted(here.edges, key=lambda a: (str(type(a)), str(a)))
+        ]
+    at_once = all(isinstance(answer, ops.Return) for answer in answers)
+    return After(answers.pop() if len(answers) == 1 else None, returns, at_once)
 
 
 @dataclass
@@ -37,6 +72,10 @@ class Context:
     cpus: int
     vectors: tuple[int, ...]
     """Host vectors that somebody handles."""
+    after: Mapping[History, After]
+    """By history, where the unchanged code was explored. Automata go on growing while mutants are explored; what a mutant
+    does must not depend on how far.
+    """
     pairs: list[ops.Operation] = field(default_factory=list)
     """Ends of regions whose begin was left out, and that are left out in turn."""
     later: list[ops.AnyOperation] = field(default_factory=list)
@@ -155,30 +194,23 @@ def _locked(node: Node, context: Context) -> tuple[str, ...]:
 def _ends(node: Node, context: Context, variant: str) -> Course:
     """The routine ends after the operation, as it ends elsewhere."""
     assert not isinstance(node.answer, ops.Return)
-    return _return_of(node.child((yield node.answer)))
+    return _return_of(node.child((yield node.answer)), context)
 
 
 def _not_reached(node: Node, context: Context, variant: str) -> Course:
     """The routine ends in place of its first operation."""
-    return _return_of(node)
+    return _return_of(node, context)
     yield
 
 
-def _return_of(node: Node) -> ops.Return:
-    """How a call that has come to this node has been seen to return: by the fewest operations, smallest answers first."""
-    level = [node]
-    while level:
-        for here in level:
-            if isinstance(here.answer, ops.Return):
-                return here.answer
-        level = [child for here in level for _, child in sorted(here.edges.items(), key=lambda edge: str(edge[0]))]
-    return ops.Return()
+def _return_of(node: Node, context: Context) -> ops.Return:
+    known = context.after.get(history(node))
+    return known.returns if known else ops.Return()
 
 
 def _not_last(node: Node, context: Context) -> tuple[str, ...]:
-    if isinstance(node.answer, ops.Atomic | ops.EnterGuest):
-        return ()
-    return ("",) if any(not isinstance(child.answer, ops.Return) for child in node.edges.values()) else ()
+    known = context.after.get(history(node))
+    return () if isinstance(node.answer, ops.Atomic | ops.EnterGuest) or not known or known.at_once else ("",)
 
 
 def _first(node: Node, context: Context) -> tuple[str, ...]:
@@ -318,7 +350,7 @@ def _answers(node: Node, context: Context) -> tuple[str, ...]:
 
 def _exchanged(node: Node, context: Context, variant: str) -> Course:
     """The operation comes after the one that follows it."""
-    following = _following(node)
+    following = _following(node, context)
     if following is None:
         return (yield from go_on(node))
     assert not isinstance(node.answer, ops.Return)
@@ -327,10 +359,10 @@ def _exchanged(node: Node, context: Context, variant: str) -> Course:
     return node.child(first).child(second)
 
 
-def _following(node: Node) -> ops.AnyOperation | None:
+def _following(node: Node, context: Context) -> ops.AnyOperation | None:
     """What follows, if it is the same whatever the operation answers."""
-    answers = {child.answer for child in node.edges.values()}
-    following = answers.pop() if len(answers) == 1 else None
+    known = context.after.get(history(node))
+    following = known.following if known else None
     if following is None or isinstance(following, ops.Return):
         return None
     barred = ops.Choose | ops.EnterGuest | ops.Schedule | ops.Atomic | ops.Deliver | ops.ExitGuest
@@ -339,7 +371,7 @@ def _following(node: Node) -> ops.AnyOperation | None:
 
 def _can_exchange(node: Node, context: Context) -> tuple[str, ...]:
     barred = UNTOUCHABLE | ops.Schedule | ops.Atomic | ops.Deliver | ops.ExitGuest
-    following = _following(node)
+    following = _following(node, context)
     if isinstance(node.answer, barred) or following is None or following == node.answer:
         return ()
     ends = (ops.Lock, ops.Unlock)
