@@ -14,7 +14,7 @@ import pytest
 
 from conformance.plugin import session_of
 from conformance.report.terminal import block_text
-from conformance.verdict.clause import PASSES, SKIPS, Clause
+from conformance.verdict.clause import PASSES, Clause, Status, undecided
 from conformance.verdict.session import PROPERTY
 
 
@@ -27,7 +27,7 @@ def test_clause(clause: Clause, pytestconfig: pytest.Config, record_property: Ca
     session = session_of(pytestconfig)
     verdict = session.verdict(clause)
     record_property(PROPERTY, msgspec.json.encode(verdict).decode())
-    if verdict.status in SKIPS:
-        pytest.skip(f"{verdict.status.value}: {verdict.evidence}")
-    if verdict.status not in PASSES:
+    if verdict.status is Status.VIOLATED or undecided(verdict):
         pytest.fail(block_text(verdict), pytrace=False)
+    if verdict.status not in PASSES:
+        pytest.skip(f"{verdict.status.value}: {verdict.evidence}")

@@ -1,7 +1,10 @@
-"""Run a replay string again, on the code as it is now: FIXED, STILL VIOLATED or DIFFERENT."""
+"""Run a replay string again, on the code as it is now: FIXED, STILL VIOLATED or DIFFERENT; of what a clause allows or one
+design alone does, what became of that.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from conformance.adapters.registry import AdapterError, Implementation, resolve
@@ -16,15 +19,16 @@ from conformance.verdict.clause import Clause, Status, Verdict
 from conformance.verdict.explore import Suite, document
 from conformance.verdict.judge import load_suite
 
-Word = Literal["FIXED", "STILL VIOLATED", "DIFFERENT"]
+Word = Literal["FIXED", "STILL VIOLATED", "STILL DEVIATES", "DIFFERENT", "OBSERVED AGAIN", "NOT OBSERVED"]
 
 
 def replay(string: str) -> tuple[Word, Verdict]:
     """Follow the schedule by its labels as far as they fit, then search the same scenario and clause.
 
-    STILL VIOLATED: the same schedule breaks the clause again. DIFFERENT: it no longer fits or no longer breaks it, but
-    another one does. FIXED: none does. Raises ReplayError where the string does not belong to this catalogue, Fault
-    where the code misbehaves.
+    STILL VIOLATED (of a discipline: STILL DEVIATES): the same schedule breaks the clause again. DIFFERENT: it no longer
+    fits or no longer breaks it, but another one does. FIXED: none does. The witness of a MAY clause is OBSERVED AGAIN,
+    DIFFERENT or NOT OBSERVED. Raises ReplayError where the string does not belong to this catalogue, Fault where the
+    code misbehaves.
     """
     suite = load_suite()
     recorded, clause, scenario = fitting(string, suite)
@@ -62,27 +66,35 @@ def _again(
 def _judge(machine: Machine, recorded: Replay, clause: Clause, implementation: Implementation) -> tuple[Word, Verdict]:
     schedule = follow(machine, recorded.steps)
     fits = len(schedule) == len(recorded.steps)
+    witness = recorded.clause.startswith("?")
+    does, nothing = ("shows it", "does not show it") if witness else ("breaks it", "breaks nothing")
     same = fits and broken_by(machine, schedule, recorded.clause)
     if same:
-        evidence = f"the recorded schedule of {len(schedule)} steps breaks it again"
-        return "STILL VIOLATED", _verdict(machine, same, clause, implementation, recorded, evidence)
-    how = "fits and breaks nothing" if fits else f"fits for {len(schedule)} of {len(recorded.steps)} steps"
+        evidence = f"the recorded schedule of {len(schedule)} steps {does} again"
+        verdict = _verdict(machine, same, clause, implementation, recorded, evidence)
+        return SAME[verdict.status], verdict
+    how = f"fits and {nothing}" if fits else f"fits for {len(schedule)} of {len(recorded.steps)} steps"
     other = shortest(machine, {recorded.clause}).get(recorded.clause)
     if other:
-        evidence = f"the recorded schedule {how}; another one breaks it"
+        evidence = f"the recorded schedule {how}; another one {does}"
         return "DIFFERENT", _verdict(machine, other, clause, implementation, recorded, evidence)
     states = prove(machine).states
-    evidence = (
-        f"the recorded schedule {how}; none of the {states:,} states of scenario {machine.scenario.name} breaks it"
-    )
-    held = Verdict(
+    evidence = f"the recorded schedule {how}; none of the {states:,} states of scenario {machine.scenario.name} {does}"
+    gone = Verdict(
         clause=clause,
         implementation=implementation.name,
         profile=recorded.profile,
-        status=Status.HELD,
+        status=Status.NEVER_OBSERVED if witness else Status.HELD,
         evidence=evidence,
     )
-    return "FIXED", held
+    return "NOT OBSERVED" if witness else "FIXED", gone
+
+
+SAME: Mapping[Status, Word] = {
+    Status.VIOLATED: "STILL VIOLATED",
+    Status.DEVIATES: "STILL DEVIATES",
+    Status.OBSERVED: "OBSERVED AGAIN",
+}
 
 
 def broken_by(machine: Machine, schedule: tuple[Step, ...], clause: str) -> Found | None:

@@ -6,6 +6,7 @@ never fails a run. MAY clauses are OBSERVED or NEVER OBSERVED. Everything else s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Literal
 
@@ -28,7 +29,6 @@ class Status(str, Enum):
 
 
 PASSES = frozenset({Status.HELD, Status.OBSERVED, Status.NEVER_OBSERVED, Status.DEVIATES})
-SKIPS = frozenset({Status.NOT_APPLICABLE, Status.NOT_CHECKED})
 UNDECIDED = frozenset({Status.UNKNOWN, Status.NOT_EXERCISED, Status.CRASH, Status.TIMEOUT, Status.NONDETERMINISTIC})
 
 
@@ -104,9 +104,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     counterexample: Counterexample | None = None
 
 
-def exit_status(verdicts: list[Verdict]) -> int:
+def undecided(verdict: Verdict) -> bool:
+    """Whether something had to be decided and was not. A discipline that is never exercised is another design's habit."""
+    habit = verdict.status is Status.NOT_EXERCISED and verdict.clause.kind == "discipline"
+    return verdict.status in UNDECIDED and not habit
+
+
+def exit_status(verdicts: Iterable[Verdict]) -> int:
     """0 nothing violated, 1 something violated, 2 nothing violated but something undecided."""
-    statuses = {v.status for v in verdicts}
-    if Status.VIOLATED in statuses:
-        return 1
-    return 2 if statuses & UNDECIDED else 0
+    status = 0
+    for verdict in verdicts:
+        if verdict.status is Status.VIOLATED:
+            return 1
+        if undecided(verdict):
+            status = 2
+    return status

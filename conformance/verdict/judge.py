@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -212,12 +212,9 @@ class Judge:
         if any(clause.id in r.witnessed for r in results):
             exercised = [r for r in results if clause.id in r.witnessed or r.samples]
             return Status.HELD, self._exhaustively(exercised), None
-        premise = (
-            f": its premise ({clause.premise}) never became true"
-            if clause.premise
-            else ": its premise never became true"
-        )
-        return Status.NOT_EXERCISED, f"in {len(results)} scenarios{premise}", None
+        premise = f"its premise{f' ({clause.premise})' * bool(clause.premise)} never became true"
+        habit = ", and a discipline is one design's habit: nothing is undecided" * (clause.kind == "discipline")
+        return Status.NOT_EXERCISED, f"in {named(results)}: {premise}{habit}", None
 
     def _guaranteed(self, clause: Clause) -> bool:
         applies = clause.id not in self.implementation.not_applicable and self.profile in clause.profiles
@@ -282,11 +279,8 @@ class Judge:
         if not results:
             return drawn
         scenarios = [s for s in self.suite.scenarios if any(r.scenario == s.name for r in results)]
-        agents, interrupts = (
-            " or ".join(dict.fromkeys(names))
-            for names in zip(*((s.agents, s.interrupt) for s in scenarios), strict=True)
-        )
         posts = max(len(s.threads) + len(s.devices) + len(s.interrupts) for s in scenarios)
+        vectors = max(len(s.vectors) for s in scenarios)
         optional = {
             name
             for s in scenarios
@@ -295,12 +289,29 @@ class Judge:
             if n
         }  # fmt: skip
         return (
-            f"exhaustively in {len(results)} scenario{'s' * (len(results) > 1)}, {sum(r.states for r in results):,} states: "
-            f"at most {many(posts, agents)}, {many(max(len(s.vectors) for s in scenarios), interrupts)}, "
+            f"exhaustively in {named(results)}, {sum(r.states for r in results):,} states: at most "
+            f"{any_of(posts, (s.agents for s in scenarios))}, {any_of(vectors, (s.interrupt for s in scenarios))}, "
             f"{many(max(len(s.vcpus) for s in scenarios), 'vCPU')}, {many(max(s.cpus for s in scenarios), 'pCPU')}, "
-            f"one each of {', '.join(sorted(optional)) or 'no optional step'}"
-            f"{'; with store buffers' if any(s.buffer for s in scenarios) else ''}{'; ' * bool(drawn)}{drawn}"
+            f"{'one each of ' * bool(optional)}{', '.join(sorted(optional)) or 'no optional steps'}"
+            f"{'; with store buffers' * any(s.buffer for s in scenarios)}{'; ' * bool(drawn)}{drawn}"
         )
+
+
+FEW = 3
+"""Scenarios that a sentence names."""
+
+
+def named(results: Sequence[Explored]) -> str:
+    """How many scenarios, and which; of many the first."""
+    names = [r.scenario for r in results]
+    first = names if len(names) <= FEW + 1 else [*names[:FEW], f"{len(names) - FEW} more"]
+    listed = f"{', '.join(first[:-1])} and {first[-1]}" if len(first) > 1 else "".join(first)
+    return f"{many(len(names), 'scenario')} ({listed})"
+
+
+def any_of(count: int, names: Iterable[str]) -> str:
+    """2 vectors or interrupts: what the scenarios of several architectures call the same."""
+    return f"{count} " + " or ".join(f"{name}{'s' * (count != 1)}" for name in dict.fromkeys(names))
 
 
 def _drawn(sampled: Explored) -> str:
