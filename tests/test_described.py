@@ -313,6 +313,15 @@ class TestDescription:
         with pytest.raises(PipeError, match="the command failed: exit 3"):
             described(str(tmp_path / "made.toml")).build()
 
+    def test_flags_are_relative_to_the_file_as_sources_are(self, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "include").mkdir()
+        (tmp_path / "include" / "more.h").write_text("")
+        (tmp_path / "program.c").write_text("#include <more.h>\n" + SOURCE)
+        text = (folder / "program.toml").read_text()
+        (tmp_path / "program.toml").write_text('cflags = ["-Iinclude"]\n' + text)
+        program = described(str(tmp_path / "program.toml")).in_world(WORLD)
+        assert program.next("post", ("vcpu1", 200, True), ()) == Load("vcpu1.pid.pir[3]")
+
     def test_there_is_no_such_file(self) -> None:
         with pytest.raises(AdapterError, match="cannot read it: No such file"):
             resolve("native:no-such.toml")

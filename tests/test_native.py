@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from processes import descendants, left
 
 from conformance.adapters import pipe
 from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
+from conformance.adapters.native.build import compiler_for
 from conformance.adapters.pipe import PipeError
 from conformance.adapters.protocol import WorldMessage
 from conformance.automaton.assembly import assemble
@@ -655,6 +657,15 @@ class TestBuild:
         assert error.value.kind == "build"
 
     @needs_compiler
+    def test_the_first_error_is_shown_however_much_follows(self, tmp_path: Path) -> None:
+        wrong = tmp_path / "wrong.c"
+        noise = "".join(f"int unused_{n}(void) {{ int never_used_{n}; return 0; }}\n" for n in range(100))
+        wrong.write_text(f"{noise}int first_error = undeclared;\n" + "int more = undeclared_too;\n" * 200)
+        with pytest.raises(NativeError, match=r"wrong.c:101:\d+: error: .*undeclared") as error:
+            NativeProgram([wrong], cflags=["-Wall"]).build()
+        assert len(str(error.value)) < 10_000
+
+    @needs_compiler
     def test_the_linker_says_why(self, tmp_path: Path) -> None:
         lacking = tmp_path / "lacking.c"
         lacking.write_text("void elsewhere(void); void intack_setup(void) { elsewhere(); }\n")
@@ -691,6 +702,121 @@ class TestBuild:
         assert NativeProgram([source]).build().stat().st_mtime_ns == made
         header.write_text("#define VALUE 2\n")
         assert NativeProgram([source]).next("value", (), ()) == Return(value=2)
+
+
+VALUE_C = """
+#include "intack.h"
+#include <value.h>
+static void value(void) { intack_return_integer(VALUE); }
+void intack_setup(void) { intack_routine("value", value); }
+"""
+
+
+class MadeHeader(NativeProgram):
+    """A program whose header is made first, in the folder that it is built in."""
+
+    text = "#define VALUE 1"
+
+    def prepare(self, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:
+        (folder / "value.h").write_text(self.text)
+        return self.sources, [f"-I{folder}"]
+
+
+@needs_compiler
+class TestNeverStale:
+    """The same call after something that the compiler read has changed: the new program answers, not the kept one."""
+
+    def value(self, source: Path, cflags: Sequence[str], **options: Any) -> object:
+        answer = NativeProgram([source], cflags=cflags, **options).next("value", (), ())
+        assert isinstance(answer, Return)
+        return answer.value
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Path:
+        for number, name in enumerate(("first", "second")):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "value.h").write_text(f"#define VALUE {number}\n")
+        (tmp_path / "value.c").write_text(VALUE_C)
+        return tmp_path / "value.c"
+
+    def test_a_header_made_where_it_is_built(self, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert MadeHeader([source]).next("value", (), ()) == Return(value=1)
+        monkeypatch.setattr(MadeHeader, "text", "#define VALUE 2")
+        assert MadeHeader([source]).next("value", (), ()) == Return(value=2)
+
+    @pytest.mark.parametrize("option", ["-I", "-isystem"])
+    def test_a_header_of_the_system_too(self, source: Path, option: str) -> None:
+        flags = [f"{option}{source.parent / 'first'}"]
+        assert self.value(source, flags) == 0
+        (source.parent / "first" / "value.h").write_text("#define VALUE 7\n")
+        assert self.value(source, flags) == 7
+
+    def test_a_header_that_was_not_there_before(self, source: Path) -> None:
+        flags = [f"-I{source.parent / 'first'}", f"-I{source.parent / 'second'}"]
+        (source.parent / "first" / "value.h").unlink()
+        assert self.value(source, flags) == 1
+        (source.parent / "first" / "value.h").write_text("#define VALUE 0\n")
+        assert self.value(source, flags) == 0
+
+    def test_relative_flags_from_another_folder(self, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number, name in enumerate(("first", "second")):
+            monkeypatch.chdir(source.parent / name)
+            assert self.value(source, ["-I."]) == number
+
+    def test_relative_flags_are_relative_to_the_folder_that_is_named(self, source: Path) -> None:
+        for number, name in enumerate(("first", "second")):
+            assert self.value(source, ["-I."], folder=source.parent / name) == number
+
+    def test_a_search_path_in_the_environment(self, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number, name in enumerate(("first", "second")):
+            monkeypatch.setenv("CPATH", str(source.parent / name))
+            assert self.value(source, []) == number
+
+    def test_a_file_of_options(self, source: Path) -> None:
+        options = source.parent / "options"
+        for number, name in enumerate(("first", "second")):
+            options.write_text(f"-I{source.parent / name}")
+            assert self.value(source, [f"@{options}"]) == number
+
+    def test_what_the_assembler_includes(self, source: Path) -> None:
+        blob = source.parent / "blob"
+        source.write_text(
+            f"""__asm__("blob: .incbin \\"{blob}\\""); extern char blob[]; """ + VALUE_C.replace("VALUE", "*blob")
+        )
+        for text in "ab":
+            blob.write_text(text)
+            assert self.value(source, [f"-I{source.parent / 'first'}"]) == ord(text)
+
+    def test_the_compiler_itself(self, source: Path) -> None:
+        compiler = source.parent / "mine-gcc"
+        for value in (3, 4):
+            compiler.write_text(f'#!/bin/sh\nexec gcc -DVALUE={value} "$@"\n')
+            compiler.chmod(0o755)
+            (source.parent / "first" / "value.h").write_text("")
+            assert self.value(source, [f"-I{source.parent / 'first'}"], compiler=str(compiler)) == value
+
+    def test_a_library_that_was_linked(self, source: Path) -> None:
+        library = source.parent / "libvalue.a"
+        text = VALUE_C.replace("VALUE", "of_library()").replace("<value.h>", '"intack.h"\nint of_library(void);')
+        source.write_text(text)
+        for value in (5, 6):
+            (source.parent / "of.c").write_text(f"int of_library(void) {{ return {value}; }}")
+            subprocess.run("gcc -c of.c && rm -f libvalue.a && ar rc libvalue.a of.o", shell=True, cwd=library.parent)
+            assert NativeProgram([source, library]).next("value", (), ()) == Return(value=value)
+
+    def test_what_rust_includes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        if shutil.which(compiler_for(".rs", "")) is None:
+            pytest.skip("rustc is not installed")
+        source = tmp_path / "value.rs"
+        source.write_text(
+            'extern "C" { fn intack_return_integer(v: u64); fn intack_routine(n: *const u8, f: extern "C" fn()); }\n'
+            'extern "C" fn value() { unsafe { intack_return_integer(include!("number") + env!("MORE").len() as u64) } }\n'
+            '#[no_mangle] pub extern "C" fn intack_setup() { unsafe { intack_routine(b"value\\0".as_ptr(), value) } }\n'
+        )
+        for number, more in ((1, ""), (2, ""), (2, "x")):
+            (tmp_path / "number").write_text(f"{number}u64")
+            monkeypatch.setenv("MORE", more)
+            assert self.value(source, []) == number + len(more)
 
 
 # Linux
@@ -887,6 +1013,10 @@ class TestLinux:
     ) -> None:
         with pytest.raises(PipeError, match=message):
             linux.next(routine, args, results)
+
+    def test_a_change_of_its_header_is_noticed(self, linux: LinuxPostedIntr) -> None:
+        swapped = linux_program(replacements=[("POSTED_INTR_SN  1", "POSTED_INTR_SN  9")])
+        assert Rmw(CONTROL, "or", 1 << 9, 1 << 9) in play(swapped, "put", "vcpu0", True, memory={CONTROL: PINV})
 
     @pytest.mark.parametrize("replacements", [(("not in it", ""),), (("pi_desc", ""),), (*WITHOUT_SELF_IPI,) * 2])
     def test_a_replacement_that_does_not_fit(self, linux: LinuxPostedIntr, replacements: Replacements) -> None:

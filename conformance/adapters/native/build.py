@@ -6,24 +6,20 @@
     *.o, *.a ─────────────────────────────────────────┴─ld── program
     runtime.c ──> object ─────────────────────────────┘
 
-What was built is kept in the user's cache, under a hash of everything it was made from, headers included.
+What was built is kept (cache.py) under a hash of everything that the compilers read (fingerprint.py).
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import hashlib
 import os
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
+from conformance.adapters.native import cache, fingerprint
 from conformance.adapters.pipe import PipeError
 
 HERE = Path(__file__).parent
@@ -53,12 +49,15 @@ RUST_SHAPE = (
     *("-Copt-level=2", "-Cdebuginfo=2", "-Cpanic=abort", "-Ccodegen-units=1", "-Crelocation-model=static"),
 )
 
+RUNTIME_FLAGS = ("-std=gnu11", "-O1")
+OBJCOPY = "objcopy" if shutil.which("objcopy") else "llvm-objcopy"
+
 RENAMED = ("memcpy", "memmove", "memset")
 """Library functions that compilers call without a hook."""
 
 CXX = (".cc", ".cpp", ".cxx")
-KEPT = 100
-"""Programs in the cache; the ones used longest ago go."""
+SHOWN = 8000
+"""Characters of what a compiler said that an error repeats."""
 
 
 class NativeError(PipeError):
@@ -89,146 +88,142 @@ def hooks_of(compiler: str) -> tuple[str, ...]:
 
 
 class Build:
-    """One program to be made from `sources`. `roots` are symbols that must not be left out of archives."""
+    """One program to be made from `sources`. `roots` are symbols that must not be left out of archives; `folder` is what
+    relative paths in flags are relative to.
+    """
 
     def __init__(
-        self, sources: Sequence[Path], cflags: Sequence[str], compiler: str, roots: Iterable[str] = ()
+        self,
+        sources: Sequence[Path],
+        cflags: Sequence[str],
+        compiler: str,
+        roots: Iterable[str] = (),
+        folder: Path | None = None,
     ) -> None:
         self.sources, self.cflags, self.compiler = tuple(sources), tuple(cflags), compiler
         self.roots = tuple(sorted(roots))
+        self.folder = (folder or Path()).absolute()
         self.cc = compiler_for(".c", compiler)
 
     def program(self, scratch: Path) -> Path:
         """The executable: from the cache, or made in `scratch`. Raises NativeError."""
-        home = _cache() / self.key(scratch)
-        if _current(home):
-            with contextlib.suppress(OSError):  # not ours to touch
-                os.utime(home)
-            return home / "program"
-        made = self.make(scratch)
-        return _keep(home, made, self.inputs(scratch))
+        key = self.key(scratch)
+        while (known := cache.kept(key)) is None:
+            made, linked = self.make(scratch)
+            if key == (now := self.key(scratch)):
+                return cache.keep(key, made, linked)
+            key = now  # something changed while it was compiled
+        return known
 
     def key(self, scratch: Path) -> str:
-        """A hash of all but the headers."""
-        tools = sorted({compiler_for(s.suffix, self.compiler) for s in self.sources} | {self.cc})
-        own = [(HERE / name).read_bytes().hex() for name in ("runtime.c", "intack.h", "build.py")]
-        texts = [(str(s).replace(str(scratch), ""), s.read_bytes().hex() if s.exists() else "") for s in self.sources]
-        flags = [flag.replace(str(scratch), "") for flag in self.cflags]
-        parts = (texts, flags, self.roots, [(tool, _version(tool)) for tool in tools], own)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+        """A hash of everything that the compilers read, and of the compilers. Raises NativeError."""
+        whole = hashlib.sha256()
+        for part in self._parts(scratch):
+            whole.update(len(part).to_bytes(8) + part.replace(bytes(scratch), b""))
+        return whole.hexdigest()[:24]
 
-    def make(self, scratch: Path) -> Path:
+    def _parts(self, scratch: Path) -> Iterator[bytes]:
+        yield repr((self.cflags, self.roots, [os.environ.get(name) for name in fingerprint.ENVIRONMENT])).encode()
+        yield Path(__file__).read_bytes()
+        yield from fingerprint.named_by(self.cflags, self.folder)
+        yield from fingerprint.preprocessed(self._run, self.cc, RUNTIME_FLAGS, HERE / "runtime.c", HERE)
+        for tool in (OBJCOPY, "ld"):
+            yield from fingerprint.identity(tool)
+        for source in self.sources:
+            yield source.name.encode()
+            compiler, flags = self.command(source)
+            if source.suffix in (".o", ".a"):
+                yield _bytes(source)
+                continue
+            yield (self._run("ask for its version", compiler, "--version")[0])
+            if source.suffix == ".rs":
+                made = scratch / "intack-read.d"
+                yield from fingerprint.rust_inputs(self._run, compiler, flags, source, self.folder, made)
+            else:
+                yield from fingerprint.preprocessed(self._run, compiler, flags, source, self.folder)
+
+    def command(self, source: Path) -> tuple[str, tuple[str, ...]]:
+        """The compiler of a source, and the flags that it is given."""
+        compiler = compiler_for(source.suffix, self.compiler)
+        if source.suffix == ".rs":
+            return compiler, (*RUST, *RUST_SHAPE, *self.cflags)
+        return compiler, ("-O2", "-g", *hooks_of(compiler), f"-I{HERE}", *self.cflags)
+
+    def make(self, scratch: Path) -> tuple[Path, list[Path]]:
+        """The program, and what the linker read for it beside what lies in `scratch`."""
         runtime = scratch / "intack-runtime.o"
-        _run("compile the runtime", self.cc, "-std=gnu11", "-O1", "-c", HERE / "runtime.c", "-o", runtime)
+        self._run("compile the runtime", self.cc, *RUNTIME_FLAGS, "-c", HERE / "runtime.c", "-o", runtime)
         objects = [self.compiled(number, source, scratch) for number, source in enumerate(self.sources)]
         rust = any(source.suffix == ".rs" for source in self.sources)
-        libraries = _rust_library(compiler_for(".rs", ""), scratch) if rust else ()
+        libraries = self._rust_library(scratch) if rust else ()
         suffixes = {source.suffix for source in self.sources}
         linker = compiler_for(".cc" if suffixes & set(CXX) else ".c", self.compiler)
         program = scratch / "intack-program"
         # Not position-independent: static data have the same addresses in every process. Static: it forks faster.
-        link = ("-no-pie", *(f"-Wl,-u,{root}" for root in self.roots), runtime, *objects, *libraries, "-o", program)
+        kept = tuple(f"-Wl,-u,{root}" for root in self.roots)
+        link = ("-no-pie", "-Wl,--trace", *kept, runtime, *objects, *libraries, "-o", program)
         try:
-            _run("link the program", linker, "-static", *link)
+            read, _ = self._run("link the program", linker, "-static", *link)
         except NativeError:
-            _run("link the program", linker, *link)
-        return program
+            read, _ = self._run("link the program", linker, *link)
+        names = dict.fromkeys(re.sub(r"^\(|[()].*", "", line) for line in read.decode(errors="replace").splitlines())
+        paths = (self.folder / name for name in names)
+        return program, [path for path in paths if path.is_file() and scratch not in path.parents]
 
     def compiled(self, number: int, source: Path, scratch: Path) -> Path:
         if source.suffix == ".a":
             return source
         made = scratch / f"intack-{number}-{source.stem}.o"
+        compiler, flags = self.command(source)
         if source.suffix == ".o":
             made.write_bytes(_bytes(source))
         elif source.suffix == ".rs":
-            rustc = compiler_for(".rs", "")
-            emit = f"--emit=obj={made},dep-info={made.with_suffix('.d')}"
-            _run(f"compile {source}", rustc, *RUST, *RUST_SHAPE, emit, *self.cflags, source, RUSTC_BOOTSTRAP="1")
+            self._run(f"compile {source}", compiler, *flags, f"--emit=obj={made}", source)
         else:
-            compiler = compiler_for(source.suffix, self.compiler)
-            flags = ("-O2", "-g", *hooks_of(compiler), f"-I{HERE}", "-MMD", "-MF", made.with_suffix(".d"), *self.cflags)
-            _run(f"compile {source}", compiler, *flags, "-c", source, "-o", made)
+            self._run(f"compile {source}", compiler, *flags, "-c", source, "-o", made)
         renamed = (f"--redefine-sym={name}=__tsan_{name}" for name in RENAMED)
-        objcopy = "objcopy" if shutil.which("objcopy") else "llvm-objcopy"
-        _run(f"give {source} the runtime's memcpy", objcopy, *renamed, made)
+        self._run(f"give {source} the runtime's memcpy", OBJCOPY, *renamed, made)
         return made
 
-    def inputs(self, scratch: Path) -> Mapping[str, str]:
-        """Hash of each file that the compilers have read, beside what was made for them."""
-        found: dict[str, str] = {}
-        for rules in scratch.glob("intack-*.d"):
-            text = rules.read_text().replace("\\\n", " ")
-            _, _, names = text.partition("\n")[0].partition(": ")
-            for name in re.split(r"(?<!\\)\s+", names.strip()):
-                path = Path(name.replace("\\ ", " "))
-                if path.exists() and scratch not in path.parents:
-                    found[str(path.absolute())] = _hash(path)
-        return found
+    def _rust_library(self, scratch: Path) -> tuple[str | Path, ...]:
+        """The standard library that came with the compiler, its allocator and panic handler included: what rustc packs
+        into a library that is nothing else.
+        """
+        empty, library = scratch / "intack-empty.rs", scratch / "libintack-rust.a"
+        empty.write_text("")
+        shape = ("--crate-type=staticlib", "--edition=2021", "-Cpanic=abort")
+        self._run("pack Rust's library", compiler_for(".rs", ""), *shape, empty, "-o", library)
+        return "-Wl,--gc-sections", library, "-lgcc_eh", "-lc"
 
-
-def scratch() -> tempfile.TemporaryDirectory[str]:
-    """A directory to build in. It lies in the cache, where the next build clears what a killed one left."""
-    return tempfile.TemporaryDirectory(prefix="scratch-", dir=_cache())
-
-
-def _cache() -> Path:
-    global _own_cache
-    if _own_cache is None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "intack" / "native"
+    def _run(self, purpose: str, tool: str, *arguments: str | Path) -> tuple[bytes, str]:
+        """Standard output and standard error of a tool. Raises NativeError."""
+        command = [tool, *map(str, arguments)]
         try:
-            home.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=home).close()
-        except OSError:  # no home that can be written: for this process only
-            home = Path(tempfile.mkdtemp(prefix="intack-native-"))
-            atexit.register(shutil.rmtree, home, True)
-        _own_cache = home
-    return _own_cache
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                cwd=self.folder,
+                env={**os.environ, "RUSTC_BOOTSTRAP": "1"},
+            )
+        except OSError as error:
+            raise NativeUnavailableError(
+                f"to {purpose}, the compiler {tool!r} cannot be started ({error.strerror}). {_install(tool)}"
+            ) from None
+        said = done.stderr.decode(errors="replace")
+        if done.returncode:
+            raise NativeError(f"could not {purpose}: {' '.join(command)}\n{from_first_error(said)}", "build")
+        return done.stdout, said
 
 
-_own_cache: Path | None = None
-
-
-def _current(home: Path) -> bool:
-    try:
-        inputs = msgspec.json.decode((home / "inputs.json").read_bytes(), type=dict[str, str])
-        return all(_hash(Path(path)) == known for path, known in inputs.items())
-    except (OSError, msgspec.MsgspecError):
-        return False
-
-
-def _keep(home: Path, program: Path, inputs: Mapping[str, str]) -> Path:
-    """Into the cache in one step, so that another process sees all or nothing; if it was first, its copy is as good."""
-    new = Path(tempfile.mkdtemp(prefix="scratch-", dir=home.parent))
-    shutil.copy2(program, new / "program")
-    (new / "inputs.json").write_bytes(msgspec.json.encode(inputs))
-    if home.exists() and not _current(home):
-        shutil.rmtree(home, ignore_errors=True)
-    try:
-        os.rename(new, home)
-    except OSError:
-        shutil.rmtree(new, ignore_errors=True)
-    _clear(home.parent)
-    return home / "program"
-
-
-def _clear(cache: Path) -> None:
-    """Programs used longest ago, and what killed builds left."""
-    by_age: list[tuple[float, Path]] = []
-    for path in cache.iterdir():
-        try:
-            by_age.append((path.stat().st_mtime, path))
-        except OSError:
-            continue
-    by_age.sort(reverse=True)
-    newest = by_age[0][0] if by_age else 0.0
-    programs = [path for _, path in by_age if not path.name.startswith("scratch-")]
-    left = [path for age, path in by_age if path.name.startswith("scratch-") and newest - age > 3600]
-    for path in (*programs[KEPT:], *left):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def from_first_error(said: str) -> str:
+    """What a compiler said, from its first error on; warnings before it only as far as there is room."""
+    said = said.strip()
+    first = re.search(r"^.*(?:\berror(?:\[\w+\])?:|undefined reference)", said, re.MULTILINE)
+    if len(said) <= SHOWN or not first:
+        return said[:SHOWN]
+    before = said[: first.start()].splitlines()[-3:]  # which function and which include it is in
+    return "\n".join((*before, said[first.start() :]))[:SHOWN]
 
 
 def _bytes(path: Path) -> bytes:
@@ -238,46 +233,6 @@ def _bytes(path: Path) -> bytes:
         raise NativeError(
             f"the object {path} cannot be read: {error.strerror}. Has it been compiled?", "build"
         ) from None
-
-
-def _version(tool: str) -> str:
-    try:
-        return subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout.partition("\n")[
-            0
-        ]
-    except OSError:
-        return ""
-
-
-def _rust_library(rustc: str, scratch: Path) -> tuple[str | Path, ...]:
-    """The standard library that came with the compiler, its allocator and panic handler included: what rustc packs into
-    a library that is nothing else.
-    """
-    empty, library = scratch / "intack-empty.rs", scratch / "libintack-rust.a"
-    empty.write_text("")
-    _run(
-        "pack Rust's library", rustc, "--crate-type=staticlib", "--edition=2021", "-Cpanic=abort", empty, "-o", library
-    )
-    return "-Wl,--gc-sections", library, "-lgcc_eh", "-lc"
-
-
-def _run(purpose: str, tool: str, *arguments: str | Path, **environment: str) -> None:
-    command = [tool, *map(str, arguments)]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **environment},
-        )
-    except OSError as error:
-        raise NativeUnavailableError(
-            f"to {purpose}, the compiler {tool!r} cannot be started ({error.strerror}). {_install(tool)}"
-        ) from None
-    if done.returncode:
-        raise NativeError(f"could not {purpose}: {' '.join(command)}\n{done.stderr.strip()[-8000:]}", "build")
 
 
 def _install(tool: str) -> str:

@@ -25,7 +25,7 @@ import msgspec
 
 from conformance.adapters import protocol
 from conformance.adapters.declared import implementation_of, world_of
-from conformance.adapters.native.build import HERE, NativeError, hooks_of
+from conformance.adapters.native.build import HERE, NativeError, from_first_error, hooks_of
 from conformance.adapters.native.debuginfo import DebugInfo, DebugInfoError, Object
 from conformance.adapters.native.program import NativeProgram, Row
 from conformance.adapters.pipe import STEP_SECONDS, PipeError
@@ -35,7 +35,7 @@ from conformance.roles.scenario import Scenario
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A native program, as its TOML file describes it. Paths and `command` are relative to that file."""
+    """A native program, as its TOML file describes it. Paths, in flags too, and `command` are relative to that file."""
 
     sources: tuple[str, ...]
     routines: Mapping[str, str]
@@ -82,6 +82,7 @@ class DescribedProgram(NativeProgram):
             [file.parent / source for source in description.sources],
             cflags=(f"-I{file.parent.absolute()}", *description.cflags) if _for_cc(description) else description.cflags,
             compiler=description.compiler,
+            folder=file.parent,
             step_seconds=description.step_seconds,
             world=world,
         )
@@ -101,7 +102,7 @@ class DescribedProgram(NativeProgram):
                 stdin=subprocess.DEVNULL,
             )
             if done.returncode:
-                said = (done.stdout + done.stderr).strip()[-8000:]
+                said = from_first_error(done.stdout + done.stderr)
                 raise NativeError(f"{self.file}: the command failed: {self.description.command}\n{said}", "build")
         for source in self.sources:
             if not source.exists():

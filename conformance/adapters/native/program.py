@@ -12,7 +12,8 @@ from pathlib import Path
 
 from conformance.adapters import protocol
 from conformance.adapters.contained import MEMORY
-from conformance.adapters.native.build import Build, scratch
+from conformance.adapters.native.build import Build
+from conformance.adapters.native.cache import scratch
 from conformance.adapters.native.debuginfo import DebugInfo
 from conformance.adapters.pipe import GRACE, STEP_SECONDS, PipeSource
 
@@ -24,8 +25,8 @@ class NativeProgram(PipeSource):
     """Builds sources into a program, at the first question, and asks it.
 
     `sources` are C, C++ and Rust files, compiled with the hooks, and objects and archives, linked as they are. A program
-    that is not described (`DescribedProgram`) defines `intack_setup`; intack.h is on the include path. `step_seconds` is
-    for one run of a routine, in seconds.
+    that is not described (`DescribedProgram`) defines `intack_setup`; intack.h is on the include path. Relative paths in
+    `cflags` are relative to `folder`, if it is given. `step_seconds` is for one run of a routine, in seconds.
     """
 
     what = "native program"
@@ -36,14 +37,16 @@ class NativeProgram(PipeSource):
         *,
         cflags: Sequence[str] = (),
         compiler: str = "",
+        folder: Path | None = None,
         step_seconds: float = STEP_SECONDS,
         memory: int = MEMORY,
         world: protocol.WorldMessage | None = None,
     ) -> None:
         super().__init__((), world, step_seconds=step_seconds, memory=memory)
-        self.sources = tuple(map(Path, sources))
+        self.sources = tuple(Path(source).absolute() for source in sources)
         self.cflags = tuple(cflags)
         self.compiler = compiler
+        self.folder = folder
         self._built: Path | None = None
 
     def build(self) -> Path:
@@ -51,7 +54,8 @@ class NativeProgram(PipeSource):
         if self._built is None or not self._built.exists():
             with scratch() as folder:
                 sources, cflags = self.prepare(Path(folder))
-                self._built = Build(sources, cflags, self.compiler, self.roots()).program(Path(folder))
+                made = Build(sources, cflags, self.compiler, self.roots(), self.folder)
+                self._built = made.program(Path(folder))
         return self._built
 
     def prepare(self, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:

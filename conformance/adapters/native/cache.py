@@ -1,0 +1,93 @@
+"""Programs that were built, in the user's cache: each in a folder named by its key, beside what the linker read for it.
+
+<cache>/intack/native/<key>/program        key: fingerprint.py, everything that the compilers read
+                           /linked.json    what only the linker knows: libraries, and a hash of each
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+KEPT = 100
+"""Programs in the cache; the ones used longest ago go."""
+
+_own: Path | None = None
+
+
+def folder() -> Path:
+    """Where programs are kept: for this process only, if no home can be written."""
+    global _own
+    if _own is None:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "intack" / "native"
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=home).close()
+        except OSError:
+            home = Path(tempfile.mkdtemp(prefix="intack-native-"))
+            atexit.register(shutil.rmtree, home, True)
+        _own = home
+    return _own
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A directory to build in. It lies in the cache, where the next build clears what a killed one left."""
+    return tempfile.TemporaryDirectory(prefix="scratch-", dir=folder())
+
+
+def kept(key: str) -> Path | None:
+    """The program of this key, if there is one and every library it was linked with is as it was."""
+    home = folder() / key
+    try:
+        linked = msgspec.json.decode((home / "linked.json").read_bytes(), type=dict[str, str])
+        if any(hash_of(Path(path)) != known for path, known in linked.items()):
+            return None
+    except (OSError, msgspec.MsgspecError):
+        return None
+    with contextlib.suppress(OSError):  # not ours to touch
+        os.utime(home)
+    return home / "program"
+
+
+def keep(key: str, program: Path, linked: Iterable[Path]) -> Path:
+    """Into the cache in one step, so that another process sees all or nothing; if it was first, its copy is as good."""
+    home = folder() / key
+    new = Path(tempfile.mkdtemp(prefix="scratch-", dir=home.parent))
+    shutil.copy2(program, new / "program")
+    (new / "linked.json").write_bytes(msgspec.json.encode({str(path): hash_of(path) for path in linked}))
+    if home.exists() and kept(key) is None:
+        shutil.rmtree(home, ignore_errors=True)
+    try:
+        os.rename(new, home)
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)
+    _clear(home.parent)
+    return home / "program"
+
+
+def hash_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _clear(cache: Path) -> None:
+    """Programs used longest ago, and what killed builds left."""
+    by_age: list[tuple[float, Path]] = []
+    for path in cache.iterdir():
+        try:
+            by_age.append((path.stat().st_mtime, path))
+        except OSError:
+            continue
+    by_age.sort(reverse=True)
+    newest = by_age[0][0] if by_age else 0.0
+    programs = [path for _, path in by_age if not path.name.startswith("scratch-")]
+    left = [path for age, path in by_age if path.name.startswith("scratch-") and newest - age > 3600]
+    for path in (*programs[KEPT:], *left):
+        shutil.rmtree(path, ignore_errors=True)
