@@ -1,16 +1,25 @@
 """Ask everything again in a fresh process, in another order, before a violation is shrunk or reported.
 
-What a module keeps in its globals survives a fresh object; it does not survive a fresh process. The child builds the
-same assembly from the SPEC and the scenario, and answers the same questions; the first answer that differs is a Fault
+    this process ──questions──> python -m conformance.automaton.determinism ──fork──> child: answers, and ends
+
+What a module keeps in its globals survives a fresh object; it does not survive a fresh process. The process that is
+started here has loaded the implementation and asked it nothing. For each lot of questions it forks a child, which
+builds the same assembly from the SPEC and the scenario, and answers; the first answer that differs is a Fault
 NONDETERMINISTIC.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
 import pickle
 import random
+import select
+import signal
 import subprocess
 import sys
+from typing import Any
 
 from conformance.adapters.registry import Implementation, resolve
 from conformance.adapters.source import Fault
@@ -19,7 +28,11 @@ from conformance.roles.operations import Answer, Result
 from conformance.roles.scenario import Scenario
 
 Question = tuple[str, tuple[Result, ...], tuple[Result, ...]]
+"""Routine, arguments, results so far."""
 SECONDS = 120.0
+"""For all answers together; containment, never an oracle."""
+ELSEWHERE = 3
+"""Exit status of a child whose SPEC leads to another implementation, or to none."""
 
 
 def in_fresh_process(implementation: Implementation, scenario: Scenario, assembly: Assembly) -> None:
@@ -28,17 +41,14 @@ def in_fresh_process(implementation: Implementation, scenario: Scenario, assembl
     """
     asked = [((n.routine, n.args, n.results), n.answer) for u in assembly.unfoldings() for n in u.nodes()]
     random.Random(1).shuffle(asked)
-    questions = [question for question, _ in asked]
-    child = subprocess.run(
-        [sys.executable, "-m", "conformance.automaton.determinism"],
-        input=pickle.dumps((sys.path, implementation.spec, implementation.name, scenario, questions)),
-        capture_output=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    if child.returncode:
+    ended, answers = _fresh().ask(implementation, scenario, [question for question, _ in asked])
+    if ended == ELSEWHERE:
         return
-    answers: list[Answer | Fault] = pickle.loads(child.stdout)
+    if ended:
+        raise Fault(
+            "NONDETERMINISTIC",
+            f"{implementation.spec} answered here, but not in a fresh process: asked the same, that one ended with status {ended}.",
+        )
     for ((routine, args, results), answer), again in zip(asked, answers, strict=True):
         if again != answer:
             raise Fault(
@@ -50,16 +60,107 @@ def in_fresh_process(implementation: Implementation, scenario: Scenario, assembl
             )
 
 
-def answer_again() -> None:
-    """The child: pickled questions on stdin, pickled answers on stdout. Exit status 1 if the SPEC leads elsewhere."""
-    path, spec, name, scenario, questions = pickle.load(sys.stdin.buffer)
-    sys.path[:] = path
+class _Fresh:
+    """The process that has been asked nothing, and what it was started with."""
+
+    def __init__(self) -> None:
+        self.key = _surroundings()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "conformance.automaton.determinism"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._send(sys.path)
+
+    def _send(self, message: object) -> None:
+        assert self.process.stdin
+        pickle.dump(message, self.process.stdin)
+        self.process.stdin.flush()
+
+    def ask(
+        self, implementation: Implementation, scenario: Scenario, questions: list[Question]
+    ) -> tuple[int, list[Answer | str]]:
+        """The status with which the child ended, and its answers."""
+        assert self.process.stdout
+        try:
+            self._send((implementation.spec, implementation.name, scenario, questions))
+            if not select.select([self.process.stdout], [], [], SECONDS)[0]:
+                raise Fault("TIMEOUT", f"{implementation.spec} gives no answer in a fresh process within {SECONDS:g} s")
+            return pickle.load(self.process.stdout)
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+
+_running: _Fresh | None = None
+
+
+def _surroundings() -> tuple[Any, ...]:
+    """What a process inherits when it starts."""
+    return os.getpid(), os.getcwd(), tuple(sys.path), tuple(sorted(os.environ.items()))
+
+
+def _fresh() -> _Fresh:
+    global _running
+    if _running is not None and (_running.key != _surroundings() or _running.process.poll() is not None):
+        if _running.key[0] == os.getpid():  # a fork has inherited its parent's
+            _running.end()
+        _running = None
+    if _running is None:
+        _running = _Fresh()
+        atexit.register(_running.end)
+    return _running
+
+
+# The process that is asked nothing
+
+
+def serve() -> None:
+    """Pickled requests on stdin, each answered on stdout with (exit status of the child, answers)."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what an implementation prints is no answer
+    sys.path[:] = pickle.load(sys.stdin.buffer)
+    while True:
+        try:
+            request = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        with contextlib.suppress(Exception):
+            resolve(request[0])  # loads its modules, once
+        pickle.dump(_in_child(*request), answers)
+        answers.flush()
+
+
+def _in_child(spec: str, name: str, scenario: Scenario, questions: list[Question]) -> tuple[int, list[Answer | str]]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.close(reading)
+            status = _answer(spec, name, scenario, questions, writing)
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        said = pipe.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return status, pickle.loads(said) if not status else []
+
+
+def _answer(spec: str, name: str, scenario: Scenario, questions: list[Question], to: int) -> int:
     try:
         implementation = resolve(spec)
     except Exception:
-        sys.exit(1)
+        return ELSEWHERE
     if implementation.name != name:
-        sys.exit(1)
+        return ELSEWHERE
     assembly = assemble(implementation, scenario)
     answers: list[Answer | str] = []
     for routine, args, results in questions:
@@ -67,8 +168,10 @@ def answer_again() -> None:
             answers.append(assembly.routines[routine].source.next(routine, args, results))
         except Fault as fault:
             answers.append(str(fault))
-    sys.stdout.buffer.write(pickle.dumps(answers))
+    with os.fdopen(to, "wb") as pipe:
+        pickle.dump(answers, pipe)
+    return 0
 
 
 if __name__ == "__main__":
-    answer_again()
+    serve()
