@@ -274,6 +274,78 @@ class TestFaults:
             program.in_world(world).next("plain", ("vcpu2",), ())
 
 
+GLUED = r"""
+#include "glue.h"
+struct { uint64_t mode; char wakeup_lock; } cpus[2];
+static void twice(void *lock)
+{
+    take(lock);
+    put_in_line(lock);
+}
+void both(void *cpu)
+{
+    (void)cpu;
+    twice(&cpus[0].wakeup_lock);
+    spoil(cpu);
+    remember();
+}
+"""
+GLUE = r"""
+#include <intack.h>
+static __attribute__((noinline)) void take(void *lock) { intack_lock(lock); }
+static inline __attribute__((always_inline)) void put_in_line(void *lock) { intack_unlock(lock); }
+static __attribute__((noinline)) void spoil(void *at) { if (*(volatile uint64_t *)at) *(volatile int *)8 = 1; }
+static inline int remember(void) { { static int counter; return counter++; } }
+"""
+GLUED_TOML = """
+sources = ["glued.c"]
+glue = ["glue.h"]
+[routines]
+both = "both"
+[objects]
+cpu = "cpus"
+"""
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+class TestGlue:
+    """What stands between the code and the suite has no lines of its own; what was called from the code has the code's."""
+
+    @pytest.fixture
+    def glued(self, compiler: str, tmp_path: Path) -> DescribedProgram:
+        if shutil.which(compiler) is None:
+            pytest.skip(f"{compiler} is not installed")
+        (tmp_path / "glued.c").write_text(GLUED)
+        (tmp_path / "glue.h").write_text(GLUE)
+        (tmp_path / "glued.toml").write_text(f'compiler = "{compiler}"\n' + GLUED_TOML)
+        made = described(str(tmp_path / "glued.toml"))
+        made.world = protocol.WorldMessage(
+            (), 2, (), (), {f"cpu{n}.{k}": w for n in range(2) for k, w in (("mode", "word"), ("wakeup_lock", "lock"))}
+        )
+        return made
+
+    def line(self, text: str) -> str:
+        return f"glued.c:{next(n for n, line in enumerate(GLUED.splitlines(), 1) if text in line)}"
+
+    def test_an_operation(self, glued: DescribedProgram) -> None:
+        for results, text in (((), "take(lock)"), ((None,), "put_in_line(lock)"), ((None, None), "spoil(cpu)")):
+            glued.next("both", ("cpu0",), results)
+            assert glued.site("both", ("cpu0",), results) == self.line(text)
+
+    def test_a_crash(self, glued: DescribedProgram) -> None:
+        with pytest.raises(PipeError, match=f"signal 11.* at {self.line('spoil(cpu)')}"):
+            glued.next("both", ("cpu0",), (None, None, 1))
+
+    def test_a_static_of_a_function_has_a_name(self, glued: DescribedProgram, tmp_path: Path) -> None:
+        name = "remember::counter" if glued.compiler == "gcc" else "counter"  # clang forgets whose it was
+        told = f"{name} is not shared, .* writes it at {self.line('remember()')}"
+        with pytest.raises(PipeError, match=told):
+            glued.next("both", ("cpu0",), (None, None, 0))
+        file = tmp_path / "glued.toml"
+        file.write_text(f'private = ["{name}"]\n' + file.read_text())
+        assert described(str(file)).in_world(glued.world).next("both", ("cpu0",), (None, None, 0)) == Return()
+
+
 class TestDescription:
     @pytest.mark.parametrize(
         ("change", "message"),

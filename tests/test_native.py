@@ -892,6 +892,20 @@ class TestLinux:
         results = (WAKEUP, False, WAKEUP, 0, None, ("vcpu0",), None, 0, None, WAKEUP, WAKEUP)
         assert linux.next("load", ("vcpu0", 0), results) == PIR[0]
 
+    def test_every_operation_has_a_line_of_the_kernel(self, linux: LinuxPostedIntr) -> None:
+        text = kernel_files()["posted_intr.c"].splitlines()
+        results: tuple[Result, ...] = ()
+        named: list[str] = []
+        for due in self.PUT:
+            assert linux.next("put", ("vcpu0", False), results) == due
+            file, _, line = linux.site("put", ("vcpu0", False), results).partition(":")
+            assert file == "posted_intr.c"
+            named.append(text[int(line) - 1])
+            results = (*results, perform(self.blocking(), due))
+        locks = [line for line, due in zip(named, self.PUT, strict=True) if isinstance(due, Lock | Unlock)]
+        assert ["raw_spin_lock(" in locks[0], "raw_spin_unlock(" in locks[1]] == [True, True]
+        assert all("list_add_tail(" in named[n] for n in (6, 7))
+
     def test_put_preempted_only_sets_sn(self, linux: LinuxPostedIntr) -> None:
         assert play(linux, "put", "vcpu0", True, memory={CONTROL: PINV}) == [
             Load("vcpu0.blocking", order="relaxed"),

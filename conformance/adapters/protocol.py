@@ -133,8 +133,8 @@ class Failure(msgspec.Struct, frozen=True, tag_field="op", tag="error"):
 
     kind: Kind
     what: str
-    at: int = 0
-    """Where in the program, as an address."""
+    at: tuple[int, ...] = ()
+    """Where in the program: an address, then those of the calls that it is in, innermost first."""
     after: int = 0
     """Where it asked for the operation before."""
     object: int = 0

@@ -10,7 +10,7 @@ import bisect
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ NAMES_ONLY = (
 LIBRARY = re.compile(r"^/usr/|^/rustc/|/rustlib/|/intack\.h$")
 """Files that are nobody's own code."""
 STRUCTS = ("DW_TAG_structure_type", "DW_TAG_class_type", "DW_TAG_union_type")
+DW_OP_ADDR, DW_OP_ADDRX = 0x03, 0xA1
 ENCODINGS = {2: "b", 4: "", 5: "i", 6: "i", 7: "u", 8: "u", 16: "u"}
 """DW_ATE_*: boolean, float (not passed), signed, unsigned, characters."""
 
@@ -52,8 +53,9 @@ class Object(NamedTuple):
 class DebugInfo:
     """The debug information of one executable."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, glue: Sequence[Path] = ()) -> None:
         self.path = path
+        self._glue = tuple(os.path.realpath(part) for part in glue)
         self._file = path.open("rb")
         try:
             self._elf = ELFFile(self._file)
@@ -64,17 +66,16 @@ class DebugInfo:
     def object(self, expression: str) -> Object:
         """The object that a variable is, or a member of it: vcpus, vms[0].vcpus. Raises DebugInfoError."""
         variable, rest = re.match(r"((?:\w+::)*\w*)(.*)", expression).groups()  # type: ignore[union-attr]
-        found = self._variables.get(variable)
-        if found is None:
+        if variable not in self._variables:
             near = difflib.get_close_matches(variable, self._variables, n=3) or sorted(self._variables)[:10]
             raise DebugInfoError(
                 f"there is no global variable {variable or expression!r} with debug information (compile with -g, and keep "
                 f"it outside of functions, and of unnamed namespaces); there are: {', '.join(near) or 'none'}"
             )
-        address = self._address(variable, found[0])
-        if address is None:
+        found = self._variables[variable]
+        if not found.address:
             raise DebugInfoError(f"the variable {variable} is not in the program: nothing uses it")
-        return self.inside(Object(address, found[1]), rest)
+        return self.inside(found, rest)
 
     def inside(self, whole: Object, path: str) -> Object:
         """A part of an object: pid.pir[3]. Raises DebugInfoError."""
@@ -112,33 +113,34 @@ class DebugInfo:
             )
         return address, " ".join(map(str, types))
 
-    def line(self, address: int) -> str:
-        """file:line of the instruction before this address (a return address), or nothing.
+    def line(self, *addresses: int) -> str:
+        """file:line of the instruction before an address (a return address), or nothing.
 
-        Of code that the compiler put in line from a library, it is the line that called it.
+        `addresses` go on with those of the calls that it is in, innermost first. Of code that stands between, a library
+        or glue, it is the line that called it, whether the compiler put it in line or not.
         """
-        before = address - 1
-        at = bisect.bisect_right(self._lines, (before, "\x7f", 0)) - 1
+        places = [place for address in addresses for place in self._places(address - 1)]
+        file, line = next((p for p in places if not self._between(p[0])), places[0] if places else ("", 0))
+        return f"{Path(file).name}:{line}" if file else ""
+
+    def _places(self, address: int) -> list[tuple[str, int]]:
+        """File and line of an instruction, then of each call that was put in line there, innermost first."""
+        at = bisect.bisect_right(self._lines, address, key=lambda line: line[0]) - 1
         if at < 0 or not self._lines[at][1]:
-            return ""
-        calls = sorted(
-            (call for call in self._inlined if call[0] <= before < call[1]), reverse=True, key=lambda c: c[2]
-        )
-        places = [self._lines[at][1:], *(call[3:] for call in calls)]
-        file, line = next(((f, n) for f, n in places if not LIBRARY.search(f)), places[0])
-        return f"{Path(file).name}:{line}"
+            return []
+        calls = sorted((call for call in self._inlined if call[0] <= address < call[1]), key=lambda c: -c[2])
+        return [self._lines[at][1:], *(call[3:] for call in calls)]
+
+    def _between(self, file: str) -> bool:
+        real = os.path.realpath(file)
+        return bool(LIBRARY.search(file)) or any(real == g or real.startswith(g + os.sep) for g in self._glue)
 
     def name_of(self, address: int) -> str:
-        """The variable, and the member of it, at this address; or the address."""
-        for name, (symbol, type_) in self._variables.items():
-            start = self._address(name, symbol)
-            if start is not None and start <= address < start + max(1, _size(type_)):
-                return name + _path(Object(start, type_), address)
+        """The variable, and the member of it, at this address; or the address. A static of a function is function::name."""
+        for name, whole in self._variables.items():
+            if whole.address <= address < whole.address + max(1, whole.bytes):
+                return name + _path(whole, address)
         return f"{address:#x}"
-
-    def _address(self, name: str, symbol: str) -> int | None:
-        """Of a variable: by its symbol, or by its plain name, as Rust has it with no_mangle."""
-        return self._symbols.get(symbol) or self._symbols.get(name)
 
     # Tables
 
@@ -162,16 +164,25 @@ class DebugInfo:
         return [pair for unit in self._units for pair in _top(unit.get_top_DIE(), "")]
 
     @cached_property
-    def _variables(self) -> dict[str, tuple[str, DIE | None]]:
-        """By name: its symbol, and its type."""
-        found: dict[str, tuple[str, DIE | None]] = {}
+    def _variables(self) -> dict[str, Object]:
+        """By name, with and without what it is qualified by. Address 0: nothing uses it."""
+        found: dict[str, Object] = {}
         for name, die in self._globals:
-            if die.tag != "DW_TAG_variable" or "DW_AT_location" not in die.attributes:
-                continue
-            symbol = _text(die, "DW_AT_linkage_name") or name
-            found.setdefault(name, (symbol, _typed(die)))
-            found.setdefault(name.rpartition("::")[2], (symbol, _typed(die)))
+            if die.tag == "DW_TAG_variable" and "DW_AT_location" in die.attributes:
+                made = Object(self._address(name, die), _typed(die))
+                found.setdefault(name, made)
+                found.setdefault(name.rpartition("::")[2], made)
         return found
+
+    def _address(self, name: str, die: DIE) -> int:
+        """Of a variable: where its debug information says, or else its symbol, which Rust's no_mangle makes plain."""
+        location: Any = die.attributes["DW_AT_location"].value
+        if isinstance(location, list) and location[:1] == [DW_OP_ADDR]:
+            return int.from_bytes(bytes(location[1:9]), "little")
+        if isinstance(location, list) and location[:1] == [DW_OP_ADDRX] and self._dwarf:
+            index = sum((byte & 0x7F) << 7 * n for n, byte in enumerate(location[1:]))
+            return self._dwarf.get_addr(die.cu, index)
+        return self._symbols.get(_text(die, "DW_AT_linkage_name")) or self._symbols.get(name) or 0
 
     @cached_property
     def _functions(self) -> dict[str, DIE]:
@@ -193,7 +204,8 @@ class DebugInfo:
                 if state is not None:
                     file = "" if state.end_sequence or not state.line else files.get(state.file, "")
                     lines.append((state.address, file, state.line))
-        return sorted(lines)
+        # Of several at one address the last counts, as the program has them; one that only ends a sequence does not.
+        return sorted(lines, key=lambda line: (line[0], bool(line[1])))
 
     @cached_property
     def _inlined(self) -> list[tuple[int, int, int, str, int]]:
@@ -250,7 +262,7 @@ class DebugInfo:
 
 
 def _top(die: DIE, prefix: str) -> Iterator[tuple[str, DIE]]:
-    """Variables and functions, those in namespaces included, with their qualified names."""
+    """Variables and functions with their qualified names, those in namespaces and the statics of functions included."""
     for child in die.iter_children():
         origin = child
         for attribute in ("DW_AT_specification", "DW_AT_abstract_origin"):
@@ -259,11 +271,24 @@ def _top(die: DIE, prefix: str) -> Iterator[tuple[str, DIE]]:
         name = _name(origin)
         if child.tag == "DW_TAG_namespace":
             yield from _top(child, f"{prefix}{name}::" if name else prefix)
-        elif child.tag in ("DW_TAG_variable", "DW_TAG_subprogram") and name:
+        elif child.tag == "DW_TAG_subprogram":  # without a name, where clang has put all its calls in line
+            yield from _statics(child, f"{prefix}{name}::" if name else prefix)
+        if child.tag in ("DW_TAG_variable", "DW_TAG_subprogram") and name:
             if origin is not child and "DW_AT_type" not in child.attributes:
                 yield prefix + name, (origin if child.tag == "DW_TAG_subprogram" else child)
             else:
                 yield prefix + name, child
+
+
+def _statics(scope: DIE, prefix: str) -> Iterator[tuple[str, DIE]]:
+    """Variables of a function, and of the blocks in it, that have one place for good."""
+    for child in scope.iter_children():
+        if child.tag == "DW_TAG_lexical_block":
+            yield from _statics(child, prefix)
+        elif child.tag == "DW_TAG_variable" and _name(child):
+            location: Any = child.attributes["DW_AT_location"].value if "DW_AT_location" in child.attributes else None
+            if isinstance(location, list) and location[:1] in ([DW_OP_ADDR], [DW_OP_ADDRX]):
+                yield prefix + _name(child), child
 
 
 def _text(die: DIE, attribute: str) -> str:

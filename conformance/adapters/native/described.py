@@ -26,7 +26,7 @@ import msgspec
 from conformance.adapters import protocol
 from conformance.adapters.declared import implementation_of, world_of
 from conformance.adapters.native.build import HERE, NativeError, from_first_error, hooks_of
-from conformance.adapters.native.debuginfo import DebugInfo, DebugInfoError, Object
+from conformance.adapters.native.debuginfo import DebugInfoError, Object
 from conformance.adapters.native.program import NativeProgram, Row
 from conformance.adapters.pipe import STEP_SECONDS, PipeError
 from conformance.adapters.registry import AdapterError, Implementation
@@ -45,7 +45,9 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     members: Mapping[str, str] = {}
     """Location, without its owner, to member; `:8` after it says how many bytes from there on the location has."""
     private: tuple[str, ...] = ()
-    """Variables that calls leave for each other on purpose: statistics."""
+    """Variables that calls leave for each other on purpose: statistics. A static of a function is function::name."""
+    glue: tuple[str, ...] = ()
+    """Files and folders that stand between the code under test and the suite: the line that called them is shown."""
     state: protocol.DeclaredState = protocol.DeclaredState()
     """Locations of its own."""
     name: str = ""
@@ -87,6 +89,7 @@ class DescribedProgram(NativeProgram):
             world=world,
         )
         self.file, self.description = file, description
+        self.glue = tuple(file.parent / part for part in description.glue)
 
     def prepare(self, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:
         if self.description.command:
@@ -178,7 +181,7 @@ def adapter(argument: str) -> Implementation:
     program = described(argument)
     try:
         program.build()
-        program.debug = DebugInfo(program.build())  # read once, for all worlds
+        _ = program.debug  # read once, for all worlds
     except NativeError as error:
         raise AdapterError(f"native:{argument}: {error}") from error
     description = program.description

@@ -30,6 +30,8 @@ class NativeProgram(PipeSource):
     """
 
     what = "native program"
+    glue: tuple[Path, ...] = ()
+    """Files and folders that stand between the code under test and the suite: the line that called them is shown."""
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class NativeProgram(PipeSource):
 
     @cached_property
     def debug(self) -> DebugInfo:
-        return DebugInfo(self.build())
+        return DebugInfo(self.build(), self.glue)
 
     def start_command(self) -> Sequence[str]:
         return [str(self.build())]
@@ -77,12 +79,15 @@ class NativeProgram(PipeSource):
         return GRACE  # it keeps the limit of a step itself, and says where it was
 
     def place(self, site: str) -> str:
-        return self.debug.line(int(site, 16)) if site else ""
+        return self.debug.line(*map(int, site.split())) if site else ""
 
     def explain(self, failure: protocol.Failure) -> str:
-        at, after = self.debug.line(failure.at + 1 if failure.kind != "undeclared" else failure.at), ""
-        if failure.after:
-            after = self.debug.line(failure.after)
+        at, after = "", self.debug.line(failure.after) if failure.after else ""
+        if failure.at:
+            where, *calls = failure.at
+            at = self.debug.line(
+                where + (failure.kind in ("crash", "timeout")), *calls
+            )  # there it is no return address
         if failure.kind == "undeclared":
             writer, _, reader = failure.what.partition("outlives the call: ")[2].partition(" writes it and ")
             return (

@@ -59,7 +59,7 @@ struct range { /* static data that may outlive a call */
     size_t size;
 };
 
-enum { WORDS = 4096, OBJECTS = 1024, ROUTINES = 256, SITES = 4096, TOUCHED = 1 << 13, ANSWER = 1 << 16 };
+enum { WORDS = 4096, OBJECTS = 1024, CALLS = 64, ROUTINES = 256, SITES = 4096, TOUCHED = 1 << 13, ANSWER = 1 << 16 };
 
 static struct word word[WORDS]; /* by address */
 static struct named named[OBJECTS], list[OBJECTS], lock[OBJECTS];
@@ -98,6 +98,8 @@ static struct {
     unsigned long operations;
     const struct token *argument, *next;
     const void *site; /* in the program: where the operation is asked for */
+    const void *caller[CALLS]; /* where the functions that it is in were called, outermost first */
+    size_t calls;
     struct store pending;
     char then[1024], value[1024];
 } run;
@@ -120,6 +122,8 @@ static struct page { /* shared by parent and children */
     size_t length;   /* of the answer; 0 if there is none */
     char answer[ANSWER];
     const void *pc, *after; /* where a signal hit; where the last operation that has its result was asked for */
+    const void *caller[CALLS]; /* as in run, when the signal hit */
+    size_t calls;
     bool seen;              /* a twin has left the value it saw */
     uint64_t value;
     size_t sites;
@@ -155,13 +159,31 @@ static int quoted(char *to, size_t room, const char *text)
     return (int)n;
 }
 
-static int failure(const char *kind, const char *what, const void *at, const void *after, uintptr_t object)
+/* Return addresses, innermost first, each after the separator. */
+static const char *callers(const void *const *caller, size_t calls, const char *separator)
+{
+    static char text[CALLS * 24];
+    size_t n = 0;
+    text[0] = 0;
+    for (size_t i = calls < CALLS ? calls : CALLS; i--;)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%llu", separator, (unsigned long long)(uintptr_t)caller[i]);
+    return text;
+}
+
+static int failure(const char *kind, const char *what, const void *at, const char *called, const void *after,
+                   uintptr_t object)
 {
     static char text[4096];
     quoted(text, sizeof text, what);
-    return snprintf(page->answer, ANSWER, "{\"op\":\"error\",\"kind\":\"%s\",\"what\":\"%s\",\"at\":%llu,"
-                    "\"after\":%llu,\"object\":%llu}", kind, text, (unsigned long long)(uintptr_t)at,
+    return snprintf(page->answer, ANSWER, "{\"op\":\"error\",\"kind\":\"%s\",\"what\":\"%s\",\"at\":[%llu%s],"
+                    "\"after\":%llu,\"object\":%llu}", kind, text, (unsigned long long)(uintptr_t)at, called,
                     (unsigned long long)(uintptr_t)after, (unsigned long long)object);
+}
+
+/* Of the operation that is asked for. */
+static int failed(const char *kind, const char *what)
+{
+    return failure(kind, what, run.site, callers(run.caller, run.calls, ","), page->after, 0);
 }
 
 static void send_all(const char *text, size_t length)
@@ -177,7 +199,7 @@ static void send_all(const char *text, size_t length)
 _Noreturn static void publish(int length)
 {
     if (length <= 0 || length >= ANSWER)
-        length = failure("refused", "its answer is too long", run.site, page->after, 0);
+        length = failed("refused", "its answer is too long");
     if (!run.twin)
         page->length = (size_t)length;
     _exit(0);
@@ -195,7 +217,7 @@ INTACK_PRINTF(1, 2) INTACK_NORETURN static void give_up(const char *format, ...)
     va_end(arguments);
     if (run.on) {
         settle();
-        publish(failure("refused", what, run.site, page->after, 0));
+        publish(failed("refused", what));
     }
     char line[4200] = "{\"type\":\"error\",\"what\":\"";
     size_t n = strlen(line);
@@ -245,8 +267,9 @@ INTACK_PRINTF(2, 3) static const struct token *perform(enum kind kind, const cha
     va_start(arguments, format);
     int length = vsnprintf(page->answer, ANSWER, format, arguments);
     va_end(arguments);
-    if (run.site && length > 0 && length < ANSWER - 64)
-        length += snprintf(page->answer + length - 1, 64, ",\"site\":\"%#lx\"}", (unsigned long)(uintptr_t)run.site) - 1;
+    if (run.site && length > 0 && length < ANSWER - 4096)
+        length += snprintf(page->answer + length - 1, 4096, ",\"site\":\"%llu%s\"}",
+                           (unsigned long long)(uintptr_t)run.site, callers(run.caller, run.calls, " ")) - 1;
     publish(length);
 }
 
@@ -359,7 +382,7 @@ _Noreturn static void undeclared(const struct touch *touch, int how)
     snprintf(what, sizeof what, "memory at %#lx, which is not shared, outlives the call: %s writes it and %s reads it",
              (unsigned long)touch->at, routine[touch->by[WRITE].routine].name, routine[touch->by[READ].routine].name);
     (void)how;
-    publish(failure("undeclared", what, touch->by[WRITE].site, touch->by[READ].site, touch->at));
+    publish(failure("undeclared", what, touch->by[WRITE].site, "", touch->by[READ].site, touch->at));
 }
 
 /* A value that one run leaves and another finds would be lost here, so it is an error that some run writes what some
@@ -533,10 +556,16 @@ void __tsan_ignore_thread_begin(void) {}
 void __tsan_ignore_thread_end(void) {}
 void __tsan_func_entry(void *caller)
 {
-    (void)caller;
     settle();
+    if (run.calls < CALLS)
+        run.caller[run.calls] = caller;
+    run.calls++;
 }
-void __tsan_func_exit(void) { settle(); }
+void __tsan_func_exit(void)
+{
+    settle();
+    run.calls -= run.calls > 0;
+}
 
 static void *copy(void *to, const void *from, size_t size)
 {
@@ -1148,6 +1177,7 @@ static void answer(const struct token *question)
     const struct token *name = member(question, "routine"), *arguments = member(question, "arguments"),
                        *results = member(question, "results");
     run.on = true;
+    run.calls = 0;
     strcpy(run.value, "null");
     if (!name || !arguments || !results || name->kind != STRING || arguments->kind != OPEN || results->kind != OPEN)
         give_up("the question is not complete");
@@ -1309,7 +1339,7 @@ static void explain(int status)
         snprintf(what, sizeof what, "it crashed with signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else
         snprintf(what, sizeof what, "it ended by itself, with exit status %d", WEXITSTATUS(status));
-    page->length = (size_t)failure(kind, what, page->pc, page->after, 0);
+    page->length = (size_t)failure(kind, what, page->pc, callers(page->caller, page->calls, ","), page->after, 0);
 }
 
 /* Remembers where the program was, and lets the signal end it. */
@@ -1324,6 +1354,8 @@ static void caught(int signal_number, siginfo_t *info, void *context)
 #else
     (void)machine;
 #endif
+    memcpy(page->caller, run.caller, sizeof run.caller);
+    page->calls = run.calls;
     raise(signal_number);
 }
 
@@ -1368,6 +1400,7 @@ static void step(const struct token *message)
         int status = 0;
         page->length = 0;
         page->pc = page->after = NULL;
+        page->calls = 0;
         stay(true);
         pid_t child = fork_limited();
         if (child < 0)

@@ -47,6 +47,8 @@ class LinuxPostedIntr(NativeProgram):
     occur once.
     """
 
+    glue = (HERE,)
+
     def __init__(
         self,
         tree: Path | str | None = None,
