@@ -319,9 +319,9 @@ class TestGlue:
         (tmp_path / "glue.h").write_text(GLUE)
         (tmp_path / "glued.toml").write_text(f'compiler = "{compiler}"\n' + GLUED_TOML)
         made = described(str(tmp_path / "glued.toml"))
-        made.world = protocol.WorldMessage(
-            (), 2, (), (), {f"cpu{n}.{k}": w for n in range(2) for k, w in (("mode", "word"), ("wakeup_lock", "lock"))}
-        )
+        places: dict[str, protocol.LocationKind] = {"mode": "word", "wakeup_lock": "lock"}
+        parts = {f"cpu{n}.{short}": kind for n in range(2) for short, kind in places.items()}
+        made.world = protocol.WorldMessage((), 2, (), (), parts)
         return made
 
     def line(self, text: str) -> str:
