@@ -320,7 +320,9 @@ class TestGlue:
         (tmp_path / "glued.toml").write_text(f'compiler = "{compiler}"\n' + GLUED_TOML)
         made = described(str(tmp_path / "glued.toml"))
         places: dict[str, protocol.LocationKind] = {"mode": "word", "wakeup_lock": "lock"}
-        parts = {f"cpu{n}.{short}": kind for n in range(2) for short, kind in places.items()}
+        parts: dict[str, protocol.LocationKind] = {
+            f"cpu{n}.{short}": kind for n in range(2) for short, kind in places.items()
+        }
         made.world = protocol.WorldMessage((), 2, (), (), parts)
         return made
 
