@@ -17,8 +17,8 @@ import pytest
 
 from conformance.adapters.native.build import compiler_for
 from conformance.adapters.registry import Implementation, resolve
-from conformance.automaton.alone import after
 from conformance.automaton.assembly import Assembly, assemble
+from conformance.automaton.meaning import after, merged
 from conformance.automaton.unfold import Node
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
@@ -153,7 +153,7 @@ def written(op: ops.Load | ops.Store | ops.Rmw, word: ops.Value) -> ops.Value:
     if isinstance(op, ops.Rmw):
         assert isinstance(word, int)
         return after(op, word)
-    return word & ~op.mask | op.value if isinstance(word, int) and isinstance(op.value, int) else op.value
+    return merged(word, op.value, op.mask)
 
 
 def steps(pair: Pair, cpus: int) -> Iterator[Pair]:

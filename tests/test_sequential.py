@@ -13,8 +13,9 @@ import pytest
 from conformance.adapters import registry
 from conformance.adapters.registry import Implementation
 from conformance.adapters.source import Fault
-from conformance.automaton.alone import Alone, after, run_alone
+from conformance.automaton.alone import Alone, run_alone
 from conformance.automaton.assembly import Assembly, assemble
+from conformance.automaton.meaning import after
 from conformance.roles.location import Shared
 from conformance.roles.operations import WORD, Rmw
 from conformance.roles.scenario import Scenario

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from conformance.adapters.source import Fault
 from conformance.automaton.assembly import Assembly
+from conformance.automaton.meaning import after, merged, seen
 from conformance.automaton.unfold import Node
 from conformance.roles import operations as ops
 
@@ -117,28 +118,6 @@ def run_alone(
     )
 
 
-def after(op: ops.Rmw, word: int) -> int:
-    """The word that a locked operation leaves where it finds `word`."""
-    new = {
-        "swap": op.value,
-        "or": word | op.value,
-        "and": word & op.value,
-        "xor": word ^ op.value,
-        "add": (word & op.mask) + op.value,
-        "cas": op.value if word & op.mask == op.expect & op.mask else word,
-    }[op.how]
-    return word & ~op.mask | new & op.mask
-
-
-def may_change(op: ops.Store | ops.Rmw) -> int:
-    """The bits of its location that an operation can change, whatever it finds there."""
-    if isinstance(op, ops.Rmw) and op.how in ("or", "xor"):
-        return op.value & op.mask
-    if isinstance(op, ops.Rmw) and op.how == "and":
-        return ~op.value & op.mask
-    return op.mask
-
-
 class _Run:
     """A run in progress. Once `ended` is set, nothing more is done."""
 
@@ -195,7 +174,7 @@ class _Run:
             case ops.Load():
                 return self.read(op.at, op.mask, node)
             case ops.Store():
-                self.memory[op.at] = self.stored(op, node)
+                self.memory[op.at] = merged(self.read(op.at, ops.WORD, node), op.value, op.mask)
             case ops.Rmw():
                 word = self.word(op.at, node)
                 self.memory[op.at] = after(op, word)
@@ -224,7 +203,7 @@ class _Run:
                 self.woken.append(op.thread)
                 return op.thread in self.asleep
             case ops.Relax():
-                if all(self.read(at, mask, node) == seen for at, mask, seen in node.reads):
+                if all(self.read(at, mask, node) == value for at, mask, value in node.reads):
                     self.ended = "waiting"
             case ops.Choose():
                 return self.choose(op.options)
@@ -240,20 +219,13 @@ class _Run:
 
     def read(self, at: str, mask: int, node: Node) -> ops.Value:
         self.assembly.shared(at, node.routine)
-        value = self.memory[at]
-        return value & mask if isinstance(value, int) else value
+        return seen(self.memory[at], mask)
 
     def word(self, at: str, node: Node) -> int:
         value = self.read(at, ops.WORD, node)
         if not isinstance(value, int):
             raise Fault("CRASH", f"{node.routine} does arithmetic on {at}, which holds a list", node.routine)
         return value
-
-    def stored(self, op: ops.Store, node: Node) -> ops.Value:
-        old = self.read(op.at, ops.WORD, node)
-        if isinstance(op.value, int) and isinstance(old, int):
-            return old & ~op.mask | op.value & op.mask
-        return op.value
 
 
 def _indices(given: Iterable[int]) -> Callable[[tuple[str, ...]], int]:

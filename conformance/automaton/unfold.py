@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator
 
 from conformance.adapters.source import Fault, Line, Source, answers_of, close
+from conformance.automaton.meaning import combined
 from conformance.roles import operations as ops
 
 LONGEST_CALL = 400
@@ -70,7 +71,7 @@ class Node:
         if isinstance(asked, ops.Load):
             return (*self.parent.reads, (asked.at, asked.mask, self.result))  # type: ignore[arg-type]
         if isinstance(asked, ops.Rmw) and isinstance(self.result, int):
-            return (*self.parent.reads, (asked.at, asked.mask, asked.new(self.result)))
+            return (*self.parent.reads, (asked.at, asked.mask, combined(asked, self.result)))
         return self.parent.reads
 
     def __repr__(self) -> str:

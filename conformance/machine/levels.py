@@ -6,6 +6,7 @@ Where the scenario has the fact that `Level.late` names, a level travels like a 
 from __future__ import annotations
 
 from conformance.adapters.source import Fault
+from conformance.automaton.meaning import seen
 from conformance.machine.parts import Parts
 from conformance.machine.state import NotEnabled, View
 from conformance.roles import operations as ops
@@ -16,8 +17,8 @@ def rise(parts: Parts, view: View, c: int) -> None:
     cpu = parts.cpus[c]
     for vector, level in parts.assembly.architecture.levels.items():
         late = level.late in parts.scenario.facts
-        seen = view.get(cpu.latched) | (view.get(cpu.flight) if late else 0)
-        if not seen >> vector & 1 and asserted(parts, view, c, level.routine):
+        known = view.get(cpu.latched) | (view.get(cpu.flight) if late else 0)
+        if not known >> vector & 1 and asserted(parts, view, c, level.routine):
             cell = cpu.flight if late else cpu.latched
             view.set(cell, view.get(cell) | 1 << vector)
             view.notes.append(("rises" if late else "arrives", vector, c))
@@ -42,7 +43,7 @@ def asserted(parts: Parts, view: View, c: int, routine: str) -> bool:
     node = parts.assembly.root(routine, (c,))
     while isinstance(node.answer, ops.Load):
         word = view.get(parts.memory[parts.assembly.shared(node.answer.at, routine) and node.answer.at])
-        node = node.child(word & node.answer.mask if isinstance(word, int) else word)
+        node = node.child(seen(word, node.answer.mask))
     if not isinstance(node.answer, ops.Return):
         raise Fault("CRASH", f"{routine} may only load and return, not do {node.answer}", routine)
     return bool(node.answer.value)

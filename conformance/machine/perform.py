@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.adapters.source import Fault
+from conformance.automaton import meaning
 from conformance.automaton.unfold import Node
 from conformance.machine import events as ev
 from conformance.machine.parts import Frame
@@ -175,8 +176,8 @@ class Operations:
         if self.m.depth and self.c >= 0:
             for at, value, mask, _ in self.view.get(self.m.cpus[self.c].buffer):
                 if at == op.at:
-                    word = _merged(word, value, mask)
-        return word & op.mask if isinstance(word, int) else word
+                    word = meaning.merged(word, value, mask)
+        return meaning.seen(word, op.mask)
 
     def _store(self, op: ops.Store, node: Node) -> None:
         direct = self._check_access(op.at, node, writes=True)
@@ -198,8 +199,8 @@ class Operations:
         """Make a value visible to all."""
         cell = self.m.memory[at]
         old = self.view.get(cell)
-        new = _merged(old, value, mask)
-        bits = value & mask if isinstance(value, int) else 0
+        new = meaning.merged(old, value, mask)
+        bits = meaning.sets(ops.Store(at, value, mask))
         self.view.set(cell, new)
         self.emit(ev.Changed(self.c, routine, at, old, new, bits))
 
@@ -209,13 +210,11 @@ class Operations:
         old = self.view.get(self.m.memory[op.at])
         if not isinstance(old, int):
             raise Fault("CRASH", f"{node.routine} does arithmetic on {op.at}, which holds a list", node.routine)
-        old_bits = old & op.mask
-        new = op.new(old_bits)
-        if op.how != "cas" or old_bits == op.expect & op.mask:
-            self.view.set(self.m.memory[op.at], old & ~op.mask | new)
-            set_bits = {"or": op.value & op.mask, "xor": new & ~old_bits, "and": 0}.get(op.how, new)
-            self.emit(ev.Changed(self.c, node.routine, op.at, old, old & ~op.mask | new, set_bits))
-        return old_bits
+        if meaning.writes(op, old & op.mask):
+            new = meaning.after(op, old)
+            self.view.set(self.m.memory[op.at], new)
+            self.emit(ev.Changed(self.c, node.routine, op.at, old, new, meaning.sets(op, old)))
+        return old & op.mask
 
     def _drained(self) -> None:
         if self.m.depth and self.c >= 0 and self.view.get(self.m.cpus[self.c].buffer):
@@ -364,8 +363,7 @@ class Operations:
             )
         for at, mask, seen in node.reads:
             if self.m.assembly.shared(at, node.routine).guarded_by:  # read under a lock, which the loop has dropped
-                word = self.view.get(self.m.memory[at])
-                now = word & mask if isinstance(word, int) else word
+                now = meaning.seen(self.view.get(self.m.memory[at]), mask)
             else:
                 now = self._load(ops.Load(at, mask), node)
             if now != seen:
@@ -388,11 +386,6 @@ class Operations:
 
 def _allowed(owner: str) -> str:
     return f"what runs on {owner}" if owner.startswith("cpu") else f"{owner}'s own thread and the processor running it"
-
-
-def _merged(word: ops.Value, value: ops.Value, mask: int) -> ops.Value:
-    """What a location holds after a store; a list is stored whole."""
-    return word & ~mask | value & mask if isinstance(word, int) and isinstance(value, int) else value
 
 
 HARDWARE = ops.Load | ops.Store | ops.Rmw | ops.Atomic | ops.SendIpi | ops.Choose | ops.Fence | ops.Relax

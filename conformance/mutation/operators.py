@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from conformance.automaton.meaning import combined, writes
 from conformance.automaton.unfold import Node
 from conformance.roles import operations as ops
 
@@ -158,8 +159,8 @@ def _split(node: Node, context: Context, variant: str) -> Course:
     assert isinstance(op, ops.Rmw)
     old = yield ops.Load(op.at, op.mask)
     assert isinstance(old, int)
-    if op.how != "cas" or old == op.expect & op.mask:
-        yield ops.Store(op.at, op.new(old), op.mask)
+    if writes(op, old):
+        yield ops.Store(op.at, combined(op, old), op.mask)
     return node.child(old)
 
 
@@ -172,8 +173,8 @@ def _whole_word(node: Node, context: Context, variant: str) -> Course:
         return node.child(None)
     old = yield ops.Load(op.at, op.mask)
     assert isinstance(old, int)
-    if op.how != "cas" or old == op.expect & op.mask:
-        yield ops.Store(op.at, op.new(old))
+    if writes(op, old):
+        yield ops.Store(op.at, combined(op, old))
     return node.child(old)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from conformance.automaton.meaning import after, combined, merged, seen, writes
 from conformance.automaton.unfold import Node
 from conformance.litmus.axioms import Model
 from conformance.litmus.condition import Condition
@@ -275,7 +276,9 @@ class Walker:
             if not isinstance(operation, ops.Store):
                 here.under_locks += (Guarded("read", at, mask, value),)
             if not isinstance(operation, ops.Load):
-                left = operation.new(value) if isinstance(operation, ops.Rmw) and isinstance(value, int) else value
+                left = (
+                    combined(operation, value) if isinstance(operation, ops.Rmw) and isinstance(value, int) else value
+                )
                 here.under_locks += (Guarded("write", at, mask, left),)
             if not isinstance(operation, ops.Load):
                 here.guarded = {key: known for key, known in here.guarded.items() if key[0] != operation.at}
@@ -289,7 +292,7 @@ class Walker:
         of = {
             cause
             for word, causes in origins.items()
-            if _under(word, mask) == result
+            if seen(word, mask) == result
             for cause in causes
             if all(thread != self.thread or n <= done[place] for thread, place, n in cause)
         }
@@ -311,7 +314,7 @@ class Walker:
         return tuple(self.origins.get(at, (0,)))
 
     def _possible(self, at: str, mask: int) -> list[Any]:
-        return sorted({_under(word, mask) for word in self._words(at)})
+        return sorted({seen(word, mask) for word in self._words(at)})
 
     def _own(self, here: _State, operation: ops.Load | ops.Store | ops.Rmw) -> _State:
         """An access to what nobody else touches."""
@@ -320,16 +323,15 @@ class Walker:
         word = here.own.get(at, self.machine.memory[at].unpack(self.state))
         match operation:
             case ops.Load(mask=mask):
-                return self._on(here, word & mask if isinstance(word, int) else word)
+                return self._on(here, seen(word, mask))
             case ops.Store(value=value, mask=mask):
-                whole = not (isinstance(word, int) and isinstance(value, int))
-                here.own[at] = value if whole else word & ~mask | value & mask  # type: ignore[operator]
+                here.own[at] = merged(word, value, mask)
                 return self._on(here, None)
             case ops.Rmw(mask=mask):
                 here.weakened |= self._at_site(here.node)
                 if self.model != "armv8" and not self._at_site(here.node):
                     self._event(here, "F", None, None, frozenset(("full",)))  # locked, it is a fence for the rest
-                here.own[at] = word & ~mask | operation.new(word & mask)
+                here.own[at] = after(operation, word)
                 return self._on(here, word & mask)
 
     def _ordered(self, order: ops.Order, kind: str) -> frozenset[str]:
@@ -351,9 +353,9 @@ class Walker:
             order: ops.Order = "relaxed" if weak else operation.order
             apart = weak and self.model != "armv8"
             read = self._read(here, at, mask, result, frozenset() if apart else self._ordered(order, "R"))
-            if operation.how != "cas" or result == operation.expect & mask:
+            if writes(operation, result):
                 tags = frozenset[str]() if apart else self._ordered(order, "W")
-                value = _kept(read, operation.new(result), mask)
+                value = _kept(read, combined(operation, result), mask)
                 self._event(here, "W", at, value, tags, -1 if apart else read.index)
         if self._branches(node, self._possible(at, mask)):
             here.ctrl |= {max(e.index for e in here.events if e.kind == "R")}
@@ -367,9 +369,7 @@ class Walker:
     def _read(self, here: _State, at: str, mask: int, result: int, tags: frozenset[str]) -> MemoryEvent:
         event = self._event(here, "R", at, None, tags)
         assert event.value
-        here.conditions.append(
-            (apply(lambda word: word & mask if isinstance(word, int) else word, event.value), result)
-        )
+        here.conditions.append((apply(lambda word: seen(word, mask), event.value), result))
         here.results += ((here.node.routine, at, mask, result),)
         return event
 
@@ -408,7 +408,7 @@ def _opaque(value: ops.Value) -> Any:
 
 def _kept(read: MemoryEvent, value: int, mask: int) -> Value:
     """The word that was read with another value under the mask. Carries no dependency."""
-    return Value((read.name,), lambda word: word & ~mask | value & mask if isinstance(word, int) else word)
+    return Value((read.name,), lambda word: merged(word, value, mask))
 
 
 @dataclass(slots=True)
@@ -477,12 +477,12 @@ def serial(first: Sequence[Guarded], second: Sequence[Guarded], initial: Mapping
     Nobody touches it without the lock, which acquires and releases, so whatever the model allows has such an order.
     """
     names = sorted({it.at for it in (*first, *second)})
-    pending, seen = [(0, 0, tuple(initial[at] for at in names))], set[Any]()
+    pending, visited = [(0, 0, tuple(initial[at] for at in names))], set[Any]()
     while pending:
         here = pending.pop()
-        if here in seen:
+        if here in visited:
             continue
-        seen.add(here)
+        visited.add(here)
         m, n, words = here
         if m == len(first) and n == len(second):
             return True
@@ -498,12 +498,8 @@ def _after(it: Guarded, n: int, words: tuple[Any, ...]) -> tuple[Any, ...]:
         case "lock" if words[n]:
             return ()
         case "read":
-            return words if _under(words[n], it.mask) == it.value else ()
-        case "write" if isinstance(it.value, int):
-            return (*words[:n], words[n] & ~it.mask | it.value & it.mask, *words[n + 1 :])
+            return words if seen(words[n], it.mask) == it.value else ()
+        case "write":
+            return (*words[:n], merged(words[n], it.value, it.mask), *words[n + 1 :])
         case _:
-            return (*words[:n], {"lock": 1, "unlock": 0}.get(it.kind, it.value), *words[n + 1 :])
-
-
-def _under(word: Any, mask: int) -> Any:
-    return word & mask if isinstance(word, int) else word
+            return (*words[:n], {"lock": 1, "unlock": 0}[it.kind], *words[n + 1 :])

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from conformance.automaton.assembly import Assembly
+from conformance.automaton.meaning import combined, writes
 from conformance.automaton.unfold import Node, Unfolding
 from conformance.roles import operations as ops
 from conformance.search.trace import place
@@ -147,10 +148,10 @@ def _apart(operation: ops.Answer, results: tuple[ops.Result, ...]) -> _Performed
         return _Performed(ops.Load(operation.at, operation.mask))
     old = results[0]
     assert isinstance(old, int)
-    if operation.how == "cas" and old != operation.expect & operation.mask:
+    if not writes(operation, old):
         return _Performed(answer=old, took=1)
     if len(results) == 1:
-        return _Performed(ops.Store(operation.at, operation.new(old), operation.mask))
+        return _Performed(ops.Store(operation.at, combined(operation, old), operation.mask))
     return _Performed(answer=old, took=2)
 
 

@@ -63,23 +63,6 @@ class Rmw(Operation, frozen=True, tag="rmw"):
     expect: int = 0
     order: Order = "seq_cst"
 
-    def new(self, old: int) -> int:
-        """What it leaves under `mask`, given the old bits under `mask`."""
-        match self.how:
-            case "swap":
-                value = self.value
-            case "or":
-                value = old | self.value
-            case "and":
-                value = old & self.value
-            case "xor":
-                value = old ^ self.value
-            case "add":
-                value = old + self.value
-            case "cas":
-                value = self.value if old == self.expect & self.mask else old
-        return value & self.mask
-
 
 class Fence(Operation, frozen=True, tag="fence"):
     """Memory barrier. `full` waits until this CPU's store buffer is empty; the weaker kinds order nothing that TSO

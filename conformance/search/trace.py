@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from conformance.automaton.alone import may_change
+from conformance.automaton.meaning import may_change
 from conformance.machine.machine import Machine
 from conformance.machine.state import Outcome
 from conformance.roles import operations as ops

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from conformance.automaton.alone import may_change
+from conformance.automaton.meaning import may_change
 from conformance.machine import events as ev
 from conformance.machine.monitor import Finding, Look, Monitor
 from conformance.roles import operations as ops

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from conformance.automaton.alone import Alone, may_change, run_alone
+from conformance.automaton.alone import Alone, run_alone
+from conformance.automaton.meaning import may_change
 from conformance.roles import operations as ops
 from conformance.roles.x86 import PINV
 from properties.function import BrokenError, Property, Subject, UnjudgedError, called, clause

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from conformance.automaton.alone import may_change
+from conformance.automaton.meaning import may_change
 from conformance.roles.operations import Rmw
 from conformance.roles.x86 import PINV
 from properties.function import Property, Ran, Subject, clause
