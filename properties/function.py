@@ -15,19 +15,18 @@ from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
+from msgspec import structs
 
 from conformance.adapters.registry import Implementation
 from conformance.adapters.source import Fault
 from conformance.automaton.alone import Alone, Memory, run_alone
 from conformance.automaton.assembly import Assembly, assemble
+from conformance.roles import architectures
 from conformance.roles import operations as ops
-from conformance.roles.arm import EDGE, LEVEL, LPI, PPI, SGI
-from conformance.roles.scenario import Scenario
+from conformance.verdict.suite import Checked
 
 VCPU = "vcpu0"
 EXAMPLES, SEARCHES = 300, 5
-VECTORS: Mapping[str, tuple[int, ...]] = {"x86": (0, 64, 128, 192), "arm": (SGI, PPI, LEVEL, EDGE, LPI)}
-"""Of each architecture's scenario: on x86 those that use all four words of each register."""
 
 EMPTY: Mapping[str, ops.Value] = {}
 
@@ -93,24 +92,16 @@ class Subject:
     """An implementation, assembled once for each set of facts."""
 
     implementation: Implementation
-    architecture: str = "x86"
+    architecture: str
     notes: set[str] = field(default_factory=set)
     """What the evidence says beside the count."""
     assemblies: dict[tuple[tuple[str, ...], int], Assembly] = field(default_factory=dict)
 
     def assembly(self, facts: tuple[str, ...] = (), cpus: int = 3) -> Assembly:
         if (facts, cpus) not in self.assemblies:
-            self.assemblies[facts, cpus] = assemble(
-                self.implementation,
-                Scenario(
-                    name="alone",
-                    about="one routine alone",
-                    architecture=self.architecture,
-                    cpus=cpus,
-                    vectors=VECTORS[self.architecture],
-                    facts=facts,
-                ),
-            )
+            example = architectures()[self.architecture].example
+            scenario = structs.replace(example, name="alone", cpus=cpus, vcpus=example.vcpus[:1], facts=facts)
+            self.assemblies[facts, cpus] = assemble(self.implementation, scenario)
         return self.assemblies[facts, cpus]
 
     def lacks(self, what: str) -> bool:
@@ -171,9 +162,9 @@ class Property:
     """Whose routines run; who fills them is in the evidence."""
     cases: st.SearchStrategy[tuple[Any, ...]]
     body: Body
+    architecture: str
     needs: tuple[str, ...] = ()
     """What an implementation may declare to lack; the clause does not apply then."""
-    architecture: str = "x86"
 
     def __call__(self, implementation: Implementation) -> str:
         for need in self.needs:
@@ -245,12 +236,24 @@ def clause(
     roles: str,
     *cases: st.SearchStrategy[Any],
     needs: tuple[str, ...] = (),
-    architecture: str = "x86",
+    architecture: str,
 ) -> Callable[[Body], Property]:
     """Put the body, as the check of the clause called `name`, into `checks`. A case is one value of each strategy."""
 
     def made(body: Body) -> Property:
-        checks[name] = Property(name, tuple(roles.split()), st.tuples(*cases), body, needs, architecture)
+        checks[name] = Property(name, tuple(roles.split()), st.tuples(*cases), body, architecture, needs)
         return checks[name]
 
     return made
+
+
+def check(clause: str, implementation: Implementation, checks: Mapping[str, Property]) -> Checked:
+    """Check one clause of `checks`. Raises nothing for what the implementation does."""
+    try:
+        return Checked(evidence=checks[clause](implementation))
+    except BrokenError as broken:
+        return Checked(evidence="the smallest case that Hypothesis found", counterexample=str(broken))
+    except Fault as fault:
+        return Checked(evidence="", fault=str(fault), fault_status=fault.status)
+    except UnjudgedError as unjudged:
+        return Checked(evidence="", fault=str(unjudged), fault_status=unjudged.status)

@@ -31,7 +31,7 @@ CHANGES = ("assignment-changes",)
 
 
 def scenario(name: str, **parts: Any) -> Scenario:
-    return Scenario(name=name, about=name, **{"cpus": 2, "vectors": (HIGH,), **parts})
+    return Scenario(name=name, about=name, architecture="x86", **{"cpus": 2, "vectors": (HIGH,), **parts})
 
 
 def sender(vector: int, cpu: int) -> Thread:
@@ -73,7 +73,7 @@ UNASSIGNED = scenario(
 SAVED = scenario(
     "saved", cpus=1, vcpus=(VcpuSetup(0, (("save_restore", HIGH), ("reset", HIGH, LOW))),), vectors=(LOW, HIGH)
 )
-BUFFERED = scenario("buffered", cpus=1, vcpus=HALTS, devices=(device(HIGH),), buffer=1, facts=("starts-unloaded",))
+BUFFERED = scenario("buffered", cpus=1, vcpus=HALTS, devices=(device(HIGH),), buffer=1, loaded=False)
 
 GOLDEN: dict[tuple[type[Role], str], int] = {
     (KvmPutSn, "both"): 12_722,

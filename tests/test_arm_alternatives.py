@@ -7,7 +7,7 @@ import pytest
 from conformance.adapters.registry import resolve
 from conformance.machine.build import in_machine
 from conformance.search.proof import Proof, prove
-from conformance.verdict.judge import load_suite
+from conformance.verdict.suite import load_suite
 
 SUITE = load_suite()
 KINDS = {c.id: c.kind for c in SUITE.clauses}

@@ -10,8 +10,8 @@ from conformance.adapters.registry import resolve
 from conformance.roles import arm as role
 from properties.arm.sequential import CHECKS, manual
 from properties.arm.sequential.state import ACTIVE, INVALID, PENDING, PENDING_AND_ACTIVE, Lr, State
+from properties.function import check
 from properties.suite import SUITE
-from properties.x86.sequential import check
 from reference.known_bad.arm.register import KNOWN_BAD
 
 SEQUENTIAL = [c.id for c in SUITE.clauses if c.check == "sequential" and c.architecture == "arm"]

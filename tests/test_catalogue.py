@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.verdict.clause import Clause
-from conformance.verdict.judge import PROFILES, load_suite
+from conformance.verdict.suite import load_suite
 from properties.arm import sequential as arm
 from properties.x86 import sequential
 
@@ -51,7 +51,7 @@ def test_may_clauses_never_fail_anything() -> None:
 
 def test_profiles_are_known_and_waivers_have_reasons() -> None:
     for clause in SUITE.clauses:
-        assert set(clause.profiles) <= set(PROFILES)
+        assert set(clause.profiles) <= {"strict", "kvm", "generic"}
         assert all(clause.waived.values())
 
 

@@ -15,7 +15,7 @@ import tiny_suite
 from tiny_suite import HALT, HELD, UNSEEN
 
 from conformance import __version__
-from conformance.adapters.registry import registered
+from conformance.adapters.registry import descriptions
 from properties.suite import SUITE
 
 Intack = Callable[..., subprocess.CompletedProcess[str]]
@@ -121,7 +121,7 @@ def test_listings(intack: Intack) -> None:
     ]
     assert HELD in intack("list", "clauses").stdout
     adapters = intack("list", "adapters").stdout
-    assert all(name in adapters for name in registered())
+    assert all(name in adapters for name in descriptions())
 
 
 def test_version_and_help(intack: Intack) -> None:
@@ -132,7 +132,7 @@ def test_version_and_help(intack: Intack) -> None:
 
 def test_every_registered_adapter_loads() -> None:
     """And says in one line what it is."""
-    for name, line in registered().items():
+    for name, line in descriptions().items():
         assert line, name
         assert "does not load" not in line, line
 

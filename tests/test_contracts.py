@@ -8,7 +8,7 @@ import re
 import pytest
 
 from conformance.adapters.registry import routines_of
-from conformance.roles import ARCHITECTURES
+from conformance.roles import architectures
 from conformance.roles.role import BaseRole
 
 CONTRACT = re.compile(
@@ -18,7 +18,7 @@ CONTRACT = re.compile(
 )
 ROUTINES = [
     pytest.param(getattr(base, routine), id=f"{name}.{base.__name__}.{routine}")
-    for name, architecture in ARCHITECTURES.items()
+    for name, architecture in architectures().items()
     for base in architecture.roles.values()
     for routine in routines_of(base)
 ]

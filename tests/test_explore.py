@@ -8,7 +8,7 @@ from conformance.adapters.registry import resolve
 from conformance.report import terminal
 from conformance.verdict import explore as exploring
 from conformance.verdict.clause import Status, Verdict
-from conformance.verdict.judge import load_suite
+from conformance.verdict.suite import load_suite
 
 
 def test_a_breach_stays_one_when_no_least_schedule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

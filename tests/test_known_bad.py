@@ -17,7 +17,7 @@ import pytest
 from conformance.adapters.registry import Implementation, resolve
 from conformance.roles.scenario import Scenario
 from conformance.verdict.explore import Explored, explore
-from conformance.verdict.judge import load_suite
+from conformance.verdict.suite import load_suite
 from properties.arm.scenarios import GOLDEN as ARM
 from properties.x86.scenarios import GOLDEN as X86
 from reference.known_bad import KNOWN_BAD, MUST_PASS, NOT_MODELLED, KnownBad

@@ -18,11 +18,10 @@ from conformance.automaton.alone import run_alone
 from conformance.automaton.assembly import Assembly, assemble
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
-from conformance.roles.scenario import Scenario
+from conformance.roles import architectures
 from conformance.roles.x86 import PINV
 from conformance.search.proof import walk
 from conformance.search.sampling import Burst, bursts, run_bursts
-from properties.function import VECTORS
 from properties.suite import SUITE
 from properties.x86.scenarios import SCENARIOS
 from properties.x86.sequential.state import State, states
@@ -45,7 +44,7 @@ def processed(assembly: Assembly, state: State) -> State:
 
 @pytest.fixture(scope="module")
 def assembly() -> Assembly:
-    return assemble(resolve("reference"), Scenario(name="alone", about="", cpus=1, vectors=VECTORS["x86"]))
+    return assemble(resolve("reference"), architectures()["x86"].example)
 
 
 def agree(assembly: Assembly, batch: list[State]) -> None:

@@ -11,10 +11,10 @@ import tomllib
 from pathlib import Path
 from textwrap import fill
 
-from conformance.adapters.registry import registered, resolve
+from conformance.adapters.registry import descriptions, resolve
 from conformance.report.lanes import lane_table, plain
 from conformance.verdict.explore import explore
-from conformance.verdict.judge import load_suite
+from conformance.verdict.suite import load_suite
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -46,7 +46,7 @@ def test_the_counterexamples_are_what_the_suite_finds() -> None:
 
 def test_every_adapter_is_in_the_table() -> None:
     text = README.read_text()
-    assert all(f"`{name}" in text for name in registered())
+    assert all(f"`{name}" in text for name in descriptions())
 
 
 def test_the_commands_it_tells_exist() -> None:

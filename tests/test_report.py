@@ -506,11 +506,17 @@ def found_by(cls: type[Kvm], scenario: Scenario) -> Counterexample:
 
 
 SENDER = Scenario(
-    name="sender", about="", cpus=2, threads=(Thread("sender", "deliver_interrupt", ("vcpu0", 200), 1),), vectors=(200,)
+    name="sender",
+    about="",
+    architecture="x86",
+    cpus=2,
+    threads=(Thread("sender", "deliver_interrupt", ("vcpu0", 200), 1),),
+    vectors=(200,),
 )
 BLOCKER = Scenario(
     name="blocker",
     about="",
+    architecture="x86",
     cpus=1,
     vcpus=(VcpuSetup(0, (("hlt",),)),),
     devices=(Device("device", "post", ("vcpu0", 200, False)),),

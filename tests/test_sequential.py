@@ -22,13 +22,15 @@ from conformance.roles.scenario import Scenario
 from conformance.roles.x86 import PINV, WAKEUP, Cpu, Sender, Then, Vcpu
 from conformance.roles.x86 import Descriptor as Fields
 from properties.suite import SUITE
-from properties.x86.sequential import CHECKS, check
+from properties.x86.sequential import CHECKS
 from properties.x86.sequential.state import State
 from reference.known_bad.x86 import iommu, processor, residency
 from reference.x86 import descriptor
 from reference.x86.iommu import ReferenceIommu
 from reference.x86.kvm import EVENT, Kvm
 from reference.x86.processor import ReferenceProcessor, priority_class
+
+check = SUITE.sequential
 
 
 def implementation(cls: type[Any]) -> Implementation:
@@ -617,7 +619,7 @@ class Probe(Sender):
 
 @pytest.fixture
 def probe() -> Assembly:
-    scenario = Scenario(name="alone", about="one routine alone", cpus=3, vectors=(0, 64, 128, 192))
+    scenario = Scenario(name="alone", about="one routine alone", architecture="x86", cpus=3, vectors=(0, 64, 128, 192))
     return assemble(implementation(Probe), scenario)
 
 

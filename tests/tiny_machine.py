@@ -81,6 +81,7 @@ def machine(
     made = Scenario(
         name="tiny",
         about="",
+        architecture="plain",
         cpus=cpus or max(1, first + len(threads)),
         threads=tuple(Thread(name, name, (), first + n) for n, name in enumerate(threads)),
         **scenario,

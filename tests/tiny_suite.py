@@ -9,7 +9,7 @@ from pathlib import Path
 from conformance.adapters.registry import Implementation
 from conformance.machine.monitor import Monitor
 from conformance.roles.scenario import Scenario
-from conformance.verdict.explore import Checked
+from conformance.verdict.suite import Checked
 from properties.suite import SUITE as X86
 
 HELD, HALT, ALONE, UNSEEN, UNCHECKED = "KVM-ENT-13", "KVM-PI-19", "PID-2", "KVM-PI-18", "E2E-7"
@@ -35,10 +35,10 @@ SUITE = TinySuite()
 
 
 def installed(folder: Path) -> dict[str, str]:
-    """Variables of an environment in which this is the installed suite, and modules beside this one can be imported."""
+    """Variables of an environment in which this stands for intack's own suite, and modules beside this one can be imported."""
     metadata = folder / "tiny-1.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[intack.suites]\ntiny = tiny_suite:SUITE\n")
+    (metadata / "entry_points.txt").write_text("[intack.suites]\nintack = tiny_suite:SUITE\n")
     paths = [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from conformance.adapters import protocol
 from conformance.adapters.registry import AdapterError, Implementation, MakeSource, of_class, routines_of
-from conformance.roles import ARCHITECTURES
+from conformance.roles import architectures
 from conformance.roles.location import Shared
 
 
@@ -17,8 +18,8 @@ def implementation_of(
     declared: protocol.Declaration, name: str, spec: str, make: MakeSource, also: tuple[str, ...] = ()
 ) -> Implementation:
     """The roles whose routines the program has. `also` are routines beside those it declares. Raises AdapterError."""
-    roles = ARCHITECTURES[declared.architecture].roles
     offered = dict.fromkeys((*declared.routines, *also))
+    roles = architectures()[_architecture(declared, tuple(offered), spec)].roles
     filled = [role for role, base in roles.items() if offered.keys() & set(routines_of(base))]
     for role in filled:
         missing = [routine for routine in routines_of(roles[role]) if routine not in offered]
@@ -27,14 +28,6 @@ def implementation_of(
             raise AdapterError(
                 f"{spec}: it has {', '.join(has)} of the role {role}, but not {', '.join(missing)}. A role is filled whole."
             )
-    if not filled:
-        known = [routine for base in roles.values() for routine in routines_of(base)]
-        near = [m for o in offered for m in difflib.get_close_matches(o, known, n=1)]
-        hint = f"Did you mean {near[0]}?" if near else f"Roles ask for: {', '.join(known)}."
-        raise AdapterError(
-            f"{spec}: its routines ({', '.join(offered) or 'none'}) fill no role of {declared.architecture}, so there is "
-            f"nothing to test. {hint}"
-        )
     members: dict[str, Any] = {routine: _placeholder(routine) for routine in offered}
     for owner in ("vcpu", "cpu", "vm", "irq"):
         members[f"{owner}_state"] = _locations(spec, owner, getattr(declared.state, owner))
@@ -49,16 +42,39 @@ def implementation_of(
     return replace(of_class(cls, name, spec), replaces=dict.fromkeys(offered, make))
 
 
+def _architecture(declared: protocol.Declaration, offered: tuple[str, ...], spec: str) -> str:
+    """The one that the program names, or else the one whose roles ask for most of its routines, and of two for no others.
+    Raises AdapterError.
+    """
+    known = architectures()
+    if declared.architecture and declared.architecture not in known:
+        raise AdapterError(f"{spec}: no architecture is called {declared.architecture!r}; there are {', '.join(known)}")
+    named = [declared.architecture] if declared.architecture else list(known)
+    roles = {name: [routines_of(base) for base in known[name].roles.values()] for name in named}
+    begun = {name: [r for r in of if set(r) & set(offered)] for name, of in roles.items()}
+    fit = {name: (len(set(chain(*of)) & set(offered)), set(chain(*of)) <= set(offered)) for name, of in begun.items()}
+    best = [name for name in named if fit[name] == max(fit.values())]
+    if not begun[best[0]]:
+        routines = list(dict.fromkeys(chain(*chain(*roles.values()))))
+        near = [match for o in offered for match in difflib.get_close_matches(o, routines, n=1)]
+        hint = f"Did you mean {near[0]}?" if near else f"Roles ask for: {', '.join(routines)}."
+        raise AdapterError(
+            f"{spec}: its routines ({', '.join(offered) or 'none'}) fill no role of {' or '.join(named)}, so there is "
+            f"nothing to test. {hint}"
+        )
+    if len(best) > 1:
+        raise AdapterError(f"{spec}: {' and '.join(best)} have roles with its routines: name one as architecture")
+    return best[0]
+
+
 def world_of(world: Any) -> protocol.WorldMessage:
     """A scenario as a program is told of it."""
     scenario = world.scenario
-    posts_on_own_cpu = getattr(world, "posts_on_own_cpu", None)  # x86's; C asks for it as for a fact
-    own_cpu = ("posts-on-own-cpu",) if posts_on_own_cpu and posts_on_own_cpu() else ()
     return protocol.WorldMessage(
         vcpus=tuple(world.vcpus),
         cpus=scenario.cpus,
         vectors=tuple(scenario.vectors),
-        facts=(*scenario.facts, *own_cpu),
+        facts=tuple(world.facts),
         locations={at: _kind(shared) for at, shared in world.locations.items()},
     )
 

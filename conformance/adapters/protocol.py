@@ -46,7 +46,7 @@ class WorldMessage(msgspec.Struct, frozen=True):
 
 
 class Initial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A location of the implementation's own; see conformance.automaton.assembly.Shared."""
+    """A location of the implementation's own; see conformance.roles.location.Shared."""
 
     initial: int | tuple[str, ...] = 0
     guarded_by: str = ""
@@ -63,7 +63,7 @@ class DeclaredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu: Locations = {}
     vm: Locations = {}
     irq: Locations = {}
-    """Arm: for each interrupt."""
+    """For each interrupt, where the architecture has interrupts with state of their own."""
 
 
 class Declaration(msgspec.Struct, frozen=True, tag_field="type", tag="hello", forbid_unknown_fields=True):
@@ -72,8 +72,8 @@ class Declaration(msgspec.Struct, frozen=True, tag_field="type", tag="hello", fo
     version: int
     routines: tuple[str, ...]
     name: str = ""
-    architecture: Literal["x86", "arm"] = "x86"
-    """Whose roles these are."""
+    architecture: str = ""
+    """Whose roles these are; needed only where several architectures ask for such routines."""
     profile: str = "generic"
     state: DeclaredState = DeclaredState()
     handlers: Mapping[str, str] = {}

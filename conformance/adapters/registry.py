@@ -7,16 +7,18 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from conformance.adapters.source import Source
-from conformance.roles import ARCHITECTURES
+from conformance.roles import architectures
+from conformance.roles.registered import RegistrationError, load, registered
 from conformance.roles.role import BaseRole
+from conformance.roles.scenario import Scenario
 
 DEFAULT = "reference"
-"""The implementation that fills what another leaves open; found by entry point like anybody else's."""
+"""The implementation that is judged where none is named."""
+GROUP = "intack.adapters"
 
 
 class AdapterError(Exception):
@@ -29,7 +31,7 @@ MakeSource = Callable[[Any], Source]
 
 @dataclass(frozen=True)
 class Implementation:
-    """What was plugged in: for each role it fills a class, the rest left to the default implementation.
+    """What was plugged in: for each role it fills a class, the rest left to the architecture's reference.
 
     `replaces` maps single routines to something that is not Python: a maker of a source for one scenario.
     """
@@ -45,28 +47,35 @@ class Implementation:
 
     def filled(self, architecture: str) -> Mapping[str, type[BaseRole]]:
         """The roles it fills of one architecture, by name."""
-        bases = ARCHITECTURES[architecture].roles.items()
+        bases = architectures()[architecture].roles.items()
         return {name: self.roles[base] for name, base in bases if base in self.roles}
 
     def fills(self) -> str:
-        """Its roles, for people: those of Arm with its name."""
-        return ", ".join(
-            role if name == "x86" else f"{name} {role}" for name in self.architectures for role in self.filled(name)
-        )
+        """Its roles, for people."""
+        return "; ".join(f"{name}: {', '.join(self.filled(name))}" for name in self.architectures)
 
     @property
     def architectures(self) -> tuple[str, ...]:
         """Those of which it fills a role."""
-        return tuple(name for name in ARCHITECTURES if self.filled(name))
+        return tuple(name for name in architectures() if self.filled(name))
+
+    def takes_part(self, scenario: Scenario) -> bool:
+        """Whether it fills a role of the scenario's architecture, and lacks nothing that the scenario takes."""
+        own = self.filled(scenario.architecture)
+        roles = architectures()[scenario.architecture].roles
+        called = {role: base for role, base in roles.items() if scenario.calls & set(routines_of(base))}
+        torn = any(base.goes_with in own and role not in own for role, base in called.items())
+        taken = {*scenario.facts, *(base.feature for base in called.values())}
+        return bool(own) and not torn and not taken & set(self.lacks)
 
 
 def of_class(cls: type[BaseRole], name: str, spec: str) -> Implementation:
     """The implementation that a class which subclasses one or several roles is."""
-    bases = {base: role for a in ARCHITECTURES.values() for role, base in a.roles.items() if issubclass(cls, base)}
+    bases = {base: role for a in architectures().values() for role, base in a.roles.items() if issubclass(cls, base)}
     if not bases:
         offered = "; ".join(
-            f"conformance.roles.{a.name}: {', '.join(b.__name__ for b in a.roles.values())}"
-            for a in ARCHITECTURES.values()
+            f"{next(iter(a.roles.values())).__module__}: {', '.join(b.__name__ for b in a.roles.values())}"
+            for a in architectures().values()
         )
         raise AdapterError(
             f"{spec}: {cls.__name__} subclasses no role, so there is nothing to test. Subclass one of {offered}."
@@ -96,19 +105,18 @@ def routines_of(base: type[BaseRole]) -> tuple[str, ...]:
 
 def resolve(spec: str) -> Implementation:
     """The implementation a SPEC names. Raises AdapterError."""
-    found = {e.name: e for e in entry_points(group="intack.adapters")}
+    found = registered(GROUP)
     name, _, argument = spec.partition(":")
-    if name in found:
-        try:
-            target = found[name].load()
-        except Exception as error:
-            raise AdapterError(
-                f"{spec}: the registered adapter {found[name].value} does not load: {error!r}"
-            ) from error
-        if isinstance(target, type):
-            if argument:
-                raise AdapterError(f"{spec}: {name} takes no argument after a colon")
-            return of_class(target, name, spec)
+    try:
+        architectures()
+        target = load(found[name]) if name in found else None
+    except RegistrationError as error:
+        raise AdapterError(f"{spec}: {error}") from error
+    if isinstance(target, type):
+        if argument:
+            raise AdapterError(f"{spec}: {name} takes no argument after a colon")
+        return of_class(target, name, spec)
+    if target is not None:
         return target(argument)
     if not argument:
         near = difflib.get_close_matches(spec, found, n=1)
@@ -131,13 +139,13 @@ def _import(spec: str, module: str, name: str) -> type[Any]:
     return cls
 
 
-def registered() -> dict[str, str]:
+def descriptions() -> dict[str, str]:
     """Registered adapter names, each with the first line of its documentation."""
     described: dict[str, str] = {}
-    for entry in sorted(entry_points(group="intack.adapters"), key=lambda e: e.name):
+    for name, entry in registered(GROUP).items():
         try:
-            doc = entry.load().__doc__ or ""
-        except Exception as error:
-            doc = f"does not load: {error!r}"
-        described[entry.name] = doc.strip().split("\n")[0]
+            doc = load(entry).__doc__ or ""
+        except RegistrationError as error:
+            doc = str(error)
+        described[name] = doc.strip().split("\n")[0]
     return described

@@ -1,20 +1,20 @@
-"""An assembly: every role of an architecture filled, by what was plugged in or else by the default, for one scenario."""
+"""An assembly: every role of an architecture filled, by what was plugged in or else by the reference, for one scenario."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from conformance.adapters.filled import fill
 from conformance.adapters.python import PythonSource
-from conformance.adapters.registry import DEFAULT, Implementation, resolve, routines_of
+from conformance.adapters.registry import Implementation, routines_of
 from conformance.adapters.source import Fault
 from conformance.automaton.unfold import Node, Unfolding
-from conformance.roles import ARCHITECTURES
-from conformance.roles.architecture import Architecture
+from conformance.roles.architecture import PLAIN, Architecture
 from conformance.roles.location import Shared
 from conformance.roles.operations import Result
+from conformance.roles.role import BaseRole
 from conformance.roles.scenario import Scenario
 
 
@@ -29,7 +29,7 @@ class Assembly:
     """Host interrupt vector to routine; a vector without one is only acknowledged."""
     filled_by: Mapping[str, str] = field(default_factory=dict)
     """Role to implementation name."""
-    architecture: Architecture = field(default_factory=Architecture)
+    architecture: Architecture = PLAIN
 
     def root(self, routine: str, args: tuple[Result, ...]) -> Node:
         unfolding = self.routines.get(routine)
@@ -50,6 +50,11 @@ class Assembly:
             )
         return shared
 
+    def software(self) -> frozenset[str]:
+        """The routines that are no hardware."""
+        hardware = {name for name, base in self.architecture.roles.items() if base.hardware}
+        return frozenset(routine for routine in self.routines if self.role_of.get(routine) not in hardware)
+
     def unfoldings(self) -> list[Unfolding]:
         """Each unfolding once."""
         return list({id(u): u for u in self.routines.values()}.values())
@@ -65,17 +70,8 @@ class Assembly:
 
 
 def assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
-    architecture = ARCHITECTURES[scenario.architecture]
-    own = implementation.filled(architecture.name)
-    roles = {**resolve(DEFAULT).filled(architecture.name), **own}
-    classes = sorted(
-        dict.fromkeys(roles[role] for role in architecture.roles), key=lambda cls: cls in own.values()
-    )  # its own word is last
-    declared: dict[str, dict[str, Any]] = {"vcpu_state": {}, "cpu_state": {}, "vm_state": {}, "irq_state": {}}
-    for cls in classes:
-        for kind, state in declared.items():
-            state.update(getattr(cls, kind))
-    world = architecture.world(scenario, **declared)
+    """The implementation in a scenario, the reference beside it. Raises AdapterError where there is none."""
+    architecture, roles, classes, world = fill(implementation, scenario)
     of_roles = {routine for base in architecture.roles.values() for routine in routines_of(base)}
     routines: dict[str, Unfolding] = {}
     role_of: dict[str, str] = {}
@@ -89,20 +85,20 @@ def assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
         for routine in dir(cls):
             if not routine.startswith("_") and callable(getattr(cls, routine)) and routine not in of_roles:
                 routines.setdefault(routine, unfolding)
-                role_of.setdefault(routine, _role_of_extra(routine, filled))
+                role_of.setdefault(routine, _role_of_extra(routine, cls, filled, architecture))
         for vector, handler in cls.handlers.items():
             handlers.setdefault(vector, handler)
     made = {make: Unfolding(make(world)) for make in implementation.replaces.values()}
     for routine, make in implementation.replaces.items():
         routines[routine] = made[make]
-        role_of.setdefault(routine, "residency")
-    by = {id(cls): cls.__name__ for cls in classes}
-    names = {role: implementation.name if role in own else by[id(cls)] for role, cls in roles.items()}
+    own = implementation.filled(architecture.name)
+    names = {role: implementation.name if role in own else cls.__name__ for role, cls in roles.items()}
     return Assembly(routines, role_of, world.locations, handlers, names, architecture)
 
 
-def _role_of_extra(routine: str, filled: list[str]) -> str:
-    """Handlers and chained routines beyond those a role names."""
-    if "wakeup" in routine and "residency" in filled:
-        return "residency"
-    return "run_loop" if "run_loop" in filled else filled[0]
+def _role_of_extra(routine: str, cls: type[BaseRole], filled: list[str], architecture: Architecture) -> str:
+    """Of the roles that a class fills, the one that a handler or chained routine of its own belongs to."""
+    vectors = {vector for vector, handler in cls.handlers.items() if handler == routine}
+    handling = [role for role in filled if vectors & set(architecture.roles[role].handles)]
+    running = [role for role in filled if "vcpu_run" in routines_of(architecture.roles[role])]
+    return (handling or running or filled)[0]

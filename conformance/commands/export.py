@@ -8,8 +8,8 @@ from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
 from conformance.search.promela import TooLarge, promela
 from conformance.verdict.explore import MOST_STATES
-from conformance.verdict.judge import load_suite
 from conformance.verdict.session import BadInput, near
+from conformance.verdict.suite import load_suite
 
 
 def as_promela(spec: str, name: str) -> str:

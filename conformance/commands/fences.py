@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from conformance.adapters.registry import Implementation
     from conformance.litmus.axioms import Model
     from conformance.roles.scenario import Scenario
-    from conformance.verdict.explore import Suite
+    from conformance.verdict.suite import Suite
 
 UNDECIDED = 2
 
@@ -31,8 +31,8 @@ def fences(adapter: str, names: tuple[str, ...], model: str | None, axioms: bool
     Each is taken away in turn. For x86-TSO what then changes is found by exploring scenarios with store buffers; for
     Armv8 z3 decides it, from the axioms, for what the agents do until they enter the guest or sleep.
 
-    Of an implementation for both architectures each is reported. By default x86 is judged in the scenarios with store
-    buffers, Arm in those where one injector meets one vCPU that nobody preempts, with and without WFI.
+    Each architecture of which the implementation fills a role is reported. By default an architecture with TSO is judged
+    in its scenarios with store buffers, one with Armv8's model where one agent meets one vCPU that nobody preempts.
     """
     from conformance.adapters.registry import AdapterError, resolve
     from conformance.adapters.source import Fault
@@ -41,7 +41,8 @@ def fences(adapter: str, names: tuple[str, ...], model: str | None, axioms: bool
     from conformance.ordering import axiomatic
     from conformance.ordering import fences as buffered
     from conformance.report import ordering as report
-    from conformance.verdict.judge import load_suite
+    from conformance.roles import architectures
+    from conformance.verdict.suite import load_suite
 
     suite = load_suite()
     texts: list[str] = []
@@ -49,9 +50,9 @@ def fences(adapter: str, names: tuple[str, ...], model: str | None, axioms: bool
         implementation = resolve(adapter)
         for architecture, scenarios in _scenarios(suite, implementation, names).items():
             where = [s.name for s in scenarios]
-            native: Model = "armv8" if architecture == "arm" else "tso"
-            chosen: Model = native if model is None else "armv8" if model == "armv8" else "tso"
-            if axioms or chosen == "armv8" or architecture == "arm":  # store buffers are x86's
+            own: Model = architectures()[architecture].memory
+            chosen: Model = own if model is None else "armv8" if model == "armv8" else "tso"
+            if axioms or chosen == "armv8" or own == "armv8":  # store buffers are TSO's
                 judged = axiomatic.audit(implementation, suite, scenarios, chosen)
                 texts.append(report.fences_by_axioms(judged, where, chosen, witnesses=witness))
             else:
@@ -67,7 +68,7 @@ def fences(adapter: str, names: tuple[str, ...], model: str | None, axioms: bool
 
 
 def _scenarios(suite: Suite, implementation: Implementation, names: tuple[str, ...]) -> dict[str, list[Scenario]]:
-    """By architecture: those named, or those that an audit judges whole."""
+    """By architecture: those named, or those that are audited by default."""
     from conformance.verdict.session import near
 
     own = implementation.architectures
@@ -81,17 +82,6 @@ def _scenarios(suite: Suite, implementation: Implementation, names: tuple[str, .
             raise click.UsageError(
                 f"{implementation.name} fills {implementation.fills()}; {name} is a scenario of {known[name].architecture}"
             )
-    default: dict[object, Scenario] = {}
-    for scenario in filter(_judged_whole, known.values()):
-        default.setdefault(scenario.name if scenario.buffer else scenario.vcpus[0].program, scenario)
-    chosen = [known[name] for name in names] or list(default.values())
+    chosen = [known[name] for name in names] or [s for s in known.values() if s.audited]
     found = {a: [s for s in chosen if s.architecture == a] for a in own}
     return {architecture: scenarios for architecture, scenarios in found.items() if scenarios}
-
-
-def _judged_whole(scenario: Scenario) -> bool:
-    if scenario.architecture == "x86":
-        return bool(scenario.buffer)
-    quiet = not (scenario.devices or scenario.interrupts or scenario.facts or scenario.budget.preempt)
-    programs = [vcpu.program for vcpu in scenario.vcpus]
-    return quiet and len(scenario.threads) == 1 and programs in ([()], [(("wfi",),)])

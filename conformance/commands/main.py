@@ -127,12 +127,12 @@ def scan(spec: str, clauses: tuple[str, ...], reports: tuple[str, ...]) -> int:
 @click.argument("what", type=click.Choice(["clauses", "adapters", "scenarios"]))
 def list_(what: str) -> None:
     """List the clauses of the catalogue, the registered adapters, or the scenarios."""
-    from conformance.adapters.registry import registered
-    from conformance.verdict.judge import load_suite
+    from conformance.adapters.registry import descriptions
+    from conformance.verdict.suite import load_suite
 
     match what:
         case "adapters":
-            rows = list(registered().items())
+            rows = list(descriptions().items())
         case "scenarios":
             rows = [(s.name, f"{s.about} ({s.bounds()})") for s in load_suite().scenarios]
         case _:

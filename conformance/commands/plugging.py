@@ -16,15 +16,13 @@ UNDECIDED = 2
 @click.argument("name", type=click.Path(path_type=Path))
 @click.option("--lang", "language", type=click.Choice(["python", "c", "c++", "rust", "pipe"]), required=True)
 @click.option("--role", default="sender", metavar="ROLE", help="Which role it fills. Default: sender.")
-def new(name: Path, language: str, role: str) -> None:
+@click.option("--arch", default="", metavar="NAME", help="Of which architecture, where several have such a role.")
+def new(name: Path, language: str, role: str, arch: str) -> None:
     """Write a folder NAME with an implementation that answers, how it is built, and a README."""
-    from conformance.commands.scaffold import SPECS, ScaffoldError, create
-    from conformance.roles.x86 import ROLES
+    from conformance.commands.scaffold import SPECS, ScaffoldError, create, role_of
 
-    if role not in ROLES:
-        raise click.UsageError(f"no role of x86 is called {role!r}; there are: {', '.join(ROLES)}")
     try:
-        made = create(name, language, role)
+        made = create(name, language, role, *role_of(role, arch))
     except (ScaffoldError, OSError) as error:
         raise click.UsageError(str(error)) from None
     for path in made:
@@ -46,14 +44,13 @@ def build(file: str, output: Path | None) -> None:
     from conformance.adapters.native.described import DescribedProgram, adapter
     from conformance.adapters.pipe import PipeError
     from conformance.adapters.registry import AdapterError
-    from conformance.roles.scenario import Scenario
+    from conformance.roles import architectures
 
     try:
         implementation = adapter(file)
         (architecture,) = implementation.architectures
-        vectors = (0, 64, 128, 192) if architecture == "x86" else (3, 27, 40, 41)
-        scenario = Scenario(name="build", about="what is where", architecture=architecture, cpus=1, vectors=vectors)
-        program = assemble(implementation, scenario).routines[next(iter(implementation.replaces))].source
+        assembly = assemble(implementation, architectures()[architecture].example)
+        program = assembly.routines[next(iter(implementation.replaces))].source
         assert isinstance(program, DescribedProgram)
         rows = program.layout()
     except (AdapterError, PipeError) as error:

@@ -11,9 +11,9 @@ from conformance.adapters.scanner import Descriptors, Scanned
 from conformance.adapters.scanner_process import ScannerProcess
 from conformance.report import document
 from conformance.verdict.clause import Clause, Counterexample, Status, Verdict
-from conformance.verdict.explore import Checked
-from conformance.verdict.judge import catalogue_hash, load_suite
+from conformance.verdict.judge import catalogue_hash
 from conformance.verdict.session import BadInput, select, writable
+from conformance.verdict.suite import Checked, load_suite
 
 PROFILE = "strict"
 """What a scanner is judged by: the manual alone."""

@@ -13,24 +13,13 @@ from conformance.adapters.registry import Implementation, routines_of
 from conformance.adapters.source import Fault
 from conformance.automaton.alone import run_alone
 from conformance.automaton.assembly import Assembly, assemble
+from conformance.roles import architectures
 from conformance.roles import operations as ops
 from conformance.roles.role import BaseRole
-from conformance.roles.scenario import Scenario, VcpuSetup
 from conformance.search.trace import describe_operation
 
-SAMPLES: Mapping[str, ops.Result] = {"Vcpu": "vcpu0", "int": 0, "bool": False, "str": "hlt", "tuple[int, ...]": ()}
-"""An argument of each type that a role's routines have."""
-INTERRUPTS: Mapping[str, tuple[int, ...]] = {"x86": (200,), "arm": (41, 8192)}
-FACTS: Mapping[str, tuple[str, ...]] = {"x86": (), "arm": ("gicv4",)}
-NAMED: Mapping[str, ops.Result] = {
-    "vector": 200,
-    "intid": 41,
-    "vlpi intid": 8192,
-    "register": "ispendr",
-    "notification_vector": 0xF2,
-    "timer": 100,
-    "old": 200,
-}
+SAMPLES: Mapping[str, ops.Result] = {"Vcpu": "vcpu0", "int": 0, "bool": False, "str": "", "tuple[int, ...]": ()}
+"""An argument of each type that a role's routines have, where the architecture's example says nothing of its name."""
 CPU_NUMBER = (0,)
 """What a handler is called with."""
 
@@ -63,13 +52,7 @@ def smoke(implementation: Implementation) -> Smoke:
     questions = 0
     differs = ""
     for name in implementation.architectures:
-        vcpus = (
-            (VcpuSetup(0), VcpuSetup(1)) if name == "arm" else (VcpuSetup(0),)
-        )  # each vCPU has a doorbell of its own there
-        scenario = Scenario(
-            name="smoke", about="", architecture=name, cpus=2, vcpus=vcpus, vectors=INTERRUPTS[name], facts=FACTS[name]
-        )
-        assembly = assemble(implementation, scenario)
+        assembly = assemble(implementation, architectures()[name].example)
         filled = implementation.filled(name)
         tried += [_tried(assembly, *call) for call in _calls(filled, assembly)]
         own = {id(u): u for r, u in assembly.routines.items() if assembly.role_of.get(r) in filled}
@@ -89,7 +72,8 @@ def _calls(
     for role in filled:
         base = assembly.architecture.roles[role]
         for routine in routines_of(base):
-            yield role, routine, tuple(_sample(routine, name, kind) for name, kind in parameters(base, routine))
+            given = assembly.architecture.arguments
+            yield role, routine, tuple(_sample(given, routine, name, kind) for name, kind in parameters(base, routine))
     handlers = {h for cls in set(filled.values()) for h in cls.handlers.values()}
     for handler in sorted(handlers & assembly.routines.keys()):
         yield assembly.role_of.get(handler, ""), handler, CPU_NUMBER
@@ -101,9 +85,8 @@ def parameters(role: type[BaseRole], routine: str) -> tuple[tuple[str, str], ...
     return tuple((p.name, str(p.annotation)) for p in found if p.kind is not p.VAR_POSITIONAL)
 
 
-def _sample(routine: str, name: str, kind: str) -> ops.Result:
-    name = f"{routine} {name}" if f"{routine} {name}" in NAMED else name
-    return NAMED[name] if kind in ("int", "str") and name in NAMED else SAMPLES.get(kind, 0)
+def _sample(given: Mapping[str, ops.Result], routine: str, name: str, kind: str) -> ops.Result:
+    return given.get(f"{routine} {name}", given.get(name, SAMPLES.get(kind, 0)))
 
 
 def _tried(assembly: Assembly, role: str, routine: str, args: tuple[ops.Result, ...]) -> Tried:

@@ -135,6 +135,7 @@ def _machine(program: Program, widths: dict[str, int]) -> Machine:
     scenario = Scenario(
         name=program.test.name,
         about="a litmus test",
+        architecture="plain",
         cpus=count,
         vcpus=(),
         threads=tuple(Thread(f"P{n}", f"P{n}", (), n) for n in range(count)),

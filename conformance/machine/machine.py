@@ -95,7 +95,7 @@ class Machine(Watched):
     def _boot(self) -> int:
         """The state in which every vCPU's thread is loaded on its CPU, load having run undisturbed."""
         state = 0
-        if "starts-unloaded" in self.scenario.facts:
+        if not self.scenario.loaded:
             return state
         buffers = [a for a in self.agents if a.name.startswith("buffer")]
         for name in self.vcpus:

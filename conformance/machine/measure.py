@@ -130,7 +130,9 @@ def small(depth: int = 0, budget: Budget = NO_BUDGET, vcpus: int = 2) -> Machine
     unfolding = Unfolding(PythonSource(Sampler))
     routines = {name: unfolding for name, member in vars(Sampler).items() if callable(member)}
     guests = tuple(VcpuSetup(n, (("act",),)) for n in range(vcpus))
-    scenario = Scenario(name="operations", about="", cpus=2, vcpus=guests, buffer=depth, budget=budget)
+    scenario = Scenario(
+        name="operations", about="", architecture="plain", cpus=2, vcpus=guests, buffer=depth, budget=budget
+    )
     return Machine(Assembly(routines, {}, Sampler.shares, {VECTOR: "handler"}), scenario)
 
 

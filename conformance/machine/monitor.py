@@ -88,6 +88,8 @@ class Monitor:
     clauses: tuple[str, ...] = ()
     witnesses: tuple[str, ...] = ()
     """MAY clauses it can observe."""
+    restless: tuple[str, ...] = ()
+    """Clauses that are broken too where the machine can never come to rest (LIVELOCK)."""
     events: ClassVar[tuple[type[Any], ...]] = ()
     name: str = ""
     memory: Any = None

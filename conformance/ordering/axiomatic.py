@@ -35,7 +35,7 @@ from conformance.ordering.routines import STATUS, Course, Window, serial, window
 from conformance.ordering.weaken import Site, sites
 from conformance.roles.scenario import Scenario
 from conformance.search.recovery import settle
-from conformance.verdict.explore import Suite
+from conformance.verdict.suite import Suite
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +156,11 @@ def windows(machine: Machine) -> Iterator[tuple[str, int]]:
 
 
 def windows_with_something_held(machine: Machine) -> Iterator[tuple[str, int]]:
-    """Arm: where the first of several threads has ended, each return from a forced exit on the way of the vCPU alone,
-    whose list registers then hold what was injected.
+    """Where the first of several threads has ended, each return from a forced exit on the way of the vCPU alone, whose
+    hardware (list registers) then holds what was injected.
     """
     first, *others = machine.scenario.threads or (None,)
-    if machine.scenario.architecture != "arm" or first is None or not others or not machine.scenario.budget.exit:
+    if first is None or not others or not machine.scenario.budget.exit:
         return
     state = machine.initial
     where = [f"cpu{first.cpu}", *(f"cpu{machine.threads[v].place.unpack(0)}" for v in machine.vcpus)]

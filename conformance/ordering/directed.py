@@ -18,7 +18,7 @@ from conformance.machine.state import Agent, LayoutFull, View
 from conformance.ordering.names import Did, Name, did
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import Proof, prove
-from conformance.verdict.explore import Suite
+from conformance.verdict.suite import Suite
 
 FITS = "?ORDER"
 """Found in each rest of a run that fits, as if it were a clause's witness."""

@@ -22,17 +22,18 @@ from typing import Any, Literal
 import msgspec
 
 from conformance.adapters.registry import Implementation
-from conformance.automaton.assembly import assemble
+from conformance.automaton.assembly import Assembly, assemble
 from conformance.machine import events as ev
 from conformance.machine.machine import Machine
 from conformance.machine.monitor import Look, Monitor
 from conformance.machine.state import LayoutFull
-from conformance.ordering.weaken import HARDWARE, Site, sites, weakened
+from conformance.ordering.weaken import Site, sites, weakened
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import prove, shortest, visits
 from conformance.verdict.clause import Counterexample
-from conformance.verdict.explore import Suite, document
+from conformance.verdict.explore import document
+from conformance.verdict.suite import Suite
 
 DEPTH = 2
 """Stores that a buffer holds where a scenario does not say."""
@@ -144,8 +145,8 @@ def _explored(
 def _outcomes(implementation: Implementation, scenario: Scenario, site: Site | None) -> frozenset[Any]:
     """(what every CPU's software read, what memory holds) of each rest."""
 
-    def monitors(assembly: Any) -> list[Monitor]:
-        return [Recorder(frozenset(r for r in assembly.routines if assembly.role_of.get(r) not in HARDWARE))]
+    def monitors(assembly: Assembly) -> list[Monitor]:
+        return [Recorder(assembly.software())]
 
     def use(machine: Machine) -> frozenset[Any]:
         rests = set()

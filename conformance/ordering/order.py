@@ -20,13 +20,14 @@ from typing import Any
 from conformance.adapters.registry import Implementation, resolve
 from conformance.ordering.directed import FITS, Directed, searched
 from conformance.ordering.names import BadConstraint, Before, Constraint, Name, Reached, names, parse, unknown
+from conformance.roles import environments
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import shortest
 from conformance.search.trace import rows
 from conformance.verdict.clause import Clause, Counterexample, Status, Verdict
-from conformance.verdict.explore import MOST_STATES, Suite, document
-from conformance.verdict.judge import ENVIRONMENTS, load_suite
+from conformance.verdict.explore import MOST_STATES, document
 from conformance.verdict.session import near
+from conformance.verdict.suite import Suite, load_suite
 
 MOST_ORDERS = 120
 
@@ -243,9 +244,9 @@ def schedules(adapter: str, *texts: str, scenarios: Sequence[str] = (), profile:
     answers: list[Answer] = []
     missing: list[BadConstraint] = []
     for scenario in [known[name] for name in scenarios or known]:
-        if not implementation.filled(scenario.architecture) or set(scenario.facts) & set(implementation.lacks):
+        if not implementation.takes_part(scenario):
             continue
-        if not scenarios and set(scenario.facts) & ENVIRONMENTS.keys():
+        if not scenarios and set(scenario.facts) & environments().keys():
             continue
         try:
             answers.append(order(implementation, scenario, suite, constraints, profile=profile))

@@ -16,9 +16,6 @@ from conformance.automaton.unfold import Node, Unfolding
 from conformance.roles import operations as ops
 from conformance.search.trace import place
 
-HARDWARE = ("processor", "iommu", "ipi_virtualization", "vm_entry_checks")
-"""Roles whose routines are no software: what they do in one step needs no fence."""
-
 
 class Site(NamedTuple):
     """A place in a routine that orders something: the n-th time in a call that it performs this operation."""
@@ -48,11 +45,9 @@ class Site(NamedTuple):
 def sites(assembly: Assembly) -> list[Site]:
     """Every full fence and locked operation that the software of an assembly has been seen to perform."""
     made: list[Site] = []
-    for routine, unfolding in assembly.routines.items():
+    for routine in assembly.software():
         found: dict[tuple[Shape, int], Site] = {}
-        if assembly.role_of.get(routine) in HARDWARE:
-            continue
-        for node in unfolding.nodes():
+        for node in assembly.routines[routine].nodes():
             operation = node.answer
             full = isinstance(operation, ops.Rmw) or (isinstance(operation, ops.Fence) and operation.kind == "full")
             if node.routine != routine or not full:

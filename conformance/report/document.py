@@ -42,7 +42,7 @@ class ClauseRow(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     section: str
     kind: Literal["guarantee", "discipline"]
-    architecture: Literal["x86", "arm", "any"]
+    architecture: str
     modality: Literal["MUST", "MUST NOT", "MAY"]
     role: str
     statement: str

@@ -53,8 +53,13 @@ class BaseWorld:
             fields[short] = Field(f"{owner}.{short}")
         return fields
 
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """What is so in the scenario, and what follows from it."""
+        return self.scenario.facts
+
     def fact(self, name: str) -> bool:
-        return name in self.scenario.facts
+        return name in self.facts
 
     def name(self, value: Any) -> Any:
         """The object a routine gets for an argument: a Vcpu for its name, else the value itself."""
@@ -88,6 +93,14 @@ class BaseRole:
     vm_state: ClassVar[Mapping[str, Shared]] = {}
     irq_state: ClassVar[Mapping[str, Shared]] = {}
     """For each interrupt, where the architecture has interrupts with state of their own."""
+    hardware: ClassVar[bool] = False
+    """Whether its routines are no software: what they do in one step needs no fence."""
+    feature: ClassVar[str] = ""
+    """What an implementation declares to lack if it has no use for the role: scenarios that call it are left out."""
+    goes_with: ClassVar[str] = ""
+    """The role whose own state its routines know: who fills that one and not this one takes no part where it is called."""
+    handles: ClassVar[tuple[int, ...]] = ()
+    """Host interrupts whose handlers belong to it, not to the run loop."""
     handlers: ClassVar[Mapping[int, str]] = {}
     """Host interrupt vector to the routine that handles it."""
     profile: ClassVar[str] = "generic"

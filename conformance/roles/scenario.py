@@ -1,4 +1,4 @@
-"""Scenarios: a few agents, CPUs and vectors, and a budget for what may happen but need not. Plain data, small enough to
+"""Scenarios: a few agents, CPUs and interrupts, and a budget for what may happen but need not. Plain data, small enough to
 be exhausted.
 """
 
@@ -64,14 +64,14 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def many(count: int, what: str) -> str:
-    """1 vector, 2 vectors."""
+    """1 interrupt, 2 interrupts."""
     return f"{count} {what}{'s' * (count != 1)}"
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     about: str
-    architecture: str = "x86"
+    architecture: str
     cpus: int
     vcpus: tuple[VcpuSetup, ...] = (VcpuSetup(),)
     threads: tuple[Thread, ...] = ()
@@ -82,25 +82,29 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     buffer: int = 0
     """Depth of each CPU's store buffer: 0 is sequential consistency, n is TSO."""
     facts: tuple[str, ...] = ()
-    """What clauses and roles take as premises here, such as "apicv-inhibited" or "xapic"."""
+    """What clauses and roles take as premises here: words of the architecture's own (`Architecture.facts`)."""
+    loaded: bool = True
+    """Whether each vCPU's thread has been loaded on its CPU when the scenario begins."""
+    audited: bool = False
+    """Whether `intack fences` judges it unless others are asked for."""
     initial: tuple[tuple[str, Value], ...] = ()
     """Locations that start with another value than declared."""
     samples: int = 0
     """0: explored exhaustively. Else too large for that: so many schedules are drawn."""
 
     @property
-    def agents(self) -> str:
-        """What an agent beside the vCPUs is called."""
-        return "posting agent" if self.architecture == "x86" else "other agent"
+    def agents(self) -> int:
+        """How many there are beside the vCPUs."""
+        return len(self.threads) + len(self.devices) + len(self.interrupts)
 
     @property
-    def interrupt(self) -> str:
-        """What `vectors` holds."""
-        return "vector" if self.architecture == "x86" else "interrupt"
+    def calls(self) -> frozenset[str]:
+        """The routines that agents begin with, and what guests' programs name."""
+        asked = {str(action[0]) for vcpu in self.vcpus for action in vcpu.program}
+        return frozenset(asked | {agent.routine for agent in (*self.threads, *self.devices, *self.interrupts)})
 
     def bounds(self) -> str:
         """The bounds of a proof over this scenario, in one sentence."""
-        posts = len(self.threads) + len(self.devices) + len(self.interrupts)
         tokens = [
             f"{n} {what}"
             for n, what in (
@@ -113,7 +117,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         ]
         memory = f"TSO with {self.buffer} buffered stores" if self.buffer else "sequentially consistent memory"
         return (
-            f"{many(posts, self.agents)}, {many(len(self.vectors), self.interrupt)}, {many(len(self.vcpus), 'vCPU')}, "
-            f"{many(self.cpus, 'pCPU')}, {memory}; "
+            f"{many(len(self.vcpus), 'vCPU')}, {many(self.cpus, 'pCPU')}, {many(self.agents, 'other agent')}, "
+            f"{many(len(self.vectors), 'interrupt')}, {memory}; "
             f"optional: {', '.join(tokens) or 'none'}"
         )

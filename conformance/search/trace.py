@@ -9,11 +9,9 @@ from conformance.automaton.meaning import may_change
 from conformance.machine.machine import Machine
 from conformance.machine.state import Outcome
 from conformance.roles import operations as ops
-from conformance.roles.architecture import Architecture
+from conformance.roles.architecture import PLAIN, Architecture
 from conformance.search.proof import BreakingSchedule, walk
 from conformance.verdict.clause import Row
-
-PLAIN = Architecture()
 
 
 def rows(machine: Machine, found: BreakingSchedule) -> tuple[Row, ...]:

@@ -16,8 +16,8 @@ from conformance.search.proof import Step, prove, shortest, walk
 from conformance.search.replay import Replay, ReplayError, decode, follow, scenario_hash
 from conformance.search.sampling import switches
 from conformance.verdict.clause import Clause, Status, Verdict
-from conformance.verdict.explore import Suite, document
-from conformance.verdict.judge import load_suite
+from conformance.verdict.explore import document
+from conformance.verdict.suite import Suite, load_suite
 
 Word = Literal["FIXED", "STILL VIOLATED", "STILL DEVIATES", "DIFFERENT", "OBSERVED AGAIN", "NOT OBSERVED"]
 

@@ -37,7 +37,8 @@ class Clause(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     section: str
-    architecture: Literal["x86", "arm", "any"]
+    architecture: str
+    """One that is registered, or "any"."""
     kind: Literal["guarantee", "discipline"]
     modality: Literal["MUST", "MUST NOT", "MAY"]
     role: str

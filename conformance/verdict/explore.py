@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 import msgspec
 
@@ -12,7 +11,6 @@ from conformance.adapters.source import Fault
 from conformance.automaton.determinism import in_fresh_process
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
-from conformance.machine.monitor import Monitor
 from conformance.report.reason import why
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import LIVELOCK_REASON, prove, shortest
@@ -21,31 +19,10 @@ from conformance.search.proof import Proof as Proved
 from conformance.search.recovery import recovery
 from conformance.search.replay import encode
 from conformance.search.trace import rows
-from conformance.verdict.clause import Clause, Counterexample
+from conformance.verdict.clause import Counterexample
+from conformance.verdict.suite import Suite
 
 MOST_STATES = 1_000_000
-
-
-class Suite(Protocol):
-    """A catalogue with its scenarios and monitors, found by the entry point group `intack.suites`."""
-
-    clauses: tuple[Clause, ...]
-    scenarios: tuple[Scenario, ...]
-    assumptions: Mapping[str, tuple[str, ...]]
-    """By architecture, and "any"."""
-
-    def monitors(self, scenario: Scenario) -> Sequence[Monitor]: ...
-
-    def sequential(self, clause: str, implementation: Implementation) -> Checked: ...
-
-
-class Checked(msgspec.Struct, frozen=True):
-    """What a check of a clause as a function found: an empty `counterexample` means none."""
-
-    evidence: str
-    counterexample: str = ""
-    fault: str = ""
-    fault_status: str = ""
 
 
 class Explored(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,8 +96,9 @@ def _explore(
                 done.at_rest[clause].reason if clause in done.at_rest else done.breached.get(clause, LIVELOCK_REASON)
             )
             counterexamples[clause] = unshortened(scenario, clause in done.at_rest, reason)
-        for clause in also_broken(scenario, broken):
-            counterexamples[clause] = counterexamples["LIVELOCK"]
+        if "LIVELOCK" in broken:
+            for clause in (c for attached in machine.attached for c in attached.monitor.restless):
+                counterexamples[clause] = counterexamples["LIVELOCK"]
     return Explored(
         scenario=scenario.name,
         bounds=scenario.bounds(),
@@ -185,12 +163,6 @@ def unshortened(scenario: Scenario, at_rest: bool, reason: str) -> Counterexampl
     """A breach that the proof met and the search for the least schedule did not reach within its bound: still a breach."""
     told = f"{reason} (no shortest schedule within the bound of the second search)"
     return Counterexample(scenario=scenario.name, switches=1_000, steps=0, at_rest=at_rest, reason=told)
-
-
-def also_broken(scenario: Scenario, broken: set[str]) -> tuple[str, ...]:
-    """A vCPU that halts with interrupts closed and never comes to rest is kept awake for nothing: KVM-PI-19."""
-    closed = any(("cli",) in v.program and ("sti",) not in v.program for v in scenario.vcpus)
-    return ("KVM-PI-19",) if closed and "LIVELOCK" in broken else ()
 
 
 def document(machine: Machine, found: Found, implementation: Implementation, profile: str) -> Counterexample:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import msgspec
@@ -20,30 +19,16 @@ from hypothesis.errors import NoSuchExample
 from conformance.adapters.registry import Implementation
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
+from conformance.roles import environments
 from conformance.roles.scenario import Scenario, many
 from conformance.search.proof import shortest
 from conformance.search.sampling import shrink
 from conformance.verdict.clause import Clause, Counterexample, Status, Verdict
-from conformance.verdict.explore import Checked, Explored, Suite, document, explore
+from conformance.verdict.explore import Explored, document, explore
+from conformance.verdict.suite import Checked, Suite
 
-PROFILES = ("strict", "kvm", "generic")
 ALWAYS = ("DEADLOCK", "LIVELOCK", "RACE")
 """Clauses that every exploration puts to the test."""
-ENVIRONMENTS = {
-    "late-mi": "a maintenance interrupt may be taken after its level is gone: hardware that the architecture does not allow"
-}
-"""Facts of scenarios that widen the hardware beyond the architecture: off unless asked for."""
-
-__all__ = ["PROFILES", "Judge", "Suite", "catalogue_hash", "load_suite"]
-
-
-def load_suite() -> Suite:
-    """The installed suite. Raises LookupError if there is none."""
-    for entry in entry_points(group="intack.suites"):
-        return entry.load()
-    raise LookupError(
-        "no suite is installed: the entry point group intack.suites is empty. Install intack (pip install -e .)."
-    )
 
 
 def catalogue_hash(suite: Suite) -> str:
@@ -86,25 +71,13 @@ class Judge:
 
     def _applies(self, scenario: Scenario) -> bool:
         """Whether the implementation can take part in a scenario at all."""
-        own = self.implementation.filled(scenario.architecture)
-        if not own or not set(scenario.facts) & ENVIRONMENTS.keys() <= set(self.environment):
-            return False
-        if scenario.devices and "device-posting" in self.implementation.lacks:
-            return False
-        transfers = {"save_restore", "reset"} & {str(a[0]) for v in scenario.vcpus for a in v.program}
-        transfers |= {"assign_device", "unassign_device"} & {t.routine for t in scenario.threads}
-        if transfers and "run_loop" in own and "state_transfer" not in own:
-            return False
-        if "ipi-virtualization" in self.implementation.lacks and any(
-            d.routine == "virtual_ipi" for d in scenario.devices
-        ):
-            return False
-        return not set(scenario.facts) & set(self.implementation.lacks)
+        asked_for = set(scenario.facts) & environments().keys() <= set(self.environment)
+        return asked_for and self.implementation.takes_part(scenario)
 
     def _needs(self, clause: Clause) -> str:
         """The environment, not asked for, without which nothing puts the clause to the test."""
         for scenario in self.suite.scenarios:
-            needs = set(scenario.facts) & ENVIRONMENTS.keys() - set(self.environment)
+            needs = set(scenario.facts) & environments().keys() - set(self.environment)
             if needs and any(clause.id in (*m.clauses, *m.witnesses) for m in self.suite.monitors(scenario)):
                 return min(needs)
         return ""
@@ -162,7 +135,7 @@ class Judge:
             return self._judge_function(clause, self.suite.sequential(clause.id, self.implementation))
         scenarios = self.watchers.get(clause.id, [])
         if not scenarios and (needs := self._needs(clause)):
-            return Status.NOT_CHECKED, f"it takes --environment {needs}: {ENVIRONMENTS[needs]}", None
+            return Status.NOT_CHECKED, f"it takes --environment {needs}: {environments()[needs]}", None
         if not scenarios:
             return Status.NOT_APPLICABLE, "no scenario that this implementation can take part in concerns it", None
         results = self.explored(scenarios)
@@ -279,8 +252,6 @@ class Judge:
         if not results:
             return drawn
         scenarios = [s for s in self.suite.scenarios if any(r.scenario == s.name for r in results)]
-        posts = max(len(s.threads) + len(s.devices) + len(s.interrupts) for s in scenarios)
-        vectors = max(len(s.vectors) for s in scenarios)
         optional = {
             name
             for s in scenarios
@@ -290,8 +261,9 @@ class Judge:
         }  # fmt: skip
         return (
             f"exhaustively in {named(results)}, {sum(r.states for r in results):,} states: at most "
-            f"{any_of(posts, (s.agents for s in scenarios))}, {any_of(vectors, (s.interrupt for s in scenarios))}, "
             f"{many(max(len(s.vcpus) for s in scenarios), 'vCPU')}, {many(max(s.cpus for s in scenarios), 'pCPU')}, "
+            f"{many(max(s.agents for s in scenarios), 'other agent')}, "
+            f"{many(max(len(s.vectors) for s in scenarios), 'interrupt')}, "
             f"{'one each of ' * bool(optional)}{', '.join(sorted(optional)) or 'no optional steps'}"
             f"{'; with store buffers' * any(s.buffer for s in scenarios)}{'; ' * bool(drawn)}{drawn}"
         )
@@ -307,11 +279,6 @@ def named(results: Sequence[Explored]) -> str:
     first = names if len(names) <= FEW + 1 else [*names[:FEW], f"{len(names) - FEW} more"]
     listed = f"{', '.join(first[:-1])} and {first[-1]}" if len(first) > 1 else "".join(first)
     return f"{many(len(names), 'scenario')} ({listed})"
-
-
-def any_of(count: int, names: Iterable[str]) -> str:
-    """2 vectors or interrupts: what the scenarios of several architectures call the same."""
-    return f"{count} " + " or ".join(f"{name}{'s' * (count != 1)}" for name in dict.fromkeys(names))
 
 
 def _drawn(sampled: Explored) -> str:

@@ -19,10 +19,13 @@ import conformance
 from conformance.adapters.registry import DEFAULT, AdapterError, resolve
 from conformance.adapters.source import Fault
 from conformance.report import document, terminal
+from conformance.roles import environments
+from conformance.roles.registered import RegistrationError
 from conformance.search.replay import ReplayError
 from conformance.verdict import again
 from conformance.verdict.clause import Clause, Status, Verdict
-from conformance.verdict.judge import ENVIRONMENTS, PROFILES, Judge, catalogue_hash, load_suite
+from conformance.verdict.judge import Judge, catalogue_hash
+from conformance.verdict.suite import load_suite
 
 PACKAGES = ("conformance", "reference", "properties")
 PROPERTY = "intack"
@@ -51,7 +54,7 @@ class Session:
     ) -> None:
         check_packages()
         self.shared, self.replay = shared, replay
-        self.suite = load_suite()
+        self.suite = _or_bad_input(load_suite)
         if replay:
             if adapter or profile or clause:
                 raise BadInput("a replay string names its own implementation, profile and clause: give none beside it")
@@ -59,11 +62,12 @@ class Session:
             adapter, profile, clause = recorded.implementation, recorded.profile, [recorded.clause.removeprefix("?")]
         self.implementation = _or_bad_input(lambda: resolve(adapter or DEFAULT))
         self.profile = profile or self.implementation.profile
-        if self.profile not in PROFILES:
-            raise BadInput(f"no profile is called {self.profile!r}. {near(self.profile, PROFILES)}")
+        profiles = list(dict.fromkeys(name for clause in self.suite.clauses for name in clause.profiles))
+        if self.profile not in profiles:
+            raise BadInput(f"no profile is called {self.profile!r}. {near(self.profile, profiles)}")
         for name in environment:
-            if name not in ENVIRONMENTS:
-                raise BadInput(f"no environment is called {name!r}. {near(name, tuple(ENVIRONMENTS))}")
+            if name not in environments():
+                raise BadInput(f"no environment is called {name!r}. {near(name, list(environments()))}")
         self.environment = tuple(environment)
         self.clauses = self.concerned(select(self.suite.clauses, clause))
         self.reports = [writable(path) for path in report]
@@ -206,5 +210,5 @@ def writable(path: str) -> Path:
 def _or_bad_input(ask: Callable[[], T]) -> T:
     try:
         return ask()
-    except (AdapterError, ReplayError) as error:
+    except (AdapterError, RegistrationError, ReplayError) as error:
         raise BadInput(str(error)) from None

@@ -41,6 +41,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         threads=(injector(EDGE, 1),),
         vectors=(EDGE,),
         budget=Budget(exit=1),
+        audited=True,
     ),
     Scenario(
         name="vgic-edge-wfi",
@@ -50,6 +51,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         vcpus=(VcpuSetup(0, WFI),),
         threads=(injector(EDGE, 1),),
         vectors=(EDGE,),
+        audited=True,
     ),
     Scenario(
         name="vgic-two-edges",
@@ -472,7 +474,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         threads=(injector(LEVEL, 1),),
         vectors=(LEVEL,),
         budget=Budget(preempt=1, exit=1),
-        facts=("starts-unloaded",),
+        loaded=False,
     ),
     Scenario(
         name="vgic-late-maintenance",
@@ -482,7 +484,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         vcpus=(VcpuSetup(0, (register("ispendr", PPI),)), VcpuSetup(0, (register("ispendr", PPI),))),
         vectors=(PPI,),
         budget=Budget(preempt=1, exit=1),
-        facts=("starts-unloaded", "late-mi"),
+        facts=("late-mi",),
+        loaded=False,
     ),
     Scenario(
         name="vgic-spin",
@@ -618,7 +621,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         devices=(its(), *redistributors()),
         vectors=(LPI,),
         budget=Budget(preempt=1),
-        facts=("gicv4.1", "starts-unloaded"),
+        facts=("gicv4.1",),
+        loaded=False,
     ),
     Scenario(
         name="vgic-crowd",

@@ -19,7 +19,7 @@ E2E-2    Afterwards PIR, vIRR, `posted` and `rvi` tell of no vector that was in 
 from __future__ import annotations
 
 from conformance.adapters.source import Fault
-from conformance.verdict.explore import Checked
+from conformance.verdict.suite import Checked
 from properties.function import BrokenError
 from properties.scanner.cases import LENGTHS, Scanner
 from properties.scanner.rules import RULES, UNSEEN, harvests_without_on, processes_an_empty_pir

@@ -23,6 +23,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="one-sender",
         about="a software sender posts to a vCPU that stays in its guest but for one exit",
+        architecture="x86",
         cpus=2,
         threads=(sender(HIGH, 1),),
         vectors=(HIGH,),
@@ -31,6 +32,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="one-device",
         about="a device posts to a vCPU that halts",
+        architecture="x86",
         cpus=1,
         vcpus=(VcpuSetup(0, HLT),),
         devices=(device(HIGH),),
@@ -39,6 +41,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="core",
         about="a software sender and a device post against a vCPU that enters, halts and is woken",
+        architecture="x86",
         cpus=2,
         vcpus=(VcpuSetup(0, HLT),),
         threads=(sender(LOW, 1),),
@@ -48,6 +51,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="running",
         about="a software sender and a device post against a vCPU that stays in its guest but for one exit; order of posts is watched",
+        architecture="x86",
         cpus=2,
         threads=(sender(LOW, 1),),
         devices=(device(HIGH),),
@@ -58,6 +62,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="two-senders",
         about="two software senders post the same vector to a vCPU that halts, with one exit",
+        architecture="x86",
         cpus=3,
         vcpus=(VcpuSetup(0, HLT),),
         threads=(sender(LOW, 1), sender(LOW, 2)),
@@ -67,6 +72,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="block-preempt",
         about="a device posts to a vCPU that halts and may be preempted on the way, on the pCPU it blocks on or another",
+        architecture="x86",
         cpus=2,
         vcpus=(VcpuSetup(0, HLT),),
         devices=(device(HIGH),),
@@ -76,6 +82,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="block-preempt-software",
         about="a software sender posts to a vCPU that halts and may be preempted and moved on the way",
+        architecture="x86",
         cpus=3,
         vcpus=(VcpuSetup(0, HLT),),
         threads=(sender(HIGH, 2),),
@@ -85,6 +92,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="preempt-running",
         about="a device posts to a vCPU that runs, exits, is preempted and comes back, here or on another pCPU",
+        architecture="x86",
         cpus=2,
         devices=(device(HIGH),),
         vectors=(HIGH,),
@@ -93,6 +101,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="two-posts",
         about="a device posts two vectors one after the other's notification, to a vCPU that exits once",
+        architecture="x86",
         cpus=1,
         devices=(device(LOW, "device-low"), device(HIGH, "device-high")),
         vectors=(LOW, HIGH),
@@ -103,6 +112,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="masked",
         about="a vCPU whose task priority is of the lower vector's class closes interrupts, opens them, and lowers it",
+        architecture="x86",
         cpus=2,
         vcpus=(VcpuSetup(0, (("write_tpr", 0x60), ("cli",), ("sti",), ("write_tpr", 0x10))),),
         threads=(sender(LOW, 1),),
@@ -112,6 +122,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="masked-for-good",
         about="a vCPU with a high task priority keeps it: what is masked stays pending, what is not is delivered",
+        architecture="x86",
         cpus=2,
         vcpus=(VcpuSetup(0, (("write_tpr", 0x80), ("hlt",))),),
         threads=(sender(LOW, 1),),
@@ -121,6 +132,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="halt-in-the-guest",
         about="a device posts to a vCPU whose HLT does not exit: the processor wakes it",
+        architecture="x86",
         cpus=1,
         vcpus=(VcpuSetup(0, HLT),),
         devices=(device(HIGH),),
@@ -130,6 +142,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="halt-closed",
         about="a device posts to a vCPU that halts with interrupts closed: it sleeps, and is not kept busy",
+        architecture="x86",
         cpus=1,
         vcpus=(VcpuSetup(0, (("cli",), ("hlt",))),),
         devices=(device(HIGH),),
@@ -138,6 +151,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="halt-polling",
         about="a device posts to a vCPU that polls before it blocks",
+        architecture="x86",
         cpus=1,
         vcpus=(VcpuSetup(0, HLT),),
         devices=(device(HIGH),),
@@ -148,6 +162,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="on-the-target",
         about="a device's hard-interrupt handler on the vCPU's own pCPU posts to it, as it runs, halts or blocks; no device can post",
+        architecture="x86",
         cpus=1,
         initial=(("vm.assigned", 0),),
         vcpus=(VcpuSetup(0, HLT),),
@@ -158,6 +173,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="self-ipi",
         about="a guest sends itself IPIs: virtualized, handled at an exit, and on the fast path that re-enters at once",
+        architecture="x86",
         cpus=1,
         vcpus=(VcpuSetup(0, (("self_ipi", LOW), ("fastpath_ipi", HIGH))),),
         devices=(device(LOW),),
@@ -166,6 +182,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="ipi-virtualization",
         about="another processor posts with IPI virtualization, a device posts too, to a vCPU that halts and may be preempted",
+        architecture="x86",
         cpus=1,
         vcpus=(VcpuSetup(0, HLT),),
         devices=(Device("ipi", "virtual_ipi", ("vcpu0", LOW)), device(HIGH)),
@@ -175,6 +192,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="urgent",
         about="an urgent and a plain device post to a vCPU that may be preempted",
+        architecture="x86",
         cpus=1,
         devices=(device(HIGH, "urgent", urgent=True), device(LOW, "plain")),
         vectors=(LOW, HIGH),
@@ -183,6 +201,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="xapic",
         about="as block-preempt, with xAPIC destinations",
+        architecture="x86",
         cpus=2,
         vcpus=(VcpuSetup(0, HLT),),
         devices=(device(HIGH),),
@@ -193,6 +212,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="apicv-inhibited",
         about="a software sender and a device post to a vCPU whose APICv is inhibited",
+        architecture="x86",
         cpus=2,
         threads=(sender(LOW, 1),),
         devices=(device(HIGH),),
@@ -203,6 +223,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="inhibited-closed",
         about="a device posts to a vCPU whose APICv is inhibited and that closes interrupts for a while",
+        architecture="x86",
         cpus=1,
         vcpus=(VcpuSetup(0, (("cli",), ("sti",))),),
         devices=(device(HIGH),),
@@ -213,6 +234,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="save-restore",
         about="the host posts to its own vCPU, saves its local APIC and restores it",
+        architecture="x86",
         cpus=1,
         vcpus=(VcpuSetup(0, (("save_restore", HIGH),)),),
         vectors=(HIGH,),
@@ -220,6 +242,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="reset",
         about="a vCPU with a posted vector is given a fresh local APIC whose timer has expired",
+        architecture="x86",
         cpus=1,
         vcpus=(VcpuSetup(0, (("reset", HIGH, LOW),)),),
         vectors=(LOW, HIGH),
@@ -227,6 +250,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="no-device",
         about="a software sender posts to a vCPU that halts and may be preempted and moved on the way; no device is assigned",
+        architecture="x86",
         cpus=3,
         vcpus=(VcpuSetup(0, HLT),),
         threads=(sender(HIGH, 2),),
@@ -237,6 +261,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="assign",
         about="a vCPU may block before the first device is assigned; then the device posts",
+        architecture="x86",
         cpus=2,
         vcpus=(VcpuSetup(0, HLT),),
         threads=(Thread("assign", "assign_device", ("vcpu0",), 1),),
@@ -249,6 +274,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="unassign",
         about="the last device goes while a vCPU may block; a software sender posts",
+        architecture="x86",
         cpus=3,
         vcpus=(VcpuSetup(0, HLT),),
         threads=(Thread("unassign", "unassign_device", ("vcpu0",), 1), sender(HIGH, 2)),
@@ -259,6 +285,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="inhibit-toggles",
         about="the VM is asked to inhibit APICv while a vCPU halts, may move and is woken by a device's post",
+        architecture="x86",
         cpus=3,
         vcpus=(VcpuSetup(0, HLT),),
         threads=(Thread("inhibit", "inhibit_apicv", ("vcpu0",), 2),),
@@ -270,6 +297,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="masked-senders",
         about="software senders post a masked and an unmasked vector to a vCPU that halts with a high task priority",
+        architecture="x86",
         cpus=3,
         vcpus=(VcpuSetup(0, (("write_tpr", 0x60), ("hlt",))),),
         threads=(sender(LOW, 1), sender(HIGH, 2)),
@@ -278,6 +306,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="unassign-running",
         about="the last device goes while a vCPU that does not halt may be preempted; a software sender posts",
+        architecture="x86",
         cpus=3,
         threads=(Thread("unassign", "unassign_device", ("vcpu0",), 1), sender(HIGH, 2)),
         vectors=(HIGH,),
@@ -287,6 +316,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="replug",
         about="one device goes, then another comes, while a vCPU halts twice; a handler on its own pCPU posts",
+        architecture="x86",
         cpus=3,
         vcpus=(VcpuSetup(0, (*HLT, *HLT)),),
         threads=(
@@ -300,6 +330,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="spin",
         about="a vCPU spins, and its pCPU asks whether the other vCPU could run, to which a software sender posts",
+        architecture="x86",
         cpus=3,
         vcpus=(VcpuSetup(0, (("pause",),)), VcpuSetup(1)),
         threads=(sender(HIGH, 2, "vcpu1"),),
@@ -308,6 +339,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="two-vcpus",
         about="two vCPUs on two pCPUs, a device post to each; one spins and asks whether the other could run",
+        architecture="x86",
         cpus=2,
         vcpus=(VcpuSetup(0), VcpuSetup(1, (("pause",),))),
         devices=(device(HIGH, "device0"), device(LOW, "device1", "vcpu1")),
@@ -316,35 +348,41 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="shared-pcpu",
         about="two vCPUs share a pCPU: a device posts to the one that halts while the other one runs",
+        architecture="x86",
         cpus=1,
         vcpus=(VcpuSetup(0), VcpuSetup(0, HLT)),
         devices=(device(HIGH, vcpu="vcpu1"),),
         vectors=(HIGH,),
         budget=Budget(preempt=1),
-        facts=("starts-unloaded",),
+        loaded=False,
     ),
     Scenario(
         name="tso-running",
         about="as running with one sender, every CPU with a store buffer",
+        architecture="x86",
         cpus=2,
         threads=(sender(LOW, 1),),
         vectors=(LOW,),
         buffer=2,
+        audited=True,
         budget=Budget(exit=1),
     ),
     Scenario(
         name="tso-block",
         about="a software sender posts to a vCPU that halts, every CPU with a store buffer; no device can post",
+        architecture="x86",
         cpus=2,
         initial=(("vm.assigned", 0),),
         vcpus=(VcpuSetup(0, HLT),),
         threads=(sender(LOW, 1),),
         vectors=(LOW,),
         buffer=2,
+        audited=True,
     ),
     Scenario(
         name="crowd",
         about="two software senders, two devices and a virtualized IPI against two vCPUs that halt, are preempted and move",
+        architecture="x86",
         cpus=4,
         vcpus=(VcpuSetup(0, (*HLT, *HLT)), VcpuSetup(1, HLT)),
         threads=(sender(LOW, 2), sender(HIGH, 3, "vcpu1")),

@@ -19,19 +19,18 @@ import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from conformance.adapters import protocol
 from conformance.adapters.declared import implementation_of, world_of
+from conformance.adapters.filled import fill
 from conformance.adapters.native.build import HERE, NativeError, from_first_error, hooks_of
 from conformance.adapters.native.debuginfo import DebugInfoError, Object
 from conformance.adapters.native.program import NativeProgram, Row
 from conformance.adapters.pipe import STEP_SECONDS, PipeError
 from conformance.adapters.registry import AdapterError, Implementation
-from conformance.automaton.assembly import assemble
-from conformance.roles.scenario import Scenario
+from conformance.roles import architectures
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,7 +50,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     state: protocol.DeclaredState = protocol.DeclaredState()
     """Locations of its own."""
     name: str = ""
-    architecture: Literal["x86", "arm"] = "x86"
+    architecture: str = ""
     profile: str = "generic"
     handlers: Mapping[str, str] = {}
     not_applicable: Mapping[str, str] = {}
@@ -189,11 +188,10 @@ def adapter(argument: str) -> Implementation:
     implementation = implementation_of(
         description.declaration(), name, f"native:{argument}", lambda world: program.in_world(world_of(world))
     )
-    scenario = Scenario(name="check", about="is there what the file describes?", cpus=1)
-    source = assemble(implementation, scenario).routines[next(iter(description.routines))].source
+    (architecture,) = implementation.architectures
+    world = fill(implementation, architectures()[architecture].example).world
     try:
-        assert isinstance(source, DescribedProgram)
-        source.layout()
+        program.in_world(world_of(world)).layout()  # is there what the file describes?
     except PipeError as error:
         raise AdapterError(f"native:{argument}: {error}") from None
     return implementation

@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from conformance.roles import role
-from conformance.roles.architecture import Architecture, Completion, Level
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.location import Field, Shared
 from conformance.roles.role import Places
@@ -39,8 +38,6 @@ SGI, PPI, LEVEL, EDGE, EDGE2, LPI = 3, 27, 40, 41, 42, 8192
 PRIORITIES: Mapping[int, int] = {SGI: 0x0C, EDGE2: 0x10}
 """Priorities that are not the 0x14 of all others, in the five bits of a list register."""
 SPURIOUS = 1023
-DROPPED = 1 << 40
-"""In what a guest has yet to complete: its priority is dropped (GICV_EOIR), it is not deactivated yet (GICV_DIR)."""
 
 PENDING, ACTIVE = 1, 2
 """Bits of LR.State."""
@@ -237,7 +234,6 @@ class World(role.BaseWorld):
 class Role(role.BaseRole):
     """Base of Arm's roles."""
 
-    architecture: ClassVar[str] = "arm"
     world: World
 
 
@@ -245,6 +241,8 @@ class VirtualInterface(Role):
     """Hardware: the virtual CPU interface and its list registers (Arm IHI 0048B, chapter 5; GICv3's ICH_* and ICV_* have
     the same shape).
     """
+
+    hardware: ClassVar[bool] = True
 
     def vm_entry(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         """The pCPU starts to run the vCPU's guest, with whatever its GICH registers hold.
@@ -356,6 +354,8 @@ class VirtualInterface(Role):
 
 class Its(Role):
     """Hardware: what an ITS and a redistributor do for vPEs (GICv4; Arm IHI 0069)."""
+
+    hardware: ClassVar[bool] = True
 
     def vlpi(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> Any:
         """A device writes an MSI that the ITS translates to a virtual LPI of this vPE.
@@ -491,51 +491,5 @@ ROLES: Mapping[str, type[Role]] = {
     "run_loop": RunLoop,
     "residency": Residency,
 }
-
-
-def completion(interrupt: int, scenario: Scenario) -> Completion:
-    """With EOImode=0 a write of GICV_EOIR; with EOImode=1 one that drops the priority, then one of GICV_DIR. The handler of
-    a level-sensitive interrupt quiets its device first, unless the scenario has the fact `device-keeps-its-line`.
-    """
-    intid = interrupt & 0x3FF
-    told = interrupt & ~DROPPED & ~QUIETED
-    if interrupt & DROPPED:
-        return ("deactivate", told), ()
-    if (
-        (intid == LEVEL or 16 <= intid < 32)
-        and not interrupt & QUIETED
-        and "device-keeps-its-line" not in scenario.facts
-    ):
-        return ("device_quiet", intid), (interrupt | QUIETED,)
-    return ("end_of_interrupt", told), (told | DROPPED,) if "eoi-mode-1" in scenario.facts else ()
-
-
-QUIETED = 1 << 41
-"""In what a guest has yet to complete: it has told the device to lower its line."""
-
-
-def interrupt_name(interrupt: int) -> str:
-    """What GICV_IAR answered: an INTID, for an SGI with its source."""
-    if interrupt >= LPI or interrupt & 0x3FF >= 16:
-        return str(interrupt)
-    return f"SGI {interrupt & 0x3FF} of vcpu{interrupt >> 10 & 7}"
-
-
-ARM = Architecture(
-    "arm",
-    ROLES,
-    World,
-    completion,
-    {MAINTENANCE: Level("maintenance", late="late-mi")},
-    {
-        KICK: "the kick",
-        MAINTENANCE: "the maintenance interrupt",
-        DEVICE: "the device's interrupt",
-        DOORBELL: "vcpu0's doorbell",
-        DOORBELL + 1: "vcpu1's doorbell",
-    },
-    "on the host",
-    interrupt_name,
-)
 
 __all__ = ["Cpu", "Field", "Places", "Shared", "Then", "Vcpu", "World"]

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from conformance.roles import role
-from conformance.roles.architecture import Architecture
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.location import Field, Shared
 from conformance.roles.role import Places
@@ -125,6 +124,10 @@ class World(role.BaseWorld):
         fields = self._declare(name, {**ARCHITECTURAL, **declared})
         self.vcpus[name] = Vcpu(name, fields)
 
+    @property
+    def facts(self) -> tuple[str, ...]:
+        return (*super().facts, *(("posts-on-own-cpu",) if self.posts_on_own_cpu() else ()))
+
     def posts_on_own_cpu(self) -> bool:
         """Whether anything posts to a vCPU from the pCPU it runs on: a handler there, or the vCPU's own thread."""
         actions = {str(a[0]) for v in self.scenario.vcpus for a in v.program}
@@ -134,12 +137,13 @@ class World(role.BaseWorld):
 class Role(role.BaseRole):
     """Base of x86's roles."""
 
-    architecture: ClassVar[str] = "x86"
     world: World
 
 
 class Processor(Role):
     """The logical processor in non-root mode (Intel SDM vol. 3C, "APIC Virtualization and Virtual Interrupts")."""
+
+    hardware: ClassVar[bool] = True
 
     def vm_entry(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         """VM entry: PPR virtualization, evaluation of pending virtual interrupts, and the event that software injects.
@@ -212,6 +216,8 @@ class Processor(Role):
 class VmEntryChecks(Role):
     """What VM entry checks of the controls of posted-interrupt processing (Intel SDM vol. 3C, 26.2.1.1)."""
 
+    hardware: ClassVar[bool] = True
+
     def check_controls(self, cpu: Cpu, vcpu: Vcpu, address: int, notification_vector: int, *controls: str) -> Any:
         """Whether VM entry goes on, with these VMCS fields and these of `CONTROLS` set to 1.
 
@@ -226,6 +232,9 @@ class VmEntryChecks(Role):
 
 class Iommu(Role):
     """VT-d interrupt posting (VT-d specification, "Interrupt-Posting Hardware Operation")."""
+
+    hardware: ClassVar[bool] = True
+    feature: ClassVar[str] = "device-posting"
 
     def post(self, cpu: Cpu, vcpu: Vcpu, vector: int, urgent: bool) -> Any:
         """A device's interrupt is posted to a vCPU: one coherent update of its descriptor, and perhaps a notification.
@@ -244,6 +253,8 @@ class Iommu(Role):
 
 class StateTransfer(Role):
     """What userspace does to a vCPU that is out of its guest, and when devices come and go."""
+
+    goes_with: ClassVar[str] = "run_loop"
 
     def save_restore(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> Any:
         """The host posts `vector` to its own vCPU, then saves the local APIC and restores it.
@@ -301,6 +312,9 @@ class StateTransfer(Role):
 
 class IpiVirtualization(Role):
     """The sending processor's half of IPI virtualization (Intel SDM vol. 3C, "IPI Virtualization")."""
+
+    hardware: ClassVar[bool] = True
+    feature: ClassVar[str] = "ipi-virtualization"
 
     def virtual_ipi(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> Any:
         """A guest's processor sends an IPI to another vCPU by its descriptor, without a VM exit.
@@ -363,6 +377,8 @@ class RunLoop(Role):
 class Residency(Role):
     """The scheduler's hooks: what happens to the descriptor as the vCPU's thread comes and goes."""
 
+    handles: ClassVar[tuple[int, ...]] = (WAKEUP,)
+
     def load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> Any:
         """The vCPU's thread is on a pCPU again.
 
@@ -403,7 +419,5 @@ ROLES: Mapping[str, type[Role]] = {
     "state_transfer": StateTransfer,
     "vm_entry_checks": VmEntryChecks,
 }
-
-X86 = Architecture("x86", ROLES, World)
 
 __all__ = ["Cpu", "Field", "Places", "Shared", "Then", "Vcpu", "World"]

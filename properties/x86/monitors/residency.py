@@ -49,6 +49,9 @@ class DescriptorResidency(Monitor):
         self.memory = Switch()
         self.control = f"{vcpu}.pid.control"
         self.xapic = "xapic" in scenario.facts
+        program = scenario.vcpus[int(vcpu.removeprefix("vcpu"))].program
+        if ("cli",) in program and ("sti",) not in program:  # it halts with interrupts closed: kept awake for nothing
+            self.restless = ("KVM-PI-19",)
 
     def listed(self, look: Look) -> list[int]:
         """The CPUs whose wakeup list holds this vCPU."""

@@ -6,10 +6,10 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from conformance.roles.x86 import DEVICE, PINV
-from properties.function import Property, Subject, clause
+from properties.function import Property, Subject
 from properties.x86.sequential import manual
 from properties.x86.sequential.processing import HALTS, in_guest
-from properties.x86.sequential.state import NONE, Operand, State, one_of, operands, shown, states
+from properties.x86.sequential.state import NONE, Operand, State, clause, one_of, operands, shown, states
 
 CHECKS: dict[str, Property] = {}
 

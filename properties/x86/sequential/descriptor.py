@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from conformance.automaton.alone import run_alone
 from conformance.roles.operations import Value
 from conformance.roles.x86 import CONTROLS, PINV
-from properties.function import BrokenError, Property, Subject, called, clause
+from properties.function import BrokenError, Property, Subject, called
 from properties.x86.sequential.life import FOLLOWED, HARDWARE, POSTERS, Life, Story, arguments, post, stories
 from properties.x86.sequential.processing import in_guest
 from properties.x86.sequential.state import (
@@ -27,6 +27,7 @@ from properties.x86.sequential.state import (
     Below,
     State,
     choices,
+    clause,
     descriptors,
     number,
     one_of,

@@ -8,9 +8,9 @@ from typing import Any
 
 from conformance.automaton.alone import Memory
 from conformance.roles.operations import Rmw, Store
-from properties.function import Property, Ran, Subject, clause
+from properties.function import Property, Ran, Subject
 from properties.x86.sequential import manual
-from properties.x86.sequential.state import CONTROL, DESCRIPTOR, NONE, OTHERS, PIR, VCPU, State, flag, operands
+from properties.x86.sequential.state import CONTROL, DESCRIPTOR, NONE, OTHERS, PIR, VCPU, State, clause, flag, operands
 
 CHECKS: dict[str, Property] = {}
 

@@ -9,9 +9,9 @@ from conformance.automaton.alone import Alone, run_alone
 from conformance.automaton.meaning import may_change
 from conformance.roles import operations as ops
 from conformance.roles.x86 import PINV
-from properties.function import BrokenError, Property, Subject, UnjudgedError, called, clause
+from properties.function import BrokenError, Property, Subject, UnjudgedError, called
 from properties.x86.sequential.life import Life, Posts, posts
-from properties.x86.sequential.state import CONTROL, VCPU, Below, State, descriptors, number, one_of, vector
+from properties.x86.sequential.state import CONTROL, VCPU, Below, State, clause, descriptors, number, one_of, vector
 
 CHECKS: dict[str, Property] = {}
 

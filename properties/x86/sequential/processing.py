@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from conformance.automaton.meaning import may_change
 from conformance.roles.operations import Rmw
 from conformance.roles.x86 import PINV
-from properties.function import Property, Ran, Subject, clause
+from properties.function import Property, Ran, Subject
 from properties.x86.sequential import manual
-from properties.x86.sequential.state import CONTROL, NONE, State, choices, flag, states
+from properties.x86.sequential.state import CONTROL, NONE, State, choices, clause, flag, states
 
 CHECKS: dict[str, Property] = {}
 

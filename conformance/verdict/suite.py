@@ -1,0 +1,110 @@
+"""What is judged: clauses, the scenarios that put them to the test, and the monitors that watch.
+
+Suites are found by the entry point group `intack.suites`, and all that are installed count together: an architecture of
+somebody else's brings its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from conformance.adapters.registry import Implementation
+from conformance.machine.monitor import Monitor
+from conformance.roles.registered import RegistrationError, load, registered
+from conformance.roles.scenario import Scenario
+from conformance.verdict.clause import Clause
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What a check of a clause as a function found: an empty `counterexample` means none."""
+
+    evidence: str
+    counterexample: str = ""
+    fault: str = ""
+    fault_status: str = ""
+
+
+class Suite(Protocol):
+    """A catalogue with its scenarios and monitors."""
+
+    @property
+    def clauses(self) -> tuple[Clause, ...]: ...
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]: ...
+
+    @property
+    def assumptions(self) -> Mapping[str, tuple[str, ...]]:
+        """By architecture, and "any"."""
+        ...
+
+    def monitors(self, scenario: Scenario) -> Sequence[Monitor]:
+        """Those that watch it; none for a scenario of another architecture."""
+        ...
+
+    def sequential(self, clause: str, implementation: Implementation) -> Checked:
+        """Check a clause that is a function."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureSuite:
+    """All of one architecture: `watch` makes the monitors of its scenarios, `check` checks its clauses that are functions."""
+
+    architecture: str
+    clauses: tuple[Clause, ...]
+    scenarios: tuple[Scenario, ...]
+    watch: Callable[[Scenario], Sequence[Monitor]]
+    check: Callable[[str, Implementation], Checked] | None = None
+    rules: tuple[str, ...] = ()
+    """What the machine assumes of it."""
+
+    @property
+    def assumptions(self) -> Mapping[str, tuple[str, ...]]:
+        return {self.architecture: self.rules}
+
+    def monitors(self, scenario: Scenario) -> Sequence[Monitor]:
+        return self.watch(scenario) if scenario.architecture == self.architecture else ()
+
+    def sequential(self, clause: str, implementation: Implementation) -> Checked:
+        if self.check is None:
+            raise LookupError(f"clause {clause} is to be checked as a function, and the suite has no check")
+        return self.check(clause, implementation)
+
+
+class JoinedSuite:
+    """Several suites as one, in their order. Raises ValueError where two have a clause or scenario of one name."""
+
+    def __init__(self, suites: Sequence[Suite]) -> None:
+        self.suites = suites
+        self.clauses = tuple(clause for suite in suites for clause in suite.clauses)
+        self.scenarios = tuple(scenario for suite in suites for scenario in suite.scenarios)
+        self.assumptions = {name: rules for suite in suites for name, rules in suite.assumptions.items()}
+        names = [*(clause.id for clause in self.clauses), *(scenario.name for scenario in self.scenarios)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"more than one suite has {', '.join(twice)}")
+
+    def monitors(self, scenario: Scenario) -> Sequence[Monitor]:
+        return [monitor for suite in self.suites for monitor in suite.monitors(scenario)]
+
+    def sequential(self, clause: str, implementation: Implementation) -> Checked:
+        suite = next(suite for suite in self.suites if any(c.id == clause for c in suite.clauses))
+        return suite.sequential(clause, implementation)
+
+
+def load_suite() -> Suite:
+    """The installed suites. Raises RegistrationError."""
+    entries = registered("intack.suites")
+    if not entries:
+        raise RegistrationError(
+            "no suite is installed: nothing is registered as intack.suites. Install intack: pip install -e ."
+        )
+    suites = [load(entry) for entry in entries.values()]
+    try:
+        return suites[0] if len(suites) == 1 else JoinedSuite(suites)
+    except ValueError as error:
+        raise RegistrationError(f"the suites {', '.join(entries)} do not fit together: {error}") from None

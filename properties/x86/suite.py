@@ -1,0 +1,37 @@
+"""x86: its clauses, scenarios, monitors and checks, and what the machine assumes of it."""
+
+from __future__ import annotations
+
+from conformance.machine.monitor import Monitor
+from conformance.roles.scenario import Scenario
+from conformance.verdict.suite import ArchitectureSuite
+from properties.catalogue import clauses
+from properties.function import check
+from properties.x86.monitors import devices, end_to_end, entry, processor, residency, sender
+from properties.x86.scenarios import SCENARIOS
+from properties.x86.sequential import CHECKS
+
+ASSUMPTIONS = (
+    "A notification in flight may be delayed for ever; messages merge per vector and pCPU (Intel SDM vol. 3A, local APIC IRR).",
+    "An interrupt that exits the guest runs its host handler once interrupts are on (KVM runs it just before, inline).",
+    "Memory is 64-bit words, sequentially consistent or TSO with a bounded store buffer (Owens, Sarkar, Sewell, 2009). Locked "
+    "operations, full fences, interrupt entry and return and context switches drain it.",
+    "VM entry and VM exit drain the store buffer: not verified in the manual.",
+    "Sending an IPI through x2APIC and changing the interrupt flag drain nothing (Intel SDM vol. 3A, 11.12.3).",
+    "A guest's interrupt handler ends with EOI and IRET.",
+)
+
+
+def monitors(scenario: Scenario) -> list[Monitor]:
+    parts = (end_to_end, processor, devices, sender, entry, residency)
+    return [m for part in parts for m in part.monitors(scenario)]
+
+
+X86 = ArchitectureSuite(
+    architecture="x86",
+    clauses=clauses("x86.toml"),
+    scenarios=SCENARIOS,
+    watch=monitors,
+    check=lambda clause, implementation: check(clause, implementation, CHECKS),
+    rules=ASSUMPTIONS,
+)
