@@ -15,7 +15,7 @@ from conformance.automaton.determinism import in_fresh_process
 from conformance.roles.scenario import Scenario
 from reference.x86.kvm import Kvm
 
-SCENARIO = Scenario(name="alone", about="one routine alone", cpus=2, vectors=(200,))
+SCENARIO = Scenario(name="alone", about="one routine alone", architecture="x86", cpus=2, vectors=(200,))
 
 MODULE = """
 import os, time

@@ -23,7 +23,7 @@ from conformance.mutation.score import ArguedError, Argument, score
 from conformance.mutation.site import Site
 from conformance.roles import operations as ops
 from conformance.search.proof import prove
-from conformance.verdict.judge import load_suite
+from conformance.verdict.suite import load_suite
 
 SUITE = load_suite()
 SCENARIOS = {s.name: s for s in SUITE.scenarios}

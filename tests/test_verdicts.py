@@ -9,8 +9,8 @@ from conformance.adapters.registry import Implementation, resolve
 from conformance.machine.monitor import Monitor
 from conformance.roles.scenario import Scenario
 from conformance.verdict.clause import Status, Verdict, exit_status
-from conformance.verdict.explore import Checked
 from conformance.verdict.judge import Judge
+from conformance.verdict.suite import Checked
 from properties.suite import SUITE
 
 

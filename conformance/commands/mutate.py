@@ -103,7 +103,7 @@ def _judged(spec: str, globs: tuple[str, ...], states: int, only: Only, workers:
 def _part(spec: str, globs: tuple[str, ...], states: int, only: Only) -> tuple[list[str], list[Judged]]:
     from conformance.adapters.registry import resolve
     from conformance.mutation.kill import audit
-    from conformance.verdict.judge import load_suite
+    from conformance.verdict.suite import load_suite
 
     implementation, suite = resolve(spec), load_suite()
     scenarios = [
