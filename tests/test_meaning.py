@@ -144,7 +144,9 @@ def assembly(word: int, program: Sequence[Access]) -> Assembly:
 
 def machine(word: int, program: Sequence[Access], buffer: int = 0, *more: str) -> Machine:
     threads = tuple(Thread(name, name, (), n) for n, name in enumerate(("run", *more)))
-    made = Scenario(name="tiny", about="", cpus=len(threads), vcpus=(), threads=threads, buffer=buffer)
+    made = Scenario(
+        name="tiny", about="", architecture="plain", cpus=len(threads), vcpus=(), threads=threads, buffer=buffer
+    )
     return Machine(assembly(word, program), made, (), {"x": 8})
 
 
