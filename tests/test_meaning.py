@@ -26,6 +26,7 @@ from conformance.roles.scenario import Scenario, Thread
 
 Access = ops.Load | ops.Store | ops.Rmw
 HOWS = ("swap", "or", "and", "xor", "add", "cas")
+SAME = settings(deadline=None, derandomize=True)
 words = st.integers(0, ops.WORD) | st.sampled_from([0, 1, ops.WORD, 1 << 63, 0xFF, 0xFF00])
 masks = (
     words | st.just(ops.WORD) | st.builds(lambda low, n: ((1 << n) - 1) << low, st.integers(0, 60), st.integers(1, 4))
@@ -46,12 +47,12 @@ accesses = st.one_of(
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> tuple[int, list[Access]]:
+def programs(draw: st.DrawFn, most: int = 3) -> tuple[int, list[Access]]:
     """A word, and accesses to it. Some compare-exchanges expect what they find."""
     word = draw(words)
     made: list[Access] = []
     now = word
-    for op in draw(st.lists(accesses, min_size=1, max_size=3)):
+    for op in draw(st.lists(accesses, min_size=1, max_size=most)):
         if isinstance(op, ops.Rmw) and op.how == "cas" and draw(st.booleans()):
             op = ops.Rmw("x", "cas", op.value, op.mask, now & op.mask)
         made.append(op)
@@ -162,6 +163,7 @@ def ran(made: Machine) -> tuple[list[ops.Result], ops.Value]:
 
 
 @given(words, accesses)
+@SAME
 def test_the_meaning_of_an_operation(word: int, op: Access) -> None:
     due = naive(op, word)
     assert meaning.seen(word, op.mask) == due.answer
@@ -178,6 +180,7 @@ def test_the_meaning_of_an_operation(word: int, op: Access) -> None:
 
 
 @given(masks, words, st.sampled_from(["or", "and", "xor"]), words)
+@SAME
 def test_what_may_change_can_change(mask: int, value: int, how: str, word: int) -> None:
     """Tight: each of the bits changes where the word has the value that the operation does not leave there."""
     op = ops.Rmw("x", how, value & mask, mask)  # type: ignore[arg-type]
@@ -191,20 +194,20 @@ def test_a_list_is_stored_whole() -> None:
 
 
 @given(programs())
-@settings(deadline=None)
+@SAME
 def test_a_routine_alone(case: tuple[int, list[Access]]) -> None:
     alone = run_alone(assembly(*case), "run", (), {})
     assert ([a.result for a in alone.asked], alone.memory["x"]) == expected(*case)
 
 
 @given(programs(), st.integers(0, 3))
-@settings(deadline=None)
+@SAME
 def test_the_machine(case: tuple[int, list[Access]], buffer: int) -> None:
     assert ran(machine(*case, buffer)) == expected(*case)
 
 
 @given(programs())
-@settings(deadline=None)
+@SAME
 def test_an_operation_taken_apart(case: tuple[int, list[Access]]) -> None:
     """Undisturbed, a load and a store come to the same as the locked operation."""
     whole = assembly(*case)
@@ -214,7 +217,7 @@ def test_an_operation_taken_apart(case: tuple[int, list[Access]]) -> None:
 
 
 @given(programs())
-@settings(deadline=None)
+@SAME
 def test_what_relax_waits_for(case: tuple[int, list[Access]]) -> None:
     """The bits that each access read or left, as it knows them."""
     word, program = case
@@ -230,15 +233,15 @@ def test_what_relax_waits_for(case: tuple[int, list[Access]]) -> None:
 
 
 @given(programs())
-@settings(deadline=None)
+@SAME
 def test_the_audits_walker_where_nobody_else_looks(case: tuple[int, list[Access]]) -> None:
     made = machine(*case)
     (course,) = window(made, made.initial, "start", "tso", None).courses[0]
     assert course.own["x"] == expected(*case)[1] if "x" in course.own else all(isinstance(o, ops.Load) for o in case[1])
 
 
-@given(programs())
-@settings(deadline=None, max_examples=40)
+@given(programs(most=2))
+@SAME
 def test_the_audits_walker_where_somebody_looks(case: tuple[int, list[Access]]) -> None:
     """Every execution that the axioms allow leaves the word that the machine leaves, and reads the same."""
     made = machine(*case, 0, "look")
@@ -254,6 +257,7 @@ def test_the_audits_walker_where_somebody_looks(case: tuple[int, list[Access]]) 
 
 
 @given(words, st.integers(0, 60), st.integers(1, 16), words)
+@SAME
 def test_a_field_is_a_number_of_its_own(word: int, low: int, width: int, value: int) -> None:
     """Field by field: shifted down, as wide as it is, and what is beside it stays."""
     width = min(width, 64 - low)
