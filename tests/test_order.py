@@ -218,7 +218,7 @@ def test_the_command() -> None:
 
 def test_only_where_the_implementation_takes_part() -> None:
     """Arm's software has no run of an x86 scenario, and hardware beyond the architecture is asked for by name."""
-    with pytest.raises(BadConstraint, match=r"vgic-2012 fills arm .*; it takes part in no scenario of one-sender"):
+    with pytest.raises(BadConstraint, match=r"vgic-2012 fills arm: .*; it takes part in no scenario of one-sender"):
         schedules("vgic-2012", "cpu0.enters", scenarios=["one-sender"])
     late = "load.cpu0.running_vcpu := [vcpu1] < maintenance_handler.vcpu1.vgic_eisr :="
     with pytest.raises(BadConstraint, match="in scenario vgic-edge nothing is called load"):
