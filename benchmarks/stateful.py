@@ -31,6 +31,7 @@ from benchmarks.clock import best
 from benchmarks.markdown import table
 from conformance.adapters.registry import resolve
 from conformance.machine.build import in_machine
+from conformance.machine.finding import Breach
 from conformance.machine.machine import Machine
 from conformance.machine.state import Agent, Outcome
 from conformance.search.proof import prove
@@ -77,7 +78,7 @@ def schedules(machine: Machine) -> Drawn:
             nonlocal steps
             steps += 1
             self.state = self.state & outcome.keep | outcome.add
-            self.judge({clause for clause, _ in outcome.breaches})
+            self.judge({breach.clause for breach in outcome.breaches})
 
         def judge(self, clauses: set[str]) -> None:
             nonlocal found, over
@@ -95,7 +96,7 @@ def schedules(machine: Machine) -> Drawn:
             for _ in range(TO_REST):
                 able = next((o for agent in machine.obligatory for o in can(agent, self.state)), None)
                 if able is None:
-                    self.judge({finding.clause for finding in machine.at_rest(self.state)})
+                    self.judge({f.clause for f in machine.at_rest(self.state) if isinstance(f, Breach)})
                     break
                 self.go(able)
 
@@ -132,11 +133,11 @@ def steps_until_found(machine: Machine) -> int:
         state = pending.pop()
         moves = [(agent, outcome) for agent in machine.agents for outcome in can(agent, state)]
         resting = not any(agent.obligatory for agent, _ in moves)
-        if resting and {finding.clause for finding in machine.at_rest(state)} & GUARANTEES:
+        if resting and {f.clause for f in machine.at_rest(state) if isinstance(f, Breach)} & GUARANTEES:
             return max(1, steps)
         for _, outcome in moves:
             steps += 1
-            if {clause for clause, _ in outcome.breaches} & GUARANTEES:
+            if {breach.clause for breach in outcome.breaches} & GUARANTEES:
                 return steps
             target = state & outcome.keep | outcome.add
             if target not in seen:

@@ -13,8 +13,9 @@ import pytest
 
 from conformance.adapters.registry import of_class
 from conformance.automaton.assembly import assemble
+from conformance.machine.finding import Breach, Finding
 from conformance.machine.machine import Machine
-from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.machine.monitor import Look, Monitor
 from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Scenario, Thread, VcpuSetup
 from conformance.roles.x86 import DEVICE, HIGH, LOW, Role
 from conformance.search.proof import Proof, prove
@@ -125,7 +126,7 @@ class Waiting(Monitor):
             above = max(number(look, f"{vcpu}.vtpr"), words(look, f"{vcpu}.visr").bit_length() - 1) >> 4
             waiting = words(look, f"{vcpu}.pid.pir") | words(look, f"{vcpu}.virr")
             if look.value(f"{vcpu}.rflags_if") and (waiting.bit_length() - 1) >> 4 > above:
-                yield Finding("WAITING", f"vector {waiting.bit_length() - 1} waits", vcpu)
+                yield Breach("WAITING", f"vector {waiting.bit_length() - 1} waits")
 
 
 def number(look: Look, at: str) -> int:

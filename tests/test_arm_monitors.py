@@ -127,7 +127,7 @@ def test_software_with_names_of_its_own_keeps_the_guarantees(scenario: str) -> N
     guarantees = {c.id for c in SUITE.clauses if c.kind == "guarantee"}
     explored = found(Plain, scenario)
     assert not guarantees & explored.counterexamples.keys()
-    assert {"VGIC-EDGE-1", "VGIC-EDGE-5", "VGIC-Q-1"} <= explored.witnessed.keys()
+    assert {"VGIC-EDGE-1", "VGIC-EDGE-5", "VGIC-Q-1"} <= set(explored.witnessed)
 
 
 def test_it_deviates_from_linux_in_what_it_does_not_look_at() -> None:

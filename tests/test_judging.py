@@ -19,7 +19,8 @@ from tiny_machine import (
 
 import properties.x86.monitors
 from conformance.machine import events as ev
-from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.machine.finding import Breach, Finding, Witness
+from conformance.machine.monitor import Look, Monitor
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.scenario import Device, VcpuSetup
 from conformance.search.proof import prove, shortest
@@ -33,7 +34,7 @@ class Stale(Monitor):
 
     def at_rest(self, memory: Any, look: Look) -> Iterable[Finding]:
         if look.value("x") != look.value("y"):
-            yield Finding("STALE", "y is not x")
+            yield Breach("STALE", "y is not x")
 
 
 class Refreshing(InGuest):
@@ -95,7 +96,7 @@ def test_a_step_depends_on_a_monitors_memory_only_if_the_monitor_looks_at_it() -
     assert set(done.breached) == {"THIRD"} and set(done.witnessed) == {"ANY"}
     memory = made.layout.cells["monitor.counts"].mask
     first, second = (a.entry(made.initial) for a in made.agents[:2])
-    assert [o.breaches for o in first.outcomes] == [(("?ANY", ""),)], "told once, though the monitor was asked twice"
+    assert [o.findings for o in first.outcomes] == [(Witness("ANY"),)], "told once, though the monitor was asked twice"
     assert first.reads & first.writes & memory and not second.touches & memory and first.independent(second)
 
 

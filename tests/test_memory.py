@@ -119,7 +119,7 @@ def test_private_and_constant_locations_make_no_step_of_their_own() -> None:
 def test_a_guarded_access_without_the_lock_is_a_race_that_names_both_sites() -> None:
     done = prove(machine(Locking, "adds", "peeks"))
     assert set(done.breached) == {"RACE"}
-    assert done.breached["RACE"] == "peeks read n without holding l, which guards it against adds"
+    assert done.breached["RACE"].reason == "peeks read n without holding l, which guards it against adds"
 
 
 def test_a_handler_does_not_hold_what_it_interrupted_and_is_not_the_thread() -> None:
@@ -133,9 +133,9 @@ def test_a_handler_does_not_hold_what_it_interrupted_and_is_not_the_thread() -> 
             self.interrupts_itself(cpu)
 
     race = prove(machine(Peeking, "holds_while_interrupted")).breached
-    assert race["RACE"].startswith("peeks_and_says_so read n without holding l")
+    assert race["RACE"].reason.startswith("peeks_and_says_so read n without holding l")
     race = prove(machine(Meddling, vcpus=(VcpuSetup(0),))).breached
-    assert race["RACE"].startswith("meddles_and_says_so touched mine in a handler on cpu0")
+    assert race["RACE"].reason.startswith("meddles_and_says_so touched mine in a handler on cpu0")
     assert broken(machine(Locking, "meddles")) == {"RACE"}
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from conformance.adapters.registry import resolve
 from conformance.machine.build import in_machine
+from conformance.machine.finding import Breach
 from conformance.machine.machine import Machine
 from conformance.search import predict
 from conformance.search.causality import Occurrence, Race, broken_by, events, races, unwatched
@@ -46,10 +47,10 @@ def judged(machine: Machine, run: SampledRun) -> set[str]:
     """What a schedule breaks, found by walking it anew."""
     state, broken = machine.initial, set[str]()
     for _, outcome, state in walk(machine, run.schedule):
-        broken |= {clause for clause, _ in outcome.breaches}
+        broken |= {breach.clause for breach in outcome.breaches}
     if machine.quiescent(state):
-        broken |= {finding.clause for finding in machine.at_rest(state)}
-    return {clause for clause in broken if not clause.startswith("?")}
+        broken |= {finding.clause for finding in machine.at_rest(state) if isinstance(finding, Breach)}
+    return broken
 
 
 # Bugs

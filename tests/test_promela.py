@@ -19,6 +19,7 @@ from conformance.adapters.registry import resolve
 from conformance.commands.export import as_promela
 from conformance.commands.main import BAD_USAGE
 from conformance.machine.build import in_machine
+from conformance.machine.finding import Breach
 from conformance.machine.machine import Machine
 from conformance.search.promela import UNKNOWN, TooLarge, promela
 from conformance.search.proof import prove
@@ -70,7 +71,8 @@ def by_us(machine: Machine) -> Search:
     reduced, plain = prove(machine), prove(machine, reduce=False)
     assert reduced.states == plain.states
     rests = sum(
-        machine.quiescent(state) and any(f.clause[0] != "?" for f in machine.at_rest(state)) for state in reach(machine)
+        machine.quiescent(state) and any(isinstance(f, Breach) for f in machine.at_rest(state))
+        for state in reach(machine)
     )
     return Search(reduced.states, plain.transitions + 1 + rests, frozenset({*reduced.breached, *reduced.at_rest}))
 

@@ -17,8 +17,9 @@ from rich.console import Console
 
 from conformance.adapters.registry import of_class
 from conformance.automaton.assembly import assemble
+from conformance.machine.finding import Breach, Finding, about
 from conformance.machine.machine import Machine
-from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.machine.monitor import Look, Monitor
 from conformance.report import document, edges, reason, terminal
 from conformance.report.lanes import UNICODE, lane_table, plain
 from conformance.roles.scenario import Device, Scenario, Thread, VcpuSetup
@@ -439,8 +440,8 @@ def test_a_terminal_gets_lines_and_colours() -> None:
 
 
 def test_a_witness_shows_its_clause() -> None:
-    found = counterexample(TWICE, "")
-    assert "X step 6 shows E2E-4\n" in plain(lane_table(found, "?E2E-4")) + "\n"
+    found = counterexample(TWICE, "", witness=True)
+    assert "X step 6 shows E2E-4\n" in plain(lane_table(found, "E2E-4")) + "\n"
     assert found.why[0].startswith("Let B be step 6")
     assert not any("breaks it" in sentence for sentence in found.why)
 
@@ -484,7 +485,7 @@ class NothingLeft(Monitor):
 
     def at_rest(self, memory: Any, look: Look) -> Iterable[Finding]:
         if look.value("vcpu0.pid.pir[3]"):
-            yield Finding("LEFT", "at rest vector 200 waits in PIR and vcpu0 could take it")
+            yield Breach("LEFT", "at rest vector 200 waits in PIR and vcpu0 could take it", about("vcpu0.pid.pir[3]"))
 
 
 def found_by(cls: type[Kvm], scenario: Scenario) -> Counterexample:

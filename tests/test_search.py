@@ -15,6 +15,7 @@ from tiny_programs import Program, made, programs
 from conformance.adapters.registry import of_class, resolve
 from conformance.adapters.source import Fault
 from conformance.machine.build import in_machine
+from conformance.machine.finding import Breach, Finding, Witness
 from conformance.machine.machine import Machine
 from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Scenario, Thread, VcpuSetup
 from conformance.roles.x86 import DEVICE, HIGH, LOW, PINV, Cpu
@@ -228,8 +229,10 @@ def test_reduction_changes_nothing_in_drawn_scenarios(scenario: Scenario, implem
 Cost = tuple[int, int]
 
 
-def least(machine: Machine, states: list[int]) -> dict[str, Cost]:
-    """(switches, steps) of the least counterexample to each clause, by relaxing every edge until nothing improves."""
+def least(machine: Machine, states: list[int], kind: type[Finding]) -> dict[str, Cost]:
+    """(switches, steps) of the least counterexample to each clause (or witness), by relaxing every edge until nothing
+    improves.
+    """
     edges = {
         state: [
             (2 * a.index + o.lane, o, state & o.keep | o.add, a.obligatory)
@@ -263,25 +266,27 @@ def least(machine: Machine, states: list[int]) -> dict[str, Cost]:
                     improving = True
     for (state, lane), (switched, steps) in best.items():
         for now, outcome, _, _ in edges[state]:
-            for clause, _ in outcome.breaches:
-                offer(clause, (switched + (lane not in (now, -1)), steps + 1))
+            for finding in outcome.findings:
+                if isinstance(finding, kind):
+                    offer(finding.clause, (switched + (lane not in (now, -1)), steps + 1))
         if state in resting:
             for finding in machine.at_rest(state):
-                offer(finding.clause, (switched, steps))
-        if state not in can_rest:
+                if isinstance(finding, kind):
+                    offer(finding.clause, (switched, steps))
+        if state not in can_rest and kind is Breach:
             offer("LIVELOCK", (switched, steps))
     return found
 
 
-def check_least(machine: Machine, cold: Machine) -> None:
+def check_least(machine: Machine, cold: Machine, kind: type[Finding] = Breach) -> None:
     """`shortest` finds what there is, at its least, as a schedule that does what is said of it; in a warm machine as in
     a cold one.
     """
     states = reach(machine)
     if len(states) > 600:
         return
-    truth = least(machine, states)
-    found = shortest(machine, set(truth) | {"NEVER"})
+    truth = least(machine, states, kind)
+    found = shortest(machine, set(truth) | {"NEVER"}, kind=kind)
     assert {c: (e.switches, e.steps) for c, e in found.items()} == truth
     for clause, broken in found.items():
         assert broken.switches == switches(machine, broken.schedule)
@@ -289,10 +294,10 @@ def check_least(machine: Machine, cold: Machine) -> None:
         for _, last, state in walk(machine, broken.schedule):
             pass
         if broken.at_rest and machine.quiescent(state):
-            assert clause in {f.clause for f in machine.at_rest(state)}
+            assert clause in {f.clause for f in machine.at_rest(state) if isinstance(f, kind)}
         elif not broken.at_rest:
-            assert last is not None and clause in {c for c, _ in last.breaches}
-    assert warmed(machine, found) == warmed(cold, shortest(cold, set(truth)))
+            assert last is not None and clause in {f.clause for f in last.findings if isinstance(f, kind)}
+    assert warmed(machine, found) == warmed(cold, shortest(cold, set(truth), kind=kind))
 
 
 def warmed(machine: Machine, found: dict[str, BreakingSchedule]) -> dict[str, Any]:
@@ -303,7 +308,8 @@ def warmed(machine: Machine, found: dict[str, BreakingSchedule]) -> dict[str, An
 @settings(max_examples=200, deadline=None)
 @given(machines())
 def test_the_least_counterexample_is_least_on_random_agents(plan: Plan) -> None:
-    check_least(RandomMachine(plan), RandomMachine(plan))
+    for kind in (Breach, Witness):
+        check_least(RandomMachine(plan), RandomMachine(plan), kind)
 
 
 @settings(max_examples=100, deadline=None)

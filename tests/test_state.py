@@ -101,7 +101,7 @@ def test_remembered_steps_are_the_steps_taken_anew(plan: Plan, chance: random.Ra
             remembered = []
             for outcome in agent.entry(state).outcomes:
                 target = state & outcome.keep | outcome.add
-                remembered.append((outcome.choice, machine.layout.show(target), outcome.breaches, outcome.lane))
+                remembered.append((outcome.choice, machine.layout.show(target), outcome.findings, outcome.lane))
                 if target not in seen:
                     seen.add(target)
                     pending.append(target)

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from hypothesis import strategies as st
 
+from conformance.machine.finding import Breach, Finding, Witness
 from conformance.machine.machine import Machine
-from conformance.machine.monitor import Finding
 from conformance.machine.state import Agent, Layout, NotEnabled, View
 
 CELLS = ("p", "q", "r")
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     agents: tuple[tuple[Line, ...], ...]
     optional: tuple[bool, ...]
     rest: tuple[tuple[str, int, str], ...]
-    """(cell, value, clause): broken at rest if the cell has the value."""
+    """(cell, value, clause): broken at rest if the cell has the value; R2 is seen to hold."""
 
 
 def machines(agents: int = 3, lines: int = 4) -> st.SearchStrategy[Plan]:
@@ -50,7 +50,7 @@ def machines(agents: int = 3, lines: int = 4) -> st.SearchStrategy[Plan]:
     targets = st.integers(0, lines)
     line = st.builds(Line, does, cells, st.tuples(targets, targets, targets))
     agent = st.lists(line, min_size=1, max_size=lines).map(tuple)
-    rest = st.tuples(cells, values, st.sampled_from(["R0", "R1", "?R2", "B1"]))
+    rest = st.tuples(cells, values, st.sampled_from(["R0", "R1", "R2", "B1"]))
     return st.integers(2, agents).flatmap(
         lambda n: st.builds(
             Plan,
@@ -67,7 +67,7 @@ class Acts(NamedTuple):
     get: Callable[[str], int]
     set: Callable[[str, int], None]
     pick: Callable[[int], int]
-    breach: Callable[[str, str], None]
+    find: Callable[[Finding], None]
     handler: Callable[[], None]
 
 
@@ -90,7 +90,7 @@ def take(plan: Plan, number: int, acts: Acts) -> None:
             case "pick":
                 acts.set(cell, acts.pick(value + 1))
             case "breach" if acts.get(cell) == value:
-                acts.breach(f"B{value}" if value else "?B0", f"{cell} is {value}")
+                acts.find(Breach(f"B{value}", f"{cell} is {value}") if value else Witness("B0"))
             case "handler":
                 acts.handler()
             case _:
@@ -118,14 +118,11 @@ class RandomMachine(Machine):
         def handler() -> None:
             view.lane = 1
 
-        def breach(clause: str, reason: str) -> None:
-            view.breaches.append((clause, reason))
-
         acts = Acts(
             lambda name: view.get(self.cells[name]),
             lambda name, value: view.set(self.cells[name], value),
             view.pick,
-            breach,
+            view.findings.append,
             handler,
         )
         take(self.plan, number, acts)
@@ -133,17 +130,19 @@ class RandomMachine(Machine):
     def at_rest(self, state: int) -> list[Finding]:
         values = self.layout.show(state)
         return [
-            Finding(clause, f"{cell} is {value}") for cell, value, clause in self.plan.rest if values[cell] == value
+            Witness(clause) if clause == "R2" else Breach(clause, f"{cell} is {value}")
+            for cell, value, clause in self.plan.rest
+            if values[cell] == value
         ]
 
 
 def anew(plan: Plan, number: int, values: dict[str, int]) -> list[Any]:
-    """Every (choices, values after, breaches, lane) of an agent's step on plain values, nothing remembered."""
+    """Every (choices, values after, findings, lane) of an agent's step on plain values, nothing remembered."""
     found: list[Any] = []
     forced: list[tuple[int, ...]] = [()]
     while forced:
         begin = forced.pop()
-        after, picks, breaches, lane = dict(values), [], [], [0]
+        after, picks, findings, lane = dict(values), [], list[Finding](), [0]
 
         def pick(options: int, begin: tuple[int, ...] = begin, picks: list[int] = picks) -> int:
             if options == 1:
@@ -158,12 +157,12 @@ def anew(plan: Plan, number: int, values: dict[str, int]) -> list[Any]:
             after.__getitem__,
             after.__setitem__,
             pick,
-            lambda clause, reason, breaches=breaches: breaches.append((clause, reason)),
+            findings.append,
             lambda lane=lane: lane.__setitem__(0, 1),
         )
         try:
             take(plan, number, acts)
-            found.append((tuple(picks), after, tuple(breaches), lane[0]))
+            found.append((tuple(picks), after, tuple(findings), lane[0]))
         except NotEnabled:
             pass
     return sorted(found, key=lambda each: each[0])

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tiny_machine import A, B, Code, L, X, Y, machine
 
 from conformance.machine import events as ev
+from conformance.machine.finding import Breach, Finding
 from conformance.machine.machine import Machine
-from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.machine.monitor import Look, Monitor
 from conformance.roles.cpu import Cpu
 from conformance.roles.scenario import DeviceInterrupt
 
@@ -114,9 +115,9 @@ class Order(Monitor):
 
     def at_rest(self, memory: tuple[str, ...], look: Look) -> Iterable[Finding]:
         if look.value("a") == 1:
-            yield Finding("A1", "a is 1")
+            yield Breach("A1", "a is 1")
         if memory == ("x", "y"):
-            yield Finding("YX", "x, then y, then rest")
+            yield Breach("YX", "x, then y, then rest")
 
 
 def made(program: Program, widths: dict[str, int] | None = None) -> Machine:

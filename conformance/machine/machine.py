@@ -26,8 +26,9 @@ from typing import Any
 
 from conformance.automaton.assembly import Assembly
 from conformance.machine.execute import Stepping
+from conformance.machine.finding import Breach, Finding, Subject, about
 from conformance.machine.levels import rise, takeable
-from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.machine.monitor import Look, Monitor
 from conformance.machine.parts import ABOUT_TO_SLEEP, DONE, RUNNABLE
 from conformance.machine.state import Agent, Cell, NotEnabled, View
 from conformance.machine.watched import Watched
@@ -215,16 +216,16 @@ class Machine(Watched):
         return all(not agent.entry(state).outcomes for agent in self.obligatory)
 
     def at_rest(self, state: int) -> list[Finding]:
-        """Everything broken in a quiescent state."""
+        """Everything broken, or seen to hold, in a quiescent state."""
         view = View(state)
         look = Look(self, view)
-        found = self._stuck(view)
+        found: list[Finding] = [*self._stuck(view)]
         for monitor, cell in self.attached:
             found.extend(monitor.at_rest(view.get(cell) if cell else None, look))
         return found
 
-    def _stuck(self, view: View) -> list[Finding]:
-        found: list[Finding] = []
+    def _stuck(self, view: View) -> list[Breach]:
+        found: list[Breach] = []
         waiting = {d.name for d in self.scenario.devices if d.after} | {
             f"cpu{t.cpu}" for t in self.scenario.threads if t.after
         }
@@ -239,10 +240,14 @@ class Machine(Watched):
                     pass  # hardware that waits for work
                 case ops.Relax():
                     seen = ", ".join(f"{at} = {value}" for at, _, value in node.reads)
-                    found.append(Finding("LIVELOCK", f"{node.routine} on {who} spins for ever on {seen}", who))
+                    said = f"{node.routine} on {who} spins for ever on {seen}"
+                    found.append(
+                        Breach("LIVELOCK", said, about(*(Subject(at, mask) for at, mask, _ in node.reads), who))
+                    )
                 case ops.Lock(at=at):
                     holder = view.get(self.memory[at])
-                    found.append(Finding("DEADLOCK", f"{node.routine} on {who} waits for {at}, held by {holder}", who))
+                    said = f"{node.routine} on {who} waits for {at}, held by {holder}"
+                    found.append(Breach("DEADLOCK", said, about(at, who)))
                 case other:
-                    found.append(Finding("DEADLOCK", f"{node.routine} on {who} can never do {other}", who))
+                    found.append(Breach("DEADLOCK", f"{node.routine} on {who} can never do {other}", about(who)))
         return found

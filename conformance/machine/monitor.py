@@ -7,21 +7,14 @@ is part of every state that is stored and of the footprint of every step that ch
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from conformance.machine import events as ev
+from conformance.machine.finding import Breach, Finding, Subject, Witness, about
 from conformance.machine.parts import Parts
 from conformance.machine.state import View
 from conformance.roles.operations import Value
 from conformance.roles.scenario import Action
-
-
-class Finding(NamedTuple):
-    """A clause broken at rest. `subject` is the vCPU or CPU it concerns; `reason` one sentence."""
-
-    clause: str
-    reason: str
-    subject: str = ""
 
 
 class Look:
@@ -33,6 +26,10 @@ class Look:
     def value(self, at: str) -> Value:
         """The word at a declared location (what memory holds: not what store buffers still hide)."""
         return self.view.get(self.machine.memory[at])
+
+    @property
+    def cpus(self) -> range:
+        return range(len(self.machine.cpus))
 
     def has(self, at: str) -> bool:
         return at in self.machine.memory
@@ -74,12 +71,18 @@ class Look:
         """Whether this CPU's store buffer still hides a store to a location that starts with `prefix`."""
         return any(at.startswith(prefix) for at, *_ in self.view.get(self.machine.cpus[cpu].buffer))
 
-    def breach(self, clause: str, reason: str) -> None:
-        self.view.breaches.append((clause, reason))
+    def kept(self, owner: str) -> tuple[Subject, ...]:
+        """All that is kept of an owner such as an interrupt, whoever declared it, less its locks."""
+        shared = self.machine.assembly.locations
+        return tuple(Subject(at) for at in shared if at.startswith(f"{owner}.") and not shared[at].lock)
 
-    def witness(self, clause: str, reason: str = "") -> None:
+    def breach(self, clause: str, reason: str, *subjects: Subject | str) -> None:
+        """This step breaks a clause. `subjects`: the locations, with the bits that matter, and the agents it is about."""
+        self.view.findings.append(Breach(clause, reason, about(*subjects)))
+
+    def witness(self, clause: str, *subjects: Subject | str) -> None:
         """A MAY clause, or the premise of another one, was seen to hold in this step."""
-        self.view.breaches.append((f"?{clause}", reason))
+        self.view.findings.append(Witness(clause, about(*subjects)))
 
 
 class Monitor:
@@ -99,5 +102,5 @@ class Monitor:
         return memory
 
     def at_rest(self, memory: Any, look: Look) -> Iterable[Finding]:
-        """What is broken in a quiescent state."""
+        """What is broken, and what is seen to hold, in a quiescent state."""
         return ()

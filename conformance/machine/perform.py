@@ -12,6 +12,7 @@ from conformance.adapters.source import Fault
 from conformance.automaton import meaning
 from conformance.automaton.unfold import Node
 from conformance.machine import events as ev
+from conformance.machine.finding import Breach, about
 from conformance.machine.parts import Frame
 from conformance.machine.state import Cell, NotEnabled, View
 from conformance.machine.watched import Watched
@@ -137,15 +138,19 @@ class Operations:
                 node.routine,
             )
         if shared.private_to and not self._owns(shared.private_to):
-            self.view.breaches.append(
-                ("RACE", f"{node.routine} touched {at} {self._where(shared.private_to)}: only {_allowed(shared.private_to)} may")
-            )  # fmt: skip
+            self._race(
+                at,
+                f"{node.routine} touched {at} {self._where(shared.private_to)}: only {_allowed(shared.private_to)} may",
+            )
         if shared.guarded_by and not self.holds(shared.guarded_by):
-            self.view.breaches.append(
-                ("RACE", f"{node.routine} {'wrote' if writes else 'read'} {at} without holding {shared.guarded_by}, which "
-                 f"guards it against {self._others(at, node.routine)}")
+            self._race(
+                at, f"{node.routine} {'wrote' if writes else 'read'} {at} without holding {shared.guarded_by}, which "
+                f"guards it against {self._others(at, node.routine)}"
             )  # fmt: skip
         return bool(shared.private_to or shared.guarded_by or shared.constant)
+
+    def _race(self, at: str, reason: str) -> None:
+        self.view.findings.append(Breach("RACE", reason, about(at)))
 
     def _where(self, vcpu: str) -> str:
         if self.c < 0:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from conformance.machine.finding import Breach, Finding
+
 T = TypeVar("T", bound=Hashable)
 
 
@@ -92,7 +94,7 @@ class View:
     taken: list[int] = field(default_factory=list)
     offered: list[int] = field(default_factory=list)
     notes: list[Any] = field(default_factory=list)
-    breaches: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     lane: int = 0
 
     def get(self, cell: Cell[T]) -> T:
@@ -119,9 +121,8 @@ class View:
 class Outcome:
     """One way a step can go: `state & keep | add` is the next state.
 
-    `lane` tells apart what runs on one agent (thread or handler), for counting switches. `breaches` are (clause,
-    reason) pairs that monitors found in this step. `choice` are the branches taken; `notes` is the account of the step
-    for the lane table.
+    `lane` tells apart what runs on one agent (thread or handler), for counting switches. `findings` are what monitors
+    found in this step. `choice` are the branches taken; `notes` is the account of the step for the lane table.
     """
 
     keep: int
@@ -129,8 +130,12 @@ class Outcome:
     writes: int
     lane: int
     choice: tuple[int, ...]
-    breaches: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...]
     notes: tuple[Any, ...]
+
+    @property
+    def breaches(self) -> tuple[Breach, ...]:
+        return tuple(finding for finding in self.findings if isinstance(finding, Breach))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,4 +245,4 @@ def _outcome(view: View) -> Outcome:
             continue  # left as it was read
         writes |= cell.mask
         add |= bits
-    return Outcome(~writes, add, writes, view.lane, tuple(view.taken), tuple(view.breaches), tuple(view.notes))
+    return Outcome(~writes, add, writes, view.lane, tuple(view.taken), tuple(view.findings), tuple(view.notes))

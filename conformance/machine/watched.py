@@ -74,11 +74,11 @@ VEIL = Veil()
 
 def _indifferent(monitor: Monitor, event: ev.Event, look: Look) -> bool:
     """Whether the monitor hands its memory back without having looked at it."""
-    told = len(look.view.breaches)
+    told = len(look.view.findings)
     try:
         if monitor.on(event, VEIL, look) is VEIL:
             return True
     except Exception:  # of the veil, or the monitor's own: then it comes again
         pass
-    del look.view.breaches[told:]
+    del look.view.findings[told:]
     return False

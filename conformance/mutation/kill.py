@@ -17,8 +17,9 @@ from conformance.adapters.registry import Implementation
 from conformance.adapters.source import Fault
 from conformance.automaton.assembly import Assembly, assemble
 from conformance.machine import events as ev
+from conformance.machine.finding import Breach, Finding
 from conformance.machine.machine import Machine
-from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.machine.monitor import Look, Monitor
 from conformance.machine.state import LayoutFull, Outcome
 from conformance.mutation.mutant import Mutant, Whole, whole
 from conformance.roles.scenario import Scenario
@@ -80,11 +81,11 @@ class Hunt(Proof):
 
     def tell(self, outcome: Outcome) -> None:
         super().tell(outcome)
-        self._stop(clause for clause, _ in outcome.breaches)
+        self._stop(breach.clause for breach in outcome.breaches)
 
     def judge(self, findings: list[Finding]) -> None:
         super().judge(findings)
-        self._stop(finding.clause for finding in findings)
+        self._stop(finding.clause for finding in findings if isinstance(finding, Breach))
 
     def _stop(self, clauses: Iterable[str]) -> None:
         for clause in clauses:

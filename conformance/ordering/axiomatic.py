@@ -28,6 +28,7 @@ from conformance.litmus.solve import Found, Solver
 from conformance.litmus.witness import effects
 from conformance.machine import events as ev
 from conformance.machine.build import in_machine
+from conformance.machine.finding import Breach
 from conformance.machine.machine import Machine
 from conformance.machine.parts import Frame, Running
 from conformance.machine.state import View
@@ -200,7 +201,7 @@ def judged(
     after = state
     for cell, value in view.writes.items():
         after = after & ~cell.mask | cell.pack(value)
-    return {f.clause for f in machine.at_rest(settle(machine, after))}
+    return {f.clause for f in machine.at_rest(settle(machine, after)) if isinstance(f, Breach)}
 
 
 def _told(machine: Machine, at: str) -> bool:

@@ -8,19 +8,21 @@ sleep sets of `prove`, the least schedule of `shortest`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple
 from typing import NamedTuple
 
 from conformance.adapters.registry import Implementation
 from conformance.automaton.assembly import Assembly, assemble
+from conformance.machine.finding import Breach, Finding, Witness
 from conformance.machine.machine import Machine
-from conformance.machine.monitor import Finding, Monitor
+from conformance.machine.monitor import Monitor
 from conformance.machine.state import Agent, LayoutFull, View
 from conformance.ordering.names import Did, Name, did
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import Proof, prove
 from conformance.verdict.suite import Suite
 
-FITS = "?ORDER"
+FITS = Witness("ORDER")
 """Found in each rest of a run that fits, as if it were a clause's witness."""
 SPOILT = -1
 
@@ -30,7 +32,7 @@ class Progress(NamedTuple):
     """How much of the chain has happened; SPOILT if the run can fit no more."""
     times: tuple[int, ...] = ()
     """How often each name of the chain that asks for its n-th occurrence has occurred."""
-    broken: frozenset[tuple[str, str]] = frozenset()
+    broken: frozenset[Breach] = frozenset()
     """Breaches by steps so far: they count once the run fits."""
 
 
@@ -64,14 +66,15 @@ class Directed(Machine):
         """Looks at its cell only if the step matters, so that other steps stay independent of it."""
         happened = [did(agent, note, self.assembly.architecture) for note in view.notes]
         noticed = [n for n in (*self.chain, *self.never) if any(map(n.matches, happened))]
-        if not noticed and not view.breaches:
+        if not noticed and not view.findings:
             return
         place, times, broken = view.get(self.progress)
         for it in happened:
             place, times = self._moved(place, times, it)
-        broken |= {b for b in view.breaches if not b[0].startswith("?")}
-        view.breaches[:] = sorted(broken) if place == len(self.chain) else []
-        view.set(self.progress, Progress(place, times, frozenset() if view.breaches else broken))
+        broken |= {f for f in view.findings if isinstance(f, Breach)}
+        told = sorted(broken, key=astuple) if place == len(self.chain) else []
+        view.findings[:] = told
+        view.set(self.progress, Progress(place, times, frozenset() if told else broken))
 
     def _moved(self, place: int, times: tuple[int, ...], it: Did) -> tuple[int, tuple[int, ...]]:
         if place == SPOILT or any(name.matches(it) for name in self.never):
@@ -93,7 +96,7 @@ class Directed(Machine):
     def at_rest(self, state: int) -> list[Finding]:
         if self.progress.unpack(state).place != len(self.chain):
             return []
-        return [Finding(FITS, "fits the constraints"), *super().at_rest(state)]
+        return [FITS, *super().at_rest(state)]
 
     def furthest(self) -> int:
         """How much of the chain any run has got through, in order. Says so after a search."""

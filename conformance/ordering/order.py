@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.adapters.registry import Implementation, resolve
+from conformance.machine.finding import Witness
 from conformance.ordering.directed import FITS, Directed, searched
 from conformance.ordering.names import BadConstraint, Before, Constraint, Name, Reached, names, parse, unknown
 from conformance.roles import environments
@@ -143,16 +144,16 @@ class _Question:
         if not explored.complete:
             self.done.undecided = f"scenario {self.scenario.name} hit the bound of {explored.states:,} states"
             return False
-        if FITS[1:] not in explored.witnessed:
+        if FITS.clause not in explored.witnessed:
             self._learn(chain, machine)
             return True
         machine.assembly.recheck()
         broken = {*explored.breached, *explored.at_rest}
-        found = shortest(machine, {FITS, *broken})
-        if not self.done.fits and (least := found.get(FITS)):
+        found = shortest(machine, broken)
+        if not self.done.fits and (least := shortest(machine, {FITS.clause}, kind=Witness).get(FITS.clause)):
             self.done.fits = Counterexample(
-                scenario=self.scenario.name, switches=least.switches, steps=least.steps, at_rest=True, reason="",
-                rows=rows(machine, least),
+                scenario=self.scenario.name, switches=least.switches, steps=least.steps, at_rest=True, witness=True,
+                reason="", rows=rows(machine, least),
             )  # fmt: skip
         known = {v.clause.id for v in self.done.verdicts}
         for clause in self.suite.clauses:
@@ -206,7 +207,7 @@ class _Question:
     def _possible(self, chain: tuple[Name, ...], never: tuple[Name, ...] | None = None) -> bool:
         never = self.never if never is None else never
         _, explored = searched(self.implementation, self.scenario, self.suite, chain, never, self.most)
-        return FITS[1:] in explored.witnessed or not explored.complete
+        return FITS.clause in explored.witnessed or not explored.complete
 
     def _sequence(self, part: Sequence[Name]) -> str:
         if len(part) == 1:

@@ -63,10 +63,9 @@ class Line(NamedTuple):
 
 
 def lane_table(found: Counterexample, clause: str, *, width: int = WIDTH, glyphs: Glyphs = ASCII) -> list[Text]:
-    """The table as lines of at most `width` columns (at least 60), the clause marked where it breaks.
+    """The table as lines of at most `width` columns (at least 60), the clause marked where it breaks, or shows.
 
-    `?CLAUSE` says that the step shows the clause, for a witness. Of a schedule longer than `LONG`, which nobody made
-    small, it shows the steps that `why` names and the last ones.
+    Of a schedule longer than `LONG`, which nobody made small, it shows the steps that `why` names and the last ones.
     """
     width = max(width, 60)
     rows, owner = _kept(found), common_owner(found.rows)
@@ -78,7 +77,7 @@ def lane_table(found: Counterexample, clause: str, *, width: int = WIDTH, glyphs
     names = zip(("step", *columns, "changed"), widths, strict=True)
     table = _grid(glyphs, widths, [textwrap.wrap(name, width) for name, width in names], ["bold"] * len(widths))
     table.append(_rule(glyphs, widths))
-    verb, clause = ("shows", clause[1:]) if clause.startswith("?") else ("breaks", clause)
+    verb = "shows" if found.witness else "breaks"
     at = 0
     for line in lines:
         skipped = found.rows.index(line.row, at) - at

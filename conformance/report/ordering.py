@@ -91,7 +91,7 @@ def directed_schedules(answers: Sequence[Answer], *, color: bool = False) -> str
         least_fit = min(fitting, key=lambda a: (a.fits.switches, a.fits.steps) if a.fits else (0, 0))
         assert least_fit.fits
         lines.append(f"A schedule fits, in scenario {least_fit.scenario}; none that fits breaks a clause.\n\n")
-        lines.append(plain(lane_table(least_fit.fits, FITS)[:-1]) + "\n")
+        lines.append(plain(lane_table(least_fit.fits, FITS.clause)[:-1]) + "\n")
     for answer in answers:
         if answer.why_not:
             lines.append(f"no schedule fits in scenario {answer.scenario}: {answer.why_not}\n")

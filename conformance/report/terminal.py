@@ -134,8 +134,7 @@ def block(verdict: Verdict, *, width: int = WIDTH, glyphs: Glyphs = ASCII) -> li
     facts.append(("answerable", (found.role if found else "") or clause.role))
     for name, value in facts:
         made += _hang(f"{name:<16}", value, width, lead_style="dim")
-    shown = "?" * (verdict.status is Status.OBSERVED) + clause.id
-    return [*made, *(_schedule(found, shown, width, glyphs) if found else ())]
+    return [*made, *(_schedule(found, clause.id, width, glyphs) if found else ())]
 
 
 def _schedule(found: Counterexample, clause: str, width: int, glyphs: Glyphs) -> Iterator[Text]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from conformance.machine.finding import Breach, Finding
 from conformance.machine.machine import Machine
 from conformance.search.packing import SPARE, Outgrown, Packing
 from conformance.search.results import BreakingSchedule, Step
@@ -40,19 +42,21 @@ class Visits(NamedTuple):
         return Visits([column.take(which) for column in self.where], *(column.take(which) for column in self[1:]))
 
 
-def least(machine: Machine, clauses: set[str], most: int) -> dict[str, BreakingSchedule]:
-    """The least counterexample to each of `clauses` that has one within `most` visits. LIVELOCK is not looked for."""
+def least(machine: Machine, clauses: set[str], most: int, kind: type[Finding] = Breach) -> dict[str, BreakingSchedule]:
+    """The least counterexample (`kind` Witness: witness) to each of `clauses` that has one within `most` visits. LIVELOCK
+    is not looked for.
+    """
     while True:
         try:
-            return _Search(machine, clauses).search(most)
+            return _Search(machine, clauses, kind).search(most)
         except Outgrown:
             pass  # by now the cells have met the values that did not fit
 
 
 class _Search:
-    def __init__(self, machine: Machine, clauses: set[str]) -> None:
+    def __init__(self, machine: Machine, clauses: set[str], kind: type[Finding]) -> None:
         assert 2 * len(machine.agents) < START
-        self.machine, self.wanted = machine, set(clauses)
+        self.machine, self.wanted, self.kind = machine, set(clauses), kind
         self.packing = Packing(machine.layout)
         self.recall = Recall(machine, self.packing)
         self.found: dict[str, BreakingSchedule] = {}
@@ -130,7 +134,7 @@ class _Search:
         if new:
             self.lanes = np.append(self.lanes, np.array([outcome.lane for outcome in new], np.int32))
             for clause in self.wanted:
-                breaks = np.array([any(clause == c for c, _ in outcome.breaches) for outcome in new])
+                breaks = np.array([any(f.clause == clause for f in self._sought(o.findings)) for o in new])
                 self.breaks[clause] = np.append(self.breaks[clause], breaks)
 
     def _judge_steps(self, cost: Cost, visits: Visits, switched: NDArray[np.bool_]) -> None:
@@ -141,9 +145,9 @@ class _Search:
                 reached = (cost[0] + int(switched[row]), cost[1] + 1)
                 if clause not in self.found or self.found[clause].worse_than(*reached):
                     outcome = self.recall.outcomes[visits.outcome[row]]
-                    reason = next(reason for c, reason in outcome.breaches if c == clause)
+                    finding = next(f for f in self._sought(outcome.findings) if f.clause == clause)
                     schedule = (*self._schedule(int(visits.origin[row])), (int(visits.agent[row]), outcome.choice))
-                    self.found[clause] = BreakingSchedule(clause, reason, schedule, reached[0], False)
+                    self.found[clause] = BreakingSchedule(finding, schedule, reached[0], False)
 
     def _judge_rests(self, cost: Cost, states: list[Column], numbers: Numbers, moving: Rows) -> None:
         """States that no obligatory step leaves."""
@@ -155,9 +159,13 @@ class _Search:
             if state in self.rested:
                 continue
             self.rested.add(state)
-            for clause, reason, _ in self.machine.at_rest(state):
+            for finding in self._sought(self.machine.at_rest(state)):
+                clause = finding.clause
                 if clause in self.wanted and (clause not in self.found or self.found[clause].worse_than(*cost)):
-                    self.found[clause] = BreakingSchedule(clause, reason, self._schedule(number), cost[0], True)
+                    self.found[clause] = BreakingSchedule(finding, self._schedule(number), cost[0], True)
+
+    def _sought(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+        return (f for f in findings if isinstance(f, self.kind))
 
     def _schedule(self, number: int) -> tuple[Step, ...]:
         steps: list[Step] = []

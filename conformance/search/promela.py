@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+from conformance.machine.finding import Breach
 from conformance.machine.machine import Machine
 from conformance.machine.parts import Frame, Running
 from conformance.machine.state import Agent, Cell, NextSteps, Outcome
@@ -69,7 +70,7 @@ def _close(machine: Machine, most: int) -> dict[int, list[str]]:
     """Visit every state, so that all steps are remembered. Answers the states at rest that break clauses, with these."""
     rests: dict[int, list[str]] = {}
     for state, resting, met in visits(machine):
-        if resting and (broken := {f.clause for f in machine.at_rest(state) if f.clause[0] != "?"}):
+        if resting and (broken := {f.clause for f in machine.at_rest(state) if isinstance(f, Breach)}):
             rests[state] = sorted(broken)
         if met > most:
             raise TooLarge(f"more than {most:,} states")
@@ -124,7 +125,7 @@ class _Names:
             for cell, name in self.used
             if outcome.writes & cell.mask
         ]
-        acts += [self.breaks(c) for c in sorted({clause for clause, _ in outcome.breaches}) if c[0] != "?"]
+        acts += [self.breaks(clause) for clause in sorted({b.clause for b in outcome.breaches})]
         text = "; ".join(describe(note) for note in outcome.notes)
         return f"{'; '.join(acts) or 'skip'}{_comment(text)}"
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 
+from conformance.machine.finding import Breach, Finding
 from conformance.machine.machine import Machine
 from conformance.machine.state import NextSteps, Outcome
 from conformance.search.frontier import Frontier
@@ -129,7 +130,7 @@ def _one_by_one(machine: Machine, reduce: bool, most: int, pulse: Callable[[int]
                     if not fresh[known]:
                         work.append((target, known, woken))
                     asleep[known] &= drowsy
-                if outcome.breaches and id(outcome) not in told:
+                if outcome.findings and id(outcome) not in told:
                     told[id(outcome)] = outcome
                     done.tell(outcome)
         if len(asleep) > most:
@@ -187,25 +188,26 @@ def can_rest(machine: Machine, state: int, known: set[int] | None = None) -> boo
 
 
 def shortest(
-    machine: Machine, clauses: frozenset[str] | set[str], most: int = 3_000_000
+    machine: Machine, clauses: frozenset[str] | set[str], most: int = 3_000_000, kind: type[Finding] = Breach
 ) -> dict[str, BreakingSchedule]:
-    """The least counterexample to each of `clauses` (`?CLAUSE` asks for a witness) that has one within `most` visits.
+    """The least counterexample to each of `clauses` (`kind` Witness: the least witness) that has one within `most`
+    visits.
 
     What takes more than `FEW_VISITS` is left to `least`, which makes many at a time and answers the same; but LIVELOCK,
     for which each state has to be looked at, is searched for one visit at a time.
     """
-    found, over = _one_visit_at_a_time(machine, clauses, min(FEW_VISITS, most))
+    found, over = _one_visit_at_a_time(machine, clauses, min(FEW_VISITS, most), kind)
     if over or most <= FEW_VISITS:
         return found
     many = set(clauses) - {"LIVELOCK"}
-    found = least(machine, many, most) if many else {}
+    found = least(machine, many, most, kind) if many else {}
     if many != clauses:
-        found |= _one_visit_at_a_time(machine, {"LIVELOCK"}, most)[0]
+        found |= _one_visit_at_a_time(machine, {"LIVELOCK"}, most, kind)[0]
     return found
 
 
 def _one_visit_at_a_time(
-    machine: Machine, clauses: frozenset[str] | set[str], most: int
+    machine: Machine, clauses: frozenset[str] | set[str], most: int, kind: type[Finding] = Breach
 ) -> tuple[dict[str, BreakingSchedule], bool]:
     """What was found, and whether there is nothing more to find."""
     wanted = set(clauses)
@@ -230,10 +232,12 @@ def _one_visit_at_a_time(
                     step = (agent.index, outcome.choice)
                     now = 2 * agent.index + outcome.lane
                     cost = (switches + (lane not in (now, -1)), steps + 1)
-                    for clause, reason in outcome.breaches:
-                        if clause in wanted and (clause not in found or found[clause].worse_than(*cost)):
+                    for finding in outcome.findings:
+                        if not isinstance(finding, kind) or (clause := finding.clause) not in wanted:
+                            continue
+                        if clause not in found or found[clause].worse_than(*cost):
                             schedule = (*_schedule(came_from, here), step)
-                            found[clause] = BreakingSchedule(clause, reason, schedule, cost[0], False)
+                            found[clause] = BreakingSchedule(finding, schedule, cost[0], False)
                     there = (state & outcome.keep | outcome.add, now)
                     if there not in came_from:
                         if cost not in queue:
@@ -244,13 +248,13 @@ def _one_visit_at_a_time(
                 continue
             rested.add(state)
             if resting:
-                for clause, reason, _ in machine.at_rest(state):
-                    if clause in wanted and (clause not in found or found[clause].worse_than(switches, steps)):
-                        found[clause] = BreakingSchedule(clause, reason, _schedule(came_from, here), switches, True)
+                for finding in machine.at_rest(state):
+                    if not isinstance(finding, kind) or (clause := finding.clause) not in wanted:
+                        continue
+                    if clause not in found or found[clause].worse_than(switches, steps):
+                        found[clause] = BreakingSchedule(finding, _schedule(came_from, here), switches, True)
             elif "LIVELOCK" in wanted - found.keys() and not can_rest(machine, state, restful):
-                found["LIVELOCK"] = BreakingSchedule(
-                    "LIVELOCK", LIVELOCK_REASON, _schedule(came_from, here), switches, True
-                )
+                found["LIVELOCK"] = BreakingSchedule(LIVELOCK, _schedule(came_from, here), switches, True)
         wanted -= {c for c, e in found.items() if (e.switches, e.steps) <= (switches, steps)}
     return found, not (wanted and costs)
 
@@ -264,6 +268,7 @@ Cost = tuple[int, int]
 
 
 LIVELOCK_REASON = "from here obligatory steps go round for ever: no order of them ever comes to rest"
+LIVELOCK = Breach("LIVELOCK", LIVELOCK_REASON)
 
 
 def _schedule(came_from: dict[Visit, tuple[Visit, Step] | None], here: Visit) -> tuple[Step, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from conformance.machine.execute import Stepping
+from conformance.machine.finding import Breach
 from conformance.machine.machine import Machine
 from conformance.machine.state import Agent, NotEnabled, View
 from conformance.search.proof import BreakingSchedule, walk
@@ -28,7 +29,9 @@ def recovery(machine: Machine, found: BreakingSchedule) -> Literal["DELAYED", "L
         outcomes = Agent(f"free exit cpu{c}", 0, cpu.run, leave).entry(state).outcomes
         if outcomes:
             state = settle(machine, state & outcomes[0].keep | outcomes[0].add)
-    return "LOST" if any(f.clause == found.clause for f in machine.at_rest(state)) else "DELAYED"
+    return (
+        "LOST" if any(isinstance(f, Breach) and f.clause == found.clause for f in machine.at_rest(state)) else "DELAYED"
+    )
 
 
 def settle(machine: Machine, state: int) -> int:

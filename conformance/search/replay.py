@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from conformance.machine.finding import Breach, Finding, Witness
 from conformance.machine.machine import Machine
 from conformance.machine.state import Outcome
 from conformance.roles.scenario import Scenario
@@ -38,6 +39,12 @@ class Replay(msgspec.Struct, frozen=True):
     catalogue: str
     steps: tuple[tuple[str, str], ...]
     """(agent, label) of each step."""
+    witness: bool = False
+    """It shows what the clause allows, and breaks nothing."""
+
+    @property
+    def kind(self) -> type[Finding]:
+        return Witness if self.witness else Breach
 
 
 def scenario_hash(scenario: Scenario) -> str:
@@ -55,9 +62,8 @@ def encode(machine: Machine, found: BreakingSchedule, implementation: str, profi
         (machine.agents[step[0]].name, label(outcome))
         for step, (_, outcome, _) in zip(found.schedule, walk(machine, found.schedule), strict=True)
     )
-    replay = Replay(
-        implementation, profile, machine.scenario.name, found.clause, scenario_hash(machine.scenario), steps
-    )
+    hashed, witness = scenario_hash(machine.scenario), isinstance(found.finding, Witness)
+    replay = Replay(implementation, profile, machine.scenario.name, found.clause, hashed, steps, witness)
     body = base64.urlsafe_b64encode(zlib.compress(msgspec.json.encode(replay), 9)).decode().rstrip("=")
     return f"{VERSION}.{body}.{_checksum(body)}"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from conformance.machine.monitor import Finding
+from conformance.machine.finding import Breach, Finding, Witness
 from conformance.machine.state import Outcome
 
 Step = tuple[int, tuple[int, ...]]
@@ -13,14 +14,14 @@ Step = tuple[int, tuple[int, ...]]
 
 @dataclass(slots=True)
 class Proof:
-    """What an exhaustive search found. `breached` and `at_rest` map a clause to the first reason seen for it."""
+    """What an exhaustive search found. `breached` (by a step) and `at_rest` map a clause to the first breach of it."""
 
     states: int = 0
     transitions: int = 0
     quiescent: int = 0
-    breached: dict[str, str] = field(default_factory=dict)
-    at_rest: dict[str, Finding] = field(default_factory=dict)
-    witnessed: dict[str, str] = field(default_factory=dict)
+    breached: dict[str, Breach] = field(default_factory=dict)
+    at_rest: dict[str, Breach] = field(default_factory=dict)
+    witnessed: dict[str, Witness] = field(default_factory=dict)
     complete: bool = True
     """False: the bound on states was hit."""
     livelock: tuple[int, ...] = ()
@@ -33,32 +34,40 @@ class Proof:
 
     def tell(self, outcome: Outcome) -> None:
         """What monitors found in a step."""
-        for clause, reason in outcome.breaches:
-            if clause[0] == "?":
-                self.witnessed.setdefault(clause[1:], reason)
-            else:
-                self.breached.setdefault(clause, reason)
+        self._keep(outcome.findings, self.breached)
 
     def judge(self, findings: list[Finding]) -> None:
         """What is found at rest."""
         self.quiescent += 1
+        self._keep(findings, self.at_rest)
+
+    def _keep(self, findings: Iterable[Finding], broken: dict[str, Breach]) -> None:
         for finding in findings:
-            if finding.clause[0] == "?":
-                self.witnessed.setdefault(finding.clause[1:], finding.reason)
-            else:
-                self.at_rest.setdefault(finding.clause, finding)
+            match finding:
+                case Breach(clause=clause):
+                    broken.setdefault(clause, finding)
+                case Witness(clause=clause):
+                    self.witnessed.setdefault(clause, finding)
 
 
 @dataclass(frozen=True, slots=True)
 class BreakingSchedule:
-    """The least schedule that breaks a clause."""
+    """The least schedule that breaks a clause, or that shows what one allows."""
 
-    clause: str
-    reason: str
+    finding: Finding
     schedule: tuple[Step, ...]
     switches: int
     at_rest: bool
-    """True: broken in the quiescent state that the schedule ends in; False: by its last step."""
+    """True: found in the quiescent state that the schedule ends in; False: in its last step."""
+
+    @property
+    def clause(self) -> str:
+        return self.finding.clause
+
+    @property
+    def reason(self) -> str:
+        """One sentence by the monitor; "" for a witness."""
+        return self.finding.reason if isinstance(self.finding, Breach) else ""
 
     @property
     def steps(self) -> int:

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
+from conformance.machine.finding import Breach
 from conformance.machine.machine import Machine
 from conformance.machine.state import Outcome
 from conformance.search.proof import BreakingSchedule, Step, walk
@@ -36,12 +37,12 @@ class Burst(NamedTuple):
 
 
 class SampledRun(NamedTuple):
-    """One sampled run, to rest. `broken` maps a clause to (step number, reason); a step number past the end means at
+    """One sampled run, to rest. `broken` maps a clause to (step number, breach); a step number past the end means at
     rest.
     """
 
     schedule: tuple[Step, ...]
-    broken: dict[str, tuple[int, str]]
+    broken: dict[str, tuple[int, Breach]]
     rested: bool
 
 
@@ -78,22 +79,21 @@ def run_to_rest(machine: Machine, choose: Chooser, most: int = 2_000) -> Sampled
     """Let `choose` choose until nothing obligatory can move, for `most` steps at most."""
     state = machine.initial
     schedule: list[Step] = []
-    broken: dict[str, tuple[int, str]] = {}
+    broken: dict[str, tuple[int, Breach]] = {}
     next(choose)
     for number in range(1, most + 1):
         moving: Moving = [(a.index, e.outcomes) for a in machine.agents if (e := a.entry(state)).outcomes]
         if not any(machine.agents[index].obligatory for index, _ in moving):
             for finding in machine.at_rest(state):
-                if finding.clause[0] != "?":
-                    broken.setdefault(finding.clause, (number, finding.reason))
+                if isinstance(finding, Breach):
+                    broken.setdefault(finding.clause, (number, finding))
             return SampledRun(tuple(schedule), broken, True)
         taken = choose.send(moving)
         assert taken
         index, outcome = taken
         schedule.append((index, outcome.choice))
-        for clause, reason in outcome.breaches:
-            if clause[0] != "?":
-                broken.setdefault(clause, (number, reason))
+        for breach in outcome.breaches:
+            broken.setdefault(breach.clause, (number, breach))
         state = state & outcome.keep | outcome.add
     return SampledRun(tuple(schedule), broken, False)
 
@@ -191,9 +191,9 @@ def _shrink(machine: Machine, clause: str) -> SampledRun:
 
 def _cut(machine: Machine, run: SampledRun, clause: str) -> BreakingSchedule:
     """The part of a run up to where it breaks the clause."""
-    number, reason = run.broken[clause]
+    number, breach = run.broken[clause]
     schedule = run.schedule[:number]
-    return BreakingSchedule(clause, reason, schedule, switches(machine, schedule), number > len(run.schedule))
+    return BreakingSchedule(breach, schedule, switches(machine, schedule), number > len(run.schedule))
 
 
 def switches(machine: Machine, schedule: tuple[Step, ...]) -> int:

@@ -19,7 +19,7 @@ def rows(machine: Machine, found: BreakingSchedule) -> tuple[Row, ...]:
     made: list[Row] = []
     for number, (before, outcome, after) in enumerate(walk(machine, found.schedule), 1):
         agent = machine.agents[found.schedule[number - 1][0]].name
-        broken = any(clause == found.clause for clause, _ in outcome.breaches)
+        broken = found.finding in outcome.findings and not found.at_rest
         texts, sites, reads, routine = _account(outcome, machine.assembly.architecture)
         changes = _changes(machine, before, after)
         made.append(Row(number, agent, bool(outcome.lane), texts, changes, routine, reads, broken, sites))

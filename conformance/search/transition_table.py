@@ -151,4 +151,4 @@ class Recall:
         for word in range(self.packing.words):
             self.add[word] = np.append(self.add[word], np.array([words[word] for words in added], np.uint64))
             self.keep[word] = np.append(self.keep[word], ~np.array([words[word] for words in written], np.uint64))
-        self.tells = np.append(self.tells, np.array([bool(outcome.breaches) for outcome in new], np.bool_))
+        self.tells = np.append(self.tells, np.array([bool(outcome.findings) for outcome in new], np.bool_))

@@ -9,6 +9,7 @@ from typing import Literal
 
 from conformance.adapters.registry import AdapterError, Implementation, resolve
 from conformance.machine.build import in_machine
+from conformance.machine.finding import Breach, Finding
 from conformance.machine.machine import Machine
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import BreakingSchedule as Found
@@ -42,7 +43,7 @@ def replay(string: str) -> tuple[Word, Verdict]:
 def fitting(string: str, suite: Suite) -> tuple[Replay, Clause, Scenario]:
     """What a replay string holds, if it belongs to this catalogue. Raises ReplayError."""
     recorded = decode(string)
-    clause = next((c for c in suite.clauses if c.id == recorded.clause.removeprefix("?")), None)
+    clause = next((c for c in suite.clauses if c.id == recorded.clause), None)
     scenario = next((s for s in suite.scenarios if s.name == recorded.scenario), None)
     if clause is None or scenario is None:
         gone = f"clause {recorded.clause}" if clause is None else f"scenario {recorded.scenario}"
@@ -66,15 +67,14 @@ def _again(
 def _judge(machine: Machine, recorded: Replay, clause: Clause, implementation: Implementation) -> tuple[Word, Verdict]:
     schedule = follow(machine, recorded.steps)
     fits = len(schedule) == len(recorded.steps)
-    witness = recorded.clause.startswith("?")
-    does, nothing = ("shows it", "does not show it") if witness else ("breaks it", "breaks nothing")
-    same = fits and broken_by(machine, schedule, recorded.clause)
+    does, nothing = ("shows it", "does not show it") if recorded.witness else ("breaks it", "breaks nothing")
+    same = fits and broken_by(machine, schedule, recorded.clause, recorded.kind)
     if same:
         evidence = f"the recorded schedule of {len(schedule)} steps {does} again"
         verdict = _verdict(machine, same, clause, implementation, recorded, evidence)
         return SAME[verdict.status], verdict
     how = f"fits and {nothing}" if fits else f"fits for {len(schedule)} of {len(recorded.steps)} steps"
-    other = shortest(machine, {recorded.clause}).get(recorded.clause)
+    other = shortest(machine, {recorded.clause}, kind=recorded.kind).get(recorded.clause)
     if other:
         evidence = f"the recorded schedule {how}; another one {does}"
         return "DIFFERENT", _verdict(machine, other, clause, implementation, recorded, evidence)
@@ -84,10 +84,10 @@ def _judge(machine: Machine, recorded: Replay, clause: Clause, implementation: I
         clause=clause,
         implementation=implementation.name,
         profile=recorded.profile,
-        status=Status.NEVER_OBSERVED if witness else Status.HELD,
+        status=Status.NEVER_OBSERVED if recorded.witness else Status.HELD,
         evidence=evidence,
     )
-    return "NOT OBSERVED" if witness else "FIXED", gone
+    return "NOT OBSERVED" if recorded.witness else "FIXED", gone
 
 
 SAME: Mapping[Status, Word] = {
@@ -97,18 +97,18 @@ SAME: Mapping[Status, Word] = {
 }
 
 
-def broken_by(machine: Machine, schedule: tuple[Step, ...], clause: str) -> Found | None:
-    """Whether this schedule breaks the clause: by its last step, or in the rest it ends in."""
+def broken_by(machine: Machine, schedule: tuple[Step, ...], clause: str, kind: type[Finding] = Breach) -> Found | None:
+    """Whether this schedule breaks the clause (or shows what it allows): by its last step, or in the rest it ends in."""
     state, outcome = machine.initial, None
     for _, outcome, state in walk(machine, schedule):
         pass
-    for broken, reason in outcome.breaches if outcome else ():
-        if broken == clause:
-            return Found(clause, reason, schedule, switches(machine, schedule), False)
+    for finding in outcome.findings if outcome else ():
+        if isinstance(finding, kind) and finding.clause == clause:
+            return Found(finding, schedule, switches(machine, schedule), False)
     if machine.quiescent(state):
         for finding in machine.at_rest(state):
-            if finding.clause == clause:
-                return Found(clause, finding.reason, schedule, switches(machine, schedule), True)
+            if isinstance(finding, kind) and finding.clause == clause:
+                return Found(finding, schedule, switches(machine, schedule), True)
     return None
 
 
@@ -116,7 +116,7 @@ def _verdict(
     machine: Machine, found: Found, clause: Clause, implementation: Implementation, recorded: Replay, evidence: str
 ) -> Verdict:
     status = Status.VIOLATED if clause.kind == "guarantee" else Status.DEVIATES
-    if recorded.clause.startswith("?"):
+    if recorded.witness:
         status = Status.OBSERVED
     return Verdict(
         clause=clause,

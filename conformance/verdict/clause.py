@@ -84,6 +84,8 @@ class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     at_rest: bool
     """Broken in the quiescent state after the last step, not by the step itself."""
+    witness: bool = False
+    """It shows what the clause allows, and breaks nothing."""
     recovery: Literal["DELAYED", "LOST", ""] = ""
     reason: str
     """One sentence by the monitor: what is broken."""

@@ -10,10 +10,11 @@ from conformance.adapters.registry import Implementation
 from conformance.adapters.source import Fault
 from conformance.automaton.determinism import in_fresh_process
 from conformance.machine.build import in_machine
+from conformance.machine.finding import Breach, Witness
 from conformance.machine.machine import Machine
 from conformance.report.reason import why
 from conformance.roles.scenario import Scenario
-from conformance.search.proof import LIVELOCK_REASON, prove, shortest
+from conformance.search.proof import LIVELOCK, prove, shortest
 from conformance.search.proof import BreakingSchedule as Found
 from conformance.search.proof import Proof as Proved
 from conformance.search.recovery import recovery
@@ -42,7 +43,7 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
     undecided: int = 0
     """Questions about predictions that the solver gave up."""
     counterexamples: dict[str, Counterexample] = {}
-    witnessed: dict[str, str] = {}
+    witnessed: tuple[str, ...] = ()
     fault: str = ""
     fault_status: str = ""
     fault_routine: str = ""
@@ -92,10 +93,8 @@ def _explore(
         for clause, found in shortest(machine, broken).items():
             counterexamples[clause] = document(machine, found, implementation, profile)
         for clause in broken - counterexamples.keys():
-            reason = (
-                done.at_rest[clause].reason if clause in done.at_rest else done.breached.get(clause, LIVELOCK_REASON)
-            )
-            counterexamples[clause] = unshortened(scenario, clause in done.at_rest, reason)
+            breach = done.at_rest.get(clause) or done.breached.get(clause, LIVELOCK)
+            counterexamples[clause] = unshortened(scenario, clause in done.at_rest, breach)
         if "LIVELOCK" in broken:
             for clause in (c for attached in machine.attached for c in attached.monitor.restless):
                 counterexamples[clause] = counterexamples["LIVELOCK"]
@@ -108,17 +107,15 @@ def _explore(
         quiescent=done.quiescent,
         complete=done.complete,
         counterexamples=counterexamples,
-        witnessed=done.witnessed,
+        witnessed=tuple(sorted(done.witnessed)),
     )
 
 
 def _until(fault: Fault, machine: Machine, done: Proved, implementation: Implementation, profile: str) -> Explored:
     """What was found before the fault. If the implementation contradicts itself, nothing that it led to counts."""
     scenario = machine.scenario
-    broken = (
-        {} if fault.status == "NONDETERMINISTIC" else done.breached | {c: f.reason for c, f in done.at_rest.items()}
-    )
-    counterexamples = {c: unshortened(scenario, c in done.at_rest, reason) for c, reason in broken.items()}
+    broken = {} if fault.status == "NONDETERMINISTIC" else done.breached | done.at_rest
+    counterexamples = {c: unshortened(scenario, c in done.at_rest, breach) for c, breach in broken.items()}
     for clause in broken:
         try:  # the fault may lie on the way to the least schedule, too
             found = shortest(machine, {clause}).get(clause)
@@ -159,9 +156,9 @@ def _sampled(machine: Machine, implementation: Implementation, profile: str) -> 
     )
 
 
-def unshortened(scenario: Scenario, at_rest: bool, reason: str) -> Counterexample:
+def unshortened(scenario: Scenario, at_rest: bool, breach: Breach) -> Counterexample:
     """A breach that the proof met and the search for the least schedule did not reach within its bound: still a breach."""
-    told = f"{reason} (no shortest schedule within the bound of the second search)"
+    told = f"{breach.reason} (no shortest schedule within the bound of the second search)"
     return Counterexample(scenario=scenario.name, switches=1_000, steps=0, at_rest=at_rest, reason=told)
 
 
@@ -183,6 +180,7 @@ def document(machine: Machine, found: Found, implementation: Implementation, pro
         steps=found.steps,
         at_rest=found.at_rest,
         recovery=mends,
+        witness=isinstance(found.finding, Witness),
         reason=found.reason,
         why=why(made, found.reason, mends),
         role=role,

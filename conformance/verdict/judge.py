@@ -18,6 +18,7 @@ from hypothesis.errors import NoSuchExample
 
 from conformance.adapters.registry import Implementation
 from conformance.machine.build import in_machine
+from conformance.machine.finding import Witness
 from conformance.machine.machine import Machine
 from conformance.roles import environments
 from conformance.roles.scenario import Scenario, many
@@ -224,7 +225,7 @@ class Judge:
     def _witness(self, clause: Clause, scenario: Scenario) -> Counterexample | None:
 
         def least(machine: Machine) -> Counterexample | None:
-            found = shortest(machine, {f"?{clause.id}"}, most=200_000).get(f"?{clause.id}")
+            found = shortest(machine, {clause.id}, most=200_000, kind=Witness).get(clause.id)
             return found and document(machine, found, self.implementation, self.profile)
 
         return in_machine(self.implementation, scenario, self.suite, least)

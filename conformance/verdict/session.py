@@ -59,7 +59,7 @@ class Session:
             if adapter or profile or clause:
                 raise BadInput("a replay string names its own implementation, profile and clause: give none beside it")
             recorded = _or_bad_input(lambda: again.fitting(self.replay, self.suite)[0])
-            adapter, profile, clause = recorded.implementation, recorded.profile, [recorded.clause.removeprefix("?")]
+            adapter, profile, clause = recorded.implementation, recorded.profile, [recorded.clause]
         self.implementation = _or_bad_input(lambda: resolve(adapter or DEFAULT))
         self.profile = profile or self.implementation.profile
         profiles = list(dict.fromkeys(name for clause in self.suite.clauses for name in clause.profiles))

@@ -56,7 +56,7 @@ class Waiting(Monitor):
             case ev.Delivered(vcpu=self.vcpu):
                 return memory._replace(woken=False)
             case ev.GuestActed(vcpu=self.vcpu) if memory.woken:
-                look.witness("VGIC-WFI-4")
+                look.witness("VGIC-WFI-4", f"{self.vcpu}.status", self.vcpu)
                 return memory._replace(woken=False)
             case _:
                 return memory
@@ -75,17 +75,20 @@ class Waiting(Monitor):
         for clause in ("VGIC-WFI-1", "GICV2-VMCR-2", *(["VGIC-WFI-5"] if masked else [])):
             look.witness(clause)
         if not memory.looked:
-            look.breach("VGIC-WFI-1", f"{self.vcpu} sleeps without having looked since it announced that it would")
+            said = f"{self.vcpu} sleeps without having looked since it announced that it would"
+            look.breach("VGIC-WFI-1", said, f"{self.vcpu}.status", self.vcpu)
         if not memory.synced:
             said = f"{self.vcpu} sleeps by what its priority mask was before: nobody read GICH_VMCR since its WFI"
-            look.breach("GICV2-VMCR-2", said)
-            look.breach("VGIC-WFI-1", said)
+            vmcr = [f"cpu{c}.vmcr" for c in look.cpus if look.has(f"cpu{c}.vmcr")]
+            for clause in ("GICV2-VMCR-2", "VGIC-WFI-1"):
+                look.breach(clause, said, *vmcr, f"{self.vcpu}.status", self.vcpu)
 
     def _enters(self, memory: Wait, look: Look) -> None:
         if not memory.waits or any(unmasked(look, self.vcpu, i) for i in self.scenario.vectors):
             return
         if not memory.slept:
-            look.breach("VGIC-WFI-5", f"{self.vcpu} goes back to its guest from a WFI with all interrupts masked")
+            said = f"{self.vcpu} goes back to its guest from a WFI with all interrupts masked"
+            look.breach("VGIC-WFI-5", said, f"{self.vcpu}.status", self.vcpu)
 
 
 class HardwareView(Monitor):
@@ -104,11 +107,11 @@ class HardwareView(Monitor):
         look.witness("GICV2-VMCR-3")
         loaded = look.on_cpu(event.cpu)
         if at != f"cpu{event.cpu}.vmcr" or not loaded.startswith("vcpu"):
-            look.breach(
-                "GICV2-VMCR-3",
+            said = (
                 f"{event.routine} touches {at} from cpu{event.cpu}, where {loaded or 'nobody'} is loaded: "
-                "what a vCPU's GICH_VMCR is, only the CPU that it is loaded on can tell",
+                "what a vCPU's GICH_VMCR is, only the CPU that it is loaded on can tell"
             )
+            look.breach("GICV2-VMCR-3", said, at, f"cpu{event.cpu}")
 
 
 class DirectedYield(Monitor):
@@ -133,11 +136,8 @@ class DirectedYield(Monitor):
                 for other in self.others:
                     hers = at.startswith((f"{other}.", f"cpu{look.in_guest(other)}."))
                     if look.in_guest(other) >= 0 and hers:
-                        look.breach(
-                            "VGIC-DY-1",
-                            f"{event.routine} on cpu{cpu}, asking whether {other} could run, changes {at} while {other} "
-                            "is in its guest",
-                        )
+                        said = f"{event.routine} on cpu{cpu}, asking whether {other} could run, changes {at} while {other} "
+                        look.breach("VGIC-DY-1", f"{said}is in its guest", at, other, self.vcpu)
             case _:
                 pass
         return memory

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from conformance.machine import events as ev
+from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import LPI, PRIORITIES
 from conformance.roles.scenario import Scenario
-from properties.arm.monitors.registers import PENDING, HeldInRegister, list_registers
+from properties.arm.monitors.registers import PENDING, HeldInRegister, list_registers, registers
 
 Pending = tuple[tuple[int, int], ...]
 """(INTID, source), sorted."""
@@ -53,7 +54,7 @@ class Crowding(Monitor):
             case ev.Exited(vcpu=self.vcpu):
                 return memory._replace(known=memory.now)
             case ev.Entered(vcpu=self.vcpu, cpu=cpu):
-                self._entered(memory.known, list_registers(look, cpu), look)
+                self._entered(memory.known, cpu, list_registers(look, cpu), look)
                 return memory
             case _:
                 return memory
@@ -75,36 +76,41 @@ class Crowding(Monitor):
         begun = tuple(b for b in memory.begun if b != call)
         return memory._replace(begun=begun, now=tuple(sorted({*memory.now, call[1:]})))
 
-    def _entered(self, known: Pending, valid: list[HeldInRegister], look: Look) -> None:
+    def _entered(self, known: Pending, cpu: int, valid: list[HeldInRegister], look: Look) -> None:
         outside = [k for k in known if all((r.intid, r.source) != k for r in valid)]
         pending = [r for r in valid if r.state == PENDING]
         for intid, source in outside:
             held = next((r for r in valid if r.intid == intid), None)
             if intid < 16 and held:
-                self._source_waits(intid, source, held, pending, look)
+                self._source_waits(intid, source, cpu, held, pending, look)
                 continue
             look.witness("GICV2-PRI-5")
             worse = [r for r in valid if r.priority > priority(intid) or r.state != PENDING]
             if worse:
-                look.breach(
-                    "GICV2-PRI-5",
+                reason = (
                     f"{self.vcpu} enters its guest with interrupt {intid}, of priority {priority(intid):#x}, pending in no "
-                    f"list register, and {said(worse[0])} in lr[{worse[0].number}]",
+                    f"list register, and {said(worse[0])} in lr[{worse[0].number}]"
+                )
+                look.breach(
+                    "GICV2-PRI-5", reason, f"cpu{cpu}.lr[{worse[0].number}]", *self._kept(intid, look), self.vcpu
                 )
 
     def _source_waits(
-        self, intid: int, source: int, held: HeldInRegister, pending: list[HeldInRegister], look: Look
+        self, intid: int, source: int, cpu: int, held: HeldInRegister, pending: list[HeldInRegister], look: Look
     ) -> None:
         """Another source of the SGI is in a list register: its end has to bring this one."""
         look.witness("VGIC-SGI-3")
         if any(r.priority > priority(intid) for r in pending):
-            look.witness("GICV2-PRI-6")
+            look.witness("GICV2-PRI-6", *registers(look, cpu), self.vcpu)
         if not held.eoi:
-            look.breach(
-                "VGIC-SGI-3",
+            reason = (
                 f"{self.vcpu} enters its guest with SGI {intid} of vcpu{held.source} in lr[{held.number}], EOI = 0, while "
-                f"SGI {intid} of vcpu{source} waits: nobody is told when the first ends",
+                f"SGI {intid} of vcpu{source} waits: nobody is told when the first ends"
             )
+            look.breach("VGIC-SGI-3", reason, f"cpu{cpu}.lr[{held.number}]", *self._kept(intid, look), self.vcpu)
+
+    def _kept(self, intid: int, look: Look) -> tuple[Subject, ...]:
+        return look.kept(f"irq{intid}" if intid >= 32 else f"{self.vcpu}.irq{intid}")
 
 
 def priority(intid: int) -> int:

@@ -77,18 +77,17 @@ class EdgeTriggered(Interrupt):
         look.witness(self.invented)
         if not memory.credit:
             said = "nobody made it pending" if "caused" not in memory.past else "more often than it was made pending"
-            look.breach(self.invented, f"{vcpu} acknowledges {self.what}, {said}")
+            about = (*self.held_in(look), *self.kept(look, vcpu), vcpu)
+            look.breach(self.invented, f"{vcpu} acknowledges {self.what}, {said}", *about)
             if "lowered" in memory.past:
-                look.breach("VGIC-EDGE-4", f"{vcpu} acknowledges {self.what}, {said}: its line only fell")
+                look.breach("VGIC-EDGE-4", f"{vcpu} acknowledges {self.what}, {said}: its line only fell", *about)
         if "lowered" in memory.past:
             look.witness("VGIC-EDGE-4")
         if memory.active != NOBODY and not self.sgi:
-            look.breach(
-                "VGIC-EDGE-3",
-                f"{vcpu} acknowledges {self.what}, which vcpu{memory.active} acknowledged and did not deactivate",
-            )
+            said = f"{vcpu} acknowledges {self.what}, which vcpu{memory.active} acknowledged and did not deactivate"
+            look.breach("VGIC-EDGE-3", said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         if memory.made > 1:
-            look.witness(self.merged)
+            look.witness(self.merged, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         after = super()._acknowledged(vcpu, memory, look)
         return after._replace(credit=max(memory.credit - 1, 0), begun=(), made=0)
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
 from conformance.machine import events as ev
-from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.machine.finding import Breach, Finding, Subject, Witness, about
+from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import LPI
 from conformance.roles.scenario import Scenario
 from properties.arm.monitors.linux import SUMMARY
@@ -168,9 +169,8 @@ class Interrupt(Monitor):
         if self.watches():
             wrong = memory.gates[number].wrong
             if wrong:
-                look.breach(
-                    wrong, f"{vcpu} acknowledges {self.what}, which was forwarded to it although {WRONG[wrong]}"
-                )
+                said = f"{vcpu} acknowledges {self.what}, which was forwarded to it although {WRONG[wrong]}"
+                look.breach(wrong, said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         return memory._replace(active=NOBODY if self.intid >= LPI else number)
 
     def _deactivated(self, cpu: int, memory: Ghost, look: Look) -> Ghost:
@@ -189,7 +189,7 @@ class Interrupt(Monitor):
         routing = memory.routing
         for fact, clauses in EXERCISED.items():
             if fact in memory.past:
-                yield from (Finding(f"?{c}", "") for c in clauses)
+                yield from map(Witness, clauses)
         if "caused" not in memory.past:
             return
         vcpu = self.vcpus[routing.target] if routing.target != CHANGING else ""
@@ -203,18 +203,22 @@ class Interrupt(Monitor):
         own = [*self.own_clauses(memory), *(c for c in [*also, "VGIC-OVF-1"] if c in self.clauses)]
         due = self._due(memory)
         if look.has(SUMMARY) and self.intid < LPI:
-            yield Finding("?VGIC-SUM-1", "")
+            yield Witness("VGIC-SUM-1")
             if due and not word(look.value(SUMMARY)) >> routing.target & 1:
-                yield Finding("VGIC-SUM-1", f"at rest {where}, {due}, and its bit of {SUMMARY} is 0", vcpu)
-        for clause in dict.fromkeys(own):
-            yield Finding(f"?{clause.lstrip('?')}", "")
-            if clause[0] == "?":
-                continue
-            if due and not self._stays_elsewhere(vcpu, look):
-                yield Finding(clause, f"at rest {where}, and {due}; {self._held(look)}", vcpu)
+                said = f"at rest {where}, {due}, and its bit of {SUMMARY} is 0"
+                yield Breach("VGIC-SUM-1", said, about(Subject(SUMMARY, 1 << routing.target), vcpu))
+        yield from map(Witness, (*own, *self.seen_clauses(memory)))
+        if due and not self._stays_elsewhere(vcpu, look):
+            said = f"at rest {where}, and {due}; {self._held(look)}"
+            subjects = about(*self.held_in(look), *self.kept(look, vcpu), vcpu)
+            yield from (Breach(clause, said, subjects) for clause in dict.fromkeys(own))
 
     def own_clauses(self, memory: Ghost) -> list[str]:
         raise NotImplementedError
+
+    def seen_clauses(self, memory: Ghost) -> list[str]:
+        """Clauses that are put to the test elsewhere."""
+        return []
 
     def _due(self, memory: Ghost) -> str:
         """Why a vCPU should take it, or ""."""
@@ -230,14 +234,24 @@ class Interrupt(Monitor):
         others = [c for v in self.vcpus if v != vcpu and (c := look.in_guest(v)) >= 0]
         return any(state_of(look, c, self.intid, self.source) & PENDING for c in others)
 
-    def _held(self, look: Look) -> str:
+    def held_in(self, look: Look) -> list[str]:
+        """The list registers of running vCPUs that hold it."""
         running = [c for v in self.vcpus if (c := look.in_guest(v)) >= 0]
-        at = [
+        return [
             f"cpu{c}.lr[{r.number}]"
             for c in running
             for r in list_registers(look, c)
             if (r.intid, r.source) == (self.intid, self.source)
         ]
+
+    def kept(self, look: Look, vcpu: str) -> tuple[Subject, ...]:
+        """What software keeps of it, and for a virtual LPI its bit in the pending table."""
+        if self.intid >= LPI:
+            return (Subject(f"{vcpu}.vpt", 1 << self.intid - LPI),)
+        return look.kept(f"irq{self.intid}" if self.intid >= 32 else f"{vcpu}.irq{self.intid}")
+
+    def _held(self, look: Look) -> str:
+        at = self.held_in(look)
         return (
             f"{' and '.join(at)} holds it, and it is not taken" if at else "no list register of a running vCPU holds it"
         )

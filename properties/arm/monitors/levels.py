@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from conformance.machine import events as ev
-from conformance.machine.monitor import Finding, Look
+from conformance.machine.finding import Finding
+from conformance.machine.monitor import Look
 from conformance.roles.scenario import Scenario
 from properties.arm.monitors.interrupts import NOBODY, Ghost, Interrupt
 from properties.arm.monitors.registers import word
@@ -133,11 +134,11 @@ class Level(Interrupt):
     def _acknowledged(self, vcpu: str, memory: Ghost, look: Look) -> Ghost:
         look.witness("VGIC-LVL-3")
         if self.resampled and memory.unseen:
-            look.breach(
-                "VGIC-LVL-2",
+            said = (
                 f"{vcpu} acknowledges {self.what} again, which it ended, and has not left its guest since: the device that "
-                "waits to be told so was not",
+                "waits to be told so was not"
             )
+            look.breach("VGIC-LVL-2", said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         after = super()._acknowledged(vcpu, memory, look)
         if not memory.line and not memory.latch and not memory.gates[self.vcpus.index(vcpu)].wrong:
             look.witness("VGIC-LVL-4")
@@ -164,8 +165,10 @@ class Level(Interrupt):
     def own_clauses(self, memory: Ghost) -> list[str]:
         own = ["VGIC-LVL-1"]
         own += ["VGIC-LVL-2"] * ("high at its end" in memory.past)
-        own += ["VGIC-LVL-5"] * ("cleared" in memory.past or "fell" in memory.past)
-        return own + ["?VGIC-LVL-6"] * ("latch used up" in memory.past)
+        return own + ["VGIC-LVL-5"] * ("cleared" in memory.past or "fell" in memory.past)
+
+    def seen_clauses(self, memory: Ghost) -> list[str]:
+        return ["VGIC-LVL-6"] * ("latch used up" in memory.past)
 
     def _due(self, memory: Ghost) -> str:
         if memory.line == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from conformance.machine import events as ev
+from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
@@ -36,8 +37,10 @@ class Lists(Monitor):
             on = [v for v, names in lists.items() if isinstance(names, tuple) and name in names]
             twice = isinstance(mine, tuple) and mine.count(name) > 1
             if twice or (len(on) > 1 and int(name) >= 32):
-                look.breach("VGIC-Q-2", f"{routine} leaves interrupt {name} on the ap_lists of {' and '.join(on)}"
-                            f"{', twice on one' * twice}")  # fmt: skip
+                said = (
+                    f"{routine} leaves interrupt {name} on the ap_lists of {' and '.join(on)}{', twice on one' * twice}"
+                )
+                look.breach("VGIC-Q-2", said, *(f"{v}.ap_list" for v in on), *on)
 
 
 class Scan(NamedTuple):
@@ -77,17 +80,14 @@ class Summary(Monitor):
             case ev.Changed(at=at, old=old, new=new) if at == SUMMARY and word(old) & ~word(new) & self.bit:
                 look.witness("VGIC-SUM-3")
                 if memory.set_since:
-                    look.breach(
-                        "VGIC-SUM-3",
-                        f"{event.routine} clears {self.vcpu}'s bit of {SUMMARY}, which was set while it looked for what "
-                        "is pending",
-                    )
+                    said = f"{event.routine} clears {self.vcpu}'s bit of {SUMMARY}, set while it looked for what is pending"
+                    look.breach("VGIC-SUM-3", said, Subject(SUMMARY, self.bit), self.vcpu)
             case ev.Returned(routine=routine) if routine == memory.owed:
-                look.witness("VGIC-SUM-4")
+                look.witness("VGIC-SUM-4", Subject(SUMMARY, self.bit), self.vcpu)
                 return memory._replace(owed="")
             case ev.Entered(vcpu=self.vcpu, cpu=cpu):
                 if word(look.value(SUMMARY)) & self.bit and not list_registers(look, cpu):
-                    look.witness("VGIC-SUM-2")
+                    look.witness("VGIC-SUM-2", Subject(SUMMARY, self.bit), self.vcpu)
             case _:
                 pass
         return memory

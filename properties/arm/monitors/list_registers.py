@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from conformance.machine import events as ev
+from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import LEVEL, LPI
 from conformance.roles.scenario import Scenario
-from properties.arm.monitors.registers import ACTIVE, PENDING, HeldInRegister, intid_of, list_registers, word
+from properties.arm.monitors.registers import ACTIVE, PENDING, HeldInRegister, intid_of, list_registers, registers, word
 from properties.arm.monitors.routing import CHANGING, Routing, written
 
 
@@ -36,23 +37,19 @@ class Contents(Monitor):
             at = f"cpu{event.cpu}.lr[{r.number}]"
             look.witness("GICV2-LR-UNIQ")
             if r.intid in seen:
-                look.breach(
-                    "GICV2-LR-UNIQ",
-                    f"{event.vcpu} enters its guest with interrupt {r.intid} in {at} and in lr[{seen[r.intid].number}]",
-                )
+                other = f"cpu{event.cpu}.lr[{seen[r.intid].number}]"
+                said = f"{event.vcpu} enters its guest with interrupt {r.intid} in {at} and in {other}"
+                look.breach("GICV2-LR-UNIQ", said, at, other, event.vcpu)
             seen[r.intid] = r
             if r.hw:
                 look.witness("GICV2-LR-9")
                 if r.state == PENDING | ACTIVE:
-                    look.breach("GICV2-LR-9", f"{at} is pending and active and linked to a physical interrupt")
+                    look.breach("GICV2-LR-9", f"{at} is pending and active and linked to a physical interrupt", at)
             elif r.intid in self.levels:
                 look.witness("VGIC-EOI-1")
                 if not r.eoi:
-                    look.breach(
-                        "VGIC-EOI-1",
-                        f"{event.vcpu} enters its guest with level interrupt {r.intid} in {at}, and EOI = 0: "
-                        "nobody is told when the guest ends it",
-                    )
+                    said = f"{event.vcpu} enters its guest with level interrupt {r.intid} in {at}, and EOI = 0: nobody is told"
+                    look.breach("VGIC-EOI-1", f"{said} when the guest ends it", at, event.vcpu)
         self._shared(event, {i for i in seen if i >= 32}, look)
 
     def _shared(self, event: ev.Entered, spis: set[int], look: Look) -> None:
@@ -63,11 +60,12 @@ class Contents(Monitor):
             look.witness("VGIC-RT-3")
             for r in list_registers(look, cpu):
                 if r.intid in spis:
-                    look.breach(
-                        "VGIC-RT-3",
+                    there = f"cpu{cpu}.lr[{r.number}]"
+                    said = (
                         f"{event.vcpu} enters its guest on cpu{event.cpu} with interrupt {r.intid} in a list register, "
-                        f"and {vcpu} runs with it in cpu{cpu}.lr[{r.number}]",
                     )
+                    about = (there, *registers(look, event.cpu), *look.kept(f"irq{r.intid}"), event.vcpu, vcpu)
+                    look.breach("VGIC-RT-3", f"{said}and {vcpu} runs with it in {there}", *about)
 
 
 def level_sensitive(scenario: Scenario) -> set[int]:
@@ -121,10 +119,8 @@ class Active(Monitor):
         if memory.exited and memory.apr:
             look.witness("GICV2-PRI-4")
         if memory.exited and apr != memory.apr:
-            look.breach(
-                "GICV2-PRI-4",
-                f"{self.vcpu} enters its guest with cpu{cpu}.apr = {apr:#x}; it left with {memory.apr:#x}",
-            )
+            said = f"{self.vcpu} enters its guest with cpu{cpu}.apr = {apr:#x}; it left with {memory.apr:#x}"
+            look.breach("GICV2-PRI-4", said, f"cpu{cpu}.apr", self.vcpu)
         valid = list_registers(look, cpu)
         free = look.has(f"cpu{cpu}.lr[{len(valid)}]")
         for told in memory.active:
@@ -142,9 +138,9 @@ class Active(Monitor):
                     f"{self.vcpu} acknowledged SGI {intid} of vcpu{told >> 10 & 7}, and enters its guest with it active "
                     f"as vcpu{held[0].source}'s in cpu{cpu}.lr[{held[0].number}]"
                 )  # fmt: skip
-                look.breach("VGIC-SGI-5", said)
+                look.breach("VGIC-SGI-5", said, *self._about(intid, cpu, look))
         if intid in self.levels and any(r.state == ACTIVE for r in held):
-            look.witness("GICV2-LR-10")
+            look.witness("GICV2-LR-10", *self._about(intid, cpu, look))
         if intid not in self.spis:
             return
         routing = memory.routing[self.spis.index(intid)]
@@ -156,7 +152,12 @@ class Active(Monitor):
             if applies:
                 look.witness(clause)
                 if not held:
-                    look.breach(clause, f"{lost}; the guest acknowledged it and has not ended it, and it was {why}")
+                    said = f"{lost}; the guest acknowledged it and has not ended it, and it was {why}"
+                    look.breach(clause, said, *self._about(intid, cpu, look))
+
+    def _about(self, intid: int, cpu: int, look: Look) -> tuple[Subject | str, ...]:
+        kept = look.kept(f"irq{intid}" if intid >= 32 else f"{self.vcpu}.irq{intid}")
+        return (*registers(look, cpu), *kept, self.vcpu)
 
 
 class Deactivated(Monitor):
@@ -182,11 +183,10 @@ class Deactivated(Monitor):
                     cpu = look.in_guest(other)
                     for r in list_registers(look, cpu) if cpu >= 0 else ():
                         if r.intid == self.intid and r.state & ACTIVE:
-                            look.breach(
-                                "VGIC-ACT-1",
-                                f"{vcpu} goes on after its write of GICD_ICACTIVER, and interrupt {self.intid} is active in "
-                                f"cpu{cpu}.lr[{r.number}], where {other} runs",
-                            )
+                            at = f"cpu{cpu}.lr[{r.number}]"
+                            said = f"{vcpu} goes on after its write of GICD_ICACTIVER, and interrupt {self.intid} is active in "
+                            about = (at, *look.kept(f"irq{self.intid}"), vcpu, other)
+                            look.breach("VGIC-ACT-1", f"{said}{at}, where {other} runs", *about)
                 return ""
             case _:
                 return memory

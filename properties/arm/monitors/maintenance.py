@@ -8,7 +8,7 @@ from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import MAINTENANCE
 from conformance.roles.scenario import Scenario
-from properties.arm.monitors.registers import maintenance_asserted
+from properties.arm.monitors.registers import maintenance_asserted, registers
 
 
 class Storm(Monitor):
@@ -29,11 +29,11 @@ class Storm(Monitor):
                 look.witness("VGIC-OVF-2")
                 asserted = maintenance_asserted(look, cpu)
                 if asserted and memory == 2:
-                    look.breach(
-                        "VGIC-OVF-2",
+                    said = (
                         f"{self.vcpu} enters its guest once more with the maintenance interrupt of cpu{cpu} asserted: "
-                        "it was taken after the last entry, before the guest could do anything, and will be again",
+                        "it was taken after the last entry, before the guest could do anything, and will be again"
                     )
+                    look.breach("VGIC-OVF-2", said, f"cpu{cpu}.hcr", *registers(look, cpu), self.vcpu, f"cpu{cpu}")
                 return int(asserted)
             case ev.Exited(vcpu=self.vcpu, reason=reason):
                 return 2 if memory and reason == ("interrupt", MAINTENANCE) else 0
@@ -72,7 +72,7 @@ class LateInterrupt(Monitor):
                 return memory._replace(last=vcpu)
             case ev.Exited(reason=reason) if reason != ("interrupt", MAINTENANCE):
                 if maintenance_asserted(look, self.cpu):
-                    look.witness("GICV2-MI-2")
+                    look.witness("GICV2-MI-2", f"cpu{self.cpu}.hcr", *registers(look, self.cpu), f"cpu{self.cpu}")
             case ev.Taken(vector=vector, guest=guest) if vector == MAINTENANCE and self.late:
                 return memory._replace(taken=not guest)
             case ev.Called(routine=routine, args=(self.cpu,)) if memory.taken:
@@ -82,11 +82,11 @@ class LateInterrupt(Monitor):
                 loaded = look.on_cpu(self.cpu)
                 owner = at.partition(".")[0]
                 if loaded != memory.last and owner not in (memory.last, f"cpu{self.cpu}"):
-                    look.breach(
-                        "GICV2-MI-3",
+                    said = (
                         f"{routine} on cpu{self.cpu} handles a maintenance interrupt of {memory.last or 'nobody'} while "
-                        f"{loaded or 'nobody'} is loaded there, and changes {at}",
+                        f"{loaded or 'nobody'} is loaded there, and changes {at}"
                     )
+                    look.breach("GICV2-MI-3", said, at, f"cpu{self.cpu}")
             case ev.Returned(routine=routine) if routine == memory.routine:
                 return memory._replace(routine="")
             case _:

@@ -44,6 +44,11 @@ def _all(look: Look, cpu: int) -> list[HeldInRegister]:
     return made
 
 
+def registers(look: Look, cpu: int) -> list[str]:
+    """The list registers of a CPU, as locations."""
+    return [f"cpu{cpu}.lr[{r.number}]" for r in _all(look, cpu)]
+
+
 def _decoded(n: int, lr: int) -> HeldInRegister:
     hw = bool(lr >> 31)
     return HeldInRegister(

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from conformance.machine import events as ev
-from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.machine.finding import Breach, Finding, Subject, Witness, about
+from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
 from conformance.roles.arm import DIRTY, DOORBELL, DOORBELL_REQUEST, PENDING_LAST, VALID
 from conformance.roles.scenario import Scenario
@@ -40,34 +41,34 @@ class VpeResidency(Monitor):
 
     def _hardware(self, old: int, new: int, look: Look) -> None:
         if new & PENDING_LAST and not new & VALID and old & DIRTY and not word(look.value(f"vcpu{new & VPE}.vpt")):
-            look.witness("GICV4-RES-8")
+            look.witness("GICV4-RES-8", f"vcpu{new & VPE}.vpt", f"vcpu{new & VPE}")
 
     def _software(self, c: int, old: int, new: int, look: Look) -> None:
-        vpe = new & VPE
+        vpe, base = new & VPE, f"cpu{c}.vpendbaser"
         look.witness("GICV4-RES-5")
         if old & DIRTY:
-            look.breach("GICV4-RES-5", f"cpu{c}.vpendbaser is written while Dirty = 1: UNPREDICTABLE")
+            look.breach("GICV4-RES-5", f"{base} is written while Dirty = 1: UNPREDICTABLE", Subject(base, DIRTY))
         if new & VALID and old & VALID:
-            look.breach(
-                "GICV4-RES-3", f"vcpu{vpe} is made resident on cpu{c}, where vcpu{old & VPE} is resident already"
-            )
+            said = f"vcpu{vpe} is made resident on cpu{c}, where vcpu{old & VPE} is resident already"
+            look.breach("GICV4-RES-3", said, base, f"vcpu{vpe}", f"vcpu{old & VPE}")
         if not new & VALID or old & VALID:
             return
         for clause in ("GICV4-RES-2", "GICV4-RES-3", "GICV4-RES-4", "GICV4-RES-6"):
             look.witness(clause)
         to = word(look.value(f"vcpu{vpe}.vpe_affinity"))
         if to != c:
-            look.breach("GICV4-RES-4", f"vcpu{vpe} is made resident on cpu{c} while the ITS takes it to be at cpu{to}")
+            said = f"vcpu{vpe} is made resident on cpu{c} while the ITS takes it to be at cpu{to}"
+            look.breach("GICV4-RES-4", said, f"vcpu{vpe}.vpe_affinity", base, f"vcpu{vpe}")
         for other, n in self.places.items():
             there = word(look.value(other))
             if n == c or there & VPE != vpe:
                 continue
             if there & VALID:
-                look.breach("GICV4-RES-2", f"vcpu{vpe} is made resident on cpu{c} and is resident on cpu{n}")
+                said = f"vcpu{vpe} is made resident on cpu{c} and is resident on cpu{n}"
+                look.breach("GICV4-RES-2", said, other, base, f"vcpu{vpe}")
             elif there & DIRTY:
-                look.breach(
-                    "GICV4-RES-6", f"vcpu{vpe} is made resident on cpu{c} before cpu{n} has written its interrupts back"
-                )
+                said = f"vcpu{vpe} is made resident on cpu{c} before cpu{n} has written its interrupts back"
+                look.breach("GICV4-RES-6", said, Subject(other, DIRTY), base, f"vcpu{vpe}")
 
 
 class Vpe(NamedTuple):
@@ -92,6 +93,7 @@ class Doorbell(Monitor):
         self.vcpu, self.name = vcpu, f"{vcpu}.vpe"
         self.number = int(vcpu.removeprefix("vcpu"))
         self.cpus = range(scenario.cpus)
+        self.bases = [f"cpu{c}.vpendbaser" for c in self.cpus]
         self.requested = "gicv4.1" in scenario.facts
         self.dirty_is_seen = "typer-dirty" in scenario.facts
         self.waits = ("wfi",) in scenario.vcpus[self.number].program
@@ -128,17 +130,18 @@ class Doorbell(Monitor):
             case ev.Changed(at=at, set_bits=bits) if at == f"{self.vcpu}.vpt" and bits:
                 where = self.resident(look)
                 if where < 0 and not look.value(f"{self.vcpu}.doorbell_enabled"):
-                    look.witness("GICV4-DB-7")
+                    look.witness("GICV4-DB-7", Subject(at, bits), f"{self.vcpu}.doorbell_enabled", self.vcpu)
                 if where < 0 or word(look.value(f"cpu{where}.vpendbaser")) & DIRTY:
                     return memory._replace(may_ring=min(memory.may_ring + 1, 3))
             case ev.Sent(vector=vector) if vector == DOORBELL + self.number:
                 look.witness("GICV4-DB-2")
                 if not memory.may_ring:
-                    look.breach("GICV4-DB-2", f"the doorbell of {self.vcpu} rings for what came while it was resident")
+                    said = f"the doorbell of {self.vcpu} rings for what came while it was resident"
+                    look.breach("GICV4-DB-2", said, f"{self.vcpu}.vpt", *self.bases, self.vcpu)
                 return memory._replace(may_ring=max(memory.may_ring - 1, 0))
             case ev.Taken(vector=vector) if vector == DOORBELL + self.number:
                 if look.status(self.vcpu) != "sleeping" or not word(look.value(f"{self.vcpu}.vpt")):
-                    look.witness("GICV4-DB-3")
+                    look.witness("GICV4-DB-3", f"{self.vcpu}.vpt", self.vcpu)
                 return memory._replace(rung=True)
             case ev.Slept(thread=self.vcpu):
                 self._sleeps(memory, look)
@@ -151,60 +154,61 @@ class Doorbell(Monitor):
         where = self.resident(look)
         if where != cpu:
             at = f"resident on cpu{where}" if where >= 0 else "resident nowhere"
-            look.breach("GICV4-RES-1", f"{self.vcpu} enters its guest on cpu{cpu}, and its vPE is {at}")
+            said = f"{self.vcpu} enters its guest on cpu{cpu}, and its vPE is {at}"
+            look.breach("GICV4-RES-1", said, *self.bases, self.vcpu)
         elif self.dirty_is_seen:
             look.witness("GICV4-RES-7")
             if word(look.value(f"cpu{cpu}.vpendbaser")) & DIRTY:
-                look.breach(
-                    "GICV4-RES-7", f"{self.vcpu} enters its guest before cpu{cpu} has scanned its pending table"
-                )
+                said = f"{self.vcpu} enters its guest before cpu{cpu} has scanned its pending table"
+                look.breach("GICV4-RES-7", said, Subject(f"cpu{cpu}.vpendbaser", DIRTY), self.vcpu)
 
     def _written(self, cpu: int, old: int, new: int, memory: Vpe, look: Look) -> Vpe:
         if new & VALID and not old & VALID:
             if look.has(f"{self.vcpu}.in_wfi"):
                 look.witness("GICV4-RES-10")
                 if look.value(f"{self.vcpu}.in_wfi"):
-                    look.breach("GICV4-RES-10", f"{self.vcpu} is made resident on cpu{cpu} on its way to sleep")
+                    said = f"{self.vcpu} is made resident on cpu{cpu} on its way to sleep"
+                    look.breach("GICV4-RES-10", said, f"{self.vcpu}.in_wfi", f"cpu{cpu}.vpendbaser", self.vcpu)
             return memory._replace(off=-1, read=DIRTY)
         if old & VALID and not new & VALID:
             if new & DOORBELL_REQUEST and self.requested and memory.reason != "wfi":
-                look.breach("GICV4-DB-1", f"a doorbell is asked for {self.vcpu}, which is not on its way to sleep")
+                said = f"a doorbell is asked for {self.vcpu}, which is not on its way to sleep"
+                look.breach("GICV4-DB-1", said, Subject(f"cpu{cpu}.vpendbaser", DOORBELL_REQUEST), self.vcpu)
             return memory._replace(off=cpu, read=DIRTY)
         return memory
 
     def _sleeps(self, memory: Vpe, look: Look) -> None:
         look.witness("GICV4-RES-6")
         if memory.off >= 0 and memory.read & DIRTY:
-            look.breach(
-                "GICV4-RES-6", f"{self.vcpu} sleeps without having read cpu{memory.off}.vpendbaser with Dirty = 0"
-            )
+            said = f"{self.vcpu} sleeps without having read cpu{memory.off}.vpendbaser with Dirty = 0"
+            look.breach("GICV4-RES-6", said, Subject(f"cpu{memory.off}.vpendbaser", DIRTY), self.vcpu)
         look.witness("VGIC-WFI-6")
         if memory.off >= 0 and memory.read & PENDING_LAST:
-            look.breach(
-                "VGIC-WFI-6", f"{self.vcpu} sleeps, and PendingLast was 1 when its vPE came off cpu{memory.off}"
-            )
+            said = f"{self.vcpu} sleeps, and PendingLast was 1 when its vPE came off cpu{memory.off}"
+            last = Subject(f"cpu{memory.off}.vpendbaser", PENDING_LAST)
+            look.breach("VGIC-WFI-6", said, last, f"{self.vcpu}.vpt", self.vcpu)
         enabled = word(look.value(f"{self.vcpu}.doorbell_enabled"))
         if self.requested:
             look.witness("GICV4-DB-1")
             base = word(look.value(f"cpu{memory.off}.vpendbaser")) if memory.off >= 0 else 0
             if not base & DOORBELL_REQUEST and not memory.rung and not enabled:
-                look.breach("GICV4-DB-1", f"{self.vcpu} sleeps, and nobody asked for its doorbell")
+                said = f"{self.vcpu} sleeps, and nobody asked for its doorbell"
+                asked = [Subject(at, DOORBELL_REQUEST) for at in self.bases]
+                look.breach("GICV4-DB-1", said, *asked, f"{self.vcpu}.doorbell_enabled", self.vcpu)
         else:
             look.witness("GICV4-DB-6")
             if not enabled and not memory.rung:
-                look.breach("GICV4-DB-6", f"{self.vcpu} sleeps with its doorbell disabled")
+                said = f"{self.vcpu} sleeps with its doorbell disabled"
+                look.breach("GICV4-DB-6", said, f"{self.vcpu}.doorbell_enabled", self.vcpu)
 
     def at_rest(self, memory: Vpe, look: Look) -> Iterable[Finding]:
         if not self.waits or not memory.rung:
             return
-        yield Finding("?GICV4-DB-5", "")
+        yield Witness("GICV4-DB-5")
         pending = word(look.value(f"{self.vcpu}.vpt"))
         if look.status(self.vcpu) == "sleeping" and pending and takes(look, self.vcpu, 8192):
-            yield Finding(
-                "GICV4-DB-5",
-                f"at rest {self.vcpu} sleeps with {self.vcpu}.vpt = {pending:#x}, though its doorbell was taken",
-                self.vcpu,
-            )
+            said = f"at rest {self.vcpu} sleeps with {self.vcpu}.vpt = {pending:#x}, though its doorbell was taken"
+            yield Breach("GICV4-DB-5", said, about(f"{self.vcpu}.vpt", f"{self.vcpu}.status", self.vcpu))
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:

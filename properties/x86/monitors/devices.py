@@ -5,9 +5,11 @@ Virtualization").
 from __future__ import annotations
 
 from conformance.machine import events as ev
+from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.scenario import Scenario
 from properties.x86.monitors.end_to_end import PINV, word
+from properties.x86.monitors.subjects import ndst, nv, on
 
 Latch = tuple[int, int]
 """(NV, NDST) as the word held them in the step that set ON."""
@@ -34,7 +36,7 @@ class Notification(Monitor):
                 at.startswith(f"{self.vcpu}.pid.pir[") and bits
             ):
                 if self.routine == "post" and word(look.value(f"{self.vcpu}.pid.control")) & 1:
-                    look.witness("VTD-7")
+                    look.witness("VTD-7", Subject(at, bits), on(self.vcpu), self.vcpu)
                 unpaired, owed = memory
                 return min(unpaired + bits.bit_count(), 3), owed
             case ev.Changed(at=at, routine=self.routine, old=old, new=new) if at == f"{self.vcpu}.pid.control":
@@ -45,7 +47,7 @@ class Notification(Monitor):
             case ev.Sent(routine=self.routine, vector=vector, to=to, args=(self.vcpu, *_)):
                 return self._sent((vector, to), *memory, look)
             case ev.Taken(vector=vector, guest="") if self.alone and vector == PINV:
-                look.witness("VTD-8")
+                look.witness("VTD-8", nv(self.vcpu), self.vcpu)
             case _:
                 pass
         return memory
@@ -56,13 +58,16 @@ class Notification(Monitor):
         look.witness(self.latched)
         look.witness(self.visible)
         if not unpaired:
-            look.breach(self.visible, "a notification leaves before its post's PIR bit is visible")
+            pir = [f"{self.vcpu}.pid.pir[{w}]" for w in range(4)]
+            said = "a notification leaves before its post's PIR bit is visible"
+            look.breach(self.visible, said, *pir, on(self.vcpu), self.vcpu)
         if message not in owed:
             expected = (
                 ", ".join(f"vector {v:#x} to APIC id {d}" for v, d in owed) or "no notification, for no post set ON"
             )
             sent = f"vector {message[0]:#x} to APIC id {message[1]}"
-            look.breach(self.latched, f"the notification is {sent}; the descriptor said, when ON was set: {expected}")
+            said = f"the notification is {sent}; the descriptor said, when ON was set: {expected}"
+            look.breach(self.latched, said, nv(self.vcpu), ndst(self.vcpu), on(self.vcpu), self.vcpu)
             return max(unpaired - 1, 0), owed[1:]
         at = owed.index(message)
         return max(unpaired - 1, 0), (*owed[:at], *owed[at + 1 :])

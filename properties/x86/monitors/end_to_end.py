@@ -12,9 +12,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from conformance.machine import events as ev
-from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.machine.finding import Breach, Finding, Witness, about
+from conformance.machine.monitor import Look, Monitor
 from conformance.roles.operations import Value
 from conformance.roles.scenario import Scenario
+from properties.x86.monitors.subjects import latched, on, pir, virr
 
 POSTING = ("deliver_interrupt", "post", "virtual_ipi")
 PINV = 0xF2
@@ -54,6 +56,7 @@ class Conservation(Monitor):
         program = scenario.vcpus[int(vcpu[4:])].program
         self.transfer = any(a[0] in ("save_restore", "reset") for a in program)
         self.inhibited = "apicv-inhibited" in scenario.facts
+        self.about = about(pir(vcpu, vector), virr(vcpu, vector), vcpu)
 
     def on(self, event: ev.Event, memory: Posts, look: Look) -> Posts:
         match event:
@@ -72,7 +75,7 @@ class Conservation(Monitor):
                 return self._delivered(memory, look)
             case ev.Taken(vector=vector, guest=""):
                 if vector == PINV and not word(look.value(self.pir)):
-                    look.witness("E2E-8")
+                    look.witness("E2E-8", *self.about)
             case _:
                 pass
         return memory
@@ -87,25 +90,24 @@ class Conservation(Monitor):
             look.witness("E2E-13")
         if not memory.credit:
             if not memory.posts:
-                look.breach("E2E-2", f"vector {self.vector} is delivered to {self.vcpu}, and nobody ever posted it")
+                said = f"vector {self.vector} is delivered to {self.vcpu}, and nobody ever posted it"
+                look.breach("E2E-2", said, *self.about)
             else:
-                look.breach("E2E-3", f"vector {self.vector} is delivered to {self.vcpu} more often than it was posted")
+                said = f"vector {self.vector} is delivered to {self.vcpu} more often than it was posted"
+                look.breach("E2E-3", said, *self.about)
                 if self.scenario.budget.migrate:
-                    look.breach(
-                        "E2E-13", f"vector {self.vector} is delivered to {self.vcpu} more often than it was posted"
-                    )
+                    look.breach("E2E-13", said, *self.about)
             if self.transfer:
-                look.breach(
-                    "KVM-ENT-13", f"vector {self.vector} of {self.vcpu}'s former life is delivered after the restore"
-                )
+                said = f"vector {self.vector} of {self.vcpu}'s former life is delivered after the restore"
+                look.breach("KVM-ENT-13", said, *self.about)
             return memory
         if memory.credit > 1:
-            look.witness("E2E-4")
+            look.witness("E2E-4", *self.about)
         if any(
             word(look.value(f"{self.vcpu}.pid.pir[{w}]")) >> max(0, self.vector + 1 - 64 * w)
             for w in range(self.word, 4)
         ):
-            look.witness("E2E-6")
+            look.witness("E2E-6", *self.about)
         return memory._replace(credit=memory.credit - 1, owed=False)
 
     def at_rest(self, memory: Posts, look: Look) -> Iterable[Finding]:
@@ -114,9 +116,9 @@ class Conservation(Monitor):
         here = look.in_guest(self.vcpu)
         asleep = look.status(self.vcpu) == "sleeping"
         if here >= 0 and look.latched(here):
-            yield Finding(
-                "PIP-15", f"cpu{here} runs {self.vcpu}'s guest and never acknowledges a latched interrupt", self.vcpu
-            )
+            waits = [latched(here, v) for v in range(256) if look.latched(here) >> v & 1]
+            said = f"cpu{here} runs {self.vcpu}'s guest and never acknowledges a latched interrupt"
+            yield Breach("PIP-15", said, about(*waits, self.vcpu, f"cpu{here}"))
         if not memory.owed or not (here >= 0 or asleep):
             return
         in_pir = word(look.value(self.pir)) & self.bit
@@ -127,56 +129,52 @@ class Conservation(Monitor):
                 f"vector {self.vector} was posted, is in neither PIR nor vIRR, and never delivered: {where}", look
             )
             if not self._deliverable(look):
-                yield Finding("VID-12", f"masked vector {self.vector} is in neither PIR nor vIRR: {where}", self.vcpu)
+                yield Breach("VID-12", f"masked vector {self.vector} is in neither PIR nor vIRR: {where}", self.about)
         elif self._deliverable(look):
             held = f"vector {self.vector} waits in {'PIR' if in_pir else 'vIRR'} and could be taken"
             yield from self._lost(f"at rest {where}, while {held}", look)
             if asleep:
-                yield Finding("E2E-10", f"at rest {where}, while {held}", self.vcpu)
+                yield Breach("E2E-10", f"at rest {where}, while {held}", self.about)
                 if self.by_software:
-                    yield Finding("KVM-SND-7", f"at rest {where}, while software-posted {held}", self.vcpu)
+                    yield Breach("KVM-SND-7", f"at rest {where}, while software-posted {held}", self.about)
             elif in_pir and not word(look.value(f"{self.vcpu}.pid.control")) & 2 and not self.inhibited:
-                yield Finding(
-                    "E2E-11",
-                    f"at rest {where} with PIR[{self.vector}] = 1, and no notification is on its way",
-                    self.vcpu,
-                )
+                said = f"at rest {where} with PIR[{self.vector}] = 1, and no notification is on its way"
+                yield Breach("E2E-11", said, about(*self.about, on(self.vcpu)))
             if self.inhibited and self.by_device and not asleep:
-                yield Finding(
-                    "KVM-ENT-10", f"at rest {where} with APICv inhibited, while device-posted {held}", self.vcpu
-                )
+                said = f"at rest {where} with APICv inhibited, while device-posted {held}"
+                yield Breach("KVM-ENT-10", said, self.about)
 
     def _lost(self, reason: str, look: Look) -> Iterable[Finding]:
-        yield Finding("E2E-1", reason, self.vcpu)
+        yield Breach("E2E-1", reason, self.about)
         if self.scenario.budget.migrate:
-            yield Finding("E2E-13", reason, self.vcpu)
+            yield Breach("E2E-13", reason, self.about)
         if self.by_software:
-            yield Finding("E2E-14", reason, self.vcpu)
+            yield Breach("E2E-14", reason, self.about)
         if self.transfer:
-            yield Finding("KVM-ENT-13", reason, self.vcpu)
+            yield Breach("KVM-ENT-13", reason, self.about)
         if self.inhibited:
-            yield Finding("KVM-ENT-11", reason, self.vcpu)
+            yield Breach("KVM-ENT-11", reason, self.about)
 
     def _exercised(self, look: Look) -> Iterable[Finding]:
         """Which of its clauses this state at rest puts to the test."""
-        yield Finding("?E2E-1", "")
+        yield Witness("E2E-1")
         if self.by_software:
-            yield Finding("?E2E-14", "")
+            yield Witness("E2E-14")
         if self.transfer:
-            yield Finding("?KVM-ENT-13", "")
+            yield Witness("KVM-ENT-13")
         if self.inhibited:
-            yield Finding("?KVM-ENT-11", "")
+            yield Witness("KVM-ENT-11")
         if self.inhibited and self.by_device:
-            yield Finding("?KVM-ENT-10", "")
+            yield Witness("KVM-ENT-10")
         if look.in_guest(self.vcpu) >= 0:
-            yield Finding("?E2E-11", "")
-            yield Finding("?PIP-15", "")
+            yield Witness("E2E-11")
+            yield Witness("PIP-15")
         if any(a[0] == "hlt" for a in self.scenario.vcpus[int(self.vcpu[4:])].program):
-            yield Finding("?E2E-10", "")
+            yield Witness("E2E-10")
             if self.by_software:
-                yield Finding("?KVM-SND-7", "")
+                yield Witness("KVM-SND-7")
         if not self._deliverable(look):
-            yield Finding("?VID-12", "")
+            yield Witness("VID-12")
 
     def _deliverable(self, look: Look) -> bool:
         """Whether the guest would take it: IF set, and its class above that of TPR and of everything in service."""
@@ -199,7 +197,8 @@ class Unposted(Monitor):
 
     def on(self, event: ev.Event, memory: None, look: Look) -> None:
         if isinstance(event, ev.Delivered) and event.vector not in self.known:
-            look.breach("E2E-2", f"vector {event.vector} is delivered to {event.vcpu}, and nobody ever posted it")
+            said = f"vector {event.vector} is delivered to {event.vcpu}, and nobody ever posted it"
+            look.breach("E2E-2", said, pir(event.vcpu, event.vector), virr(event.vcpu, event.vector), event.vcpu)
 
 
 class PostOrder(Monitor):
@@ -219,7 +218,8 @@ class PostOrder(Monitor):
             return (*memory, *(v for v in new if v not in memory))
         if isinstance(event, ev.Delivered) and event.vector in memory:
             if any(v < event.vector for v in memory[: memory.index(event.vector)]):
-                look.witness("E2E-5")
+                lower = min(v for v in memory if v < event.vector)
+                look.witness("E2E-5", *(pir(event.vcpu, v) for v in (lower, event.vector)), event.vcpu)
             return tuple(v for v in memory if v != event.vector)
         return memory
 

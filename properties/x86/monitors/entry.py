@@ -7,12 +7,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from conformance.machine import events as ev
+from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
 from properties.x86.monitors.end_to_end import PINV, word
 from properties.x86.monitors.processor import HARDWARE
 from properties.x86.monitors.sender import IN, SENDER
+from properties.x86.monitors.subjects import latched, on
 
 EXITING = 2
 
@@ -48,6 +50,8 @@ class EntryOrder(Monitor):
         self.memory = Entry()
         self.inhibited = "apicv-inhibited" in scenario.facts
         self.control, self.mode = f"{vcpu}.pid.control", f"{vcpu}.mode"
+        self.pir = [f"{vcpu}.pid.pir[{w}]" for w in range(4)]
+        self.virr = [f"{vcpu}.virr[{w}]" for w in range(4)]
 
     def on(self, event: ev.Event, memory: Entry, look: Look) -> Entry:
         match event:
@@ -67,21 +71,18 @@ class EntryOrder(Monitor):
                 if reason[0] == "interrupt" and not any(
                     word(look.value(f"{self.vcpu}.pid.pir[{w}]")) for w in range(4)
                 ):
-                    look.witness("E2E-12")
+                    look.witness("E2E-12", *self.pir, self.vcpu)
                 return memory._replace(looked=False, requests=False, exited=True)
             case ev.Taken(vector=vector, guest="", cpu=cpu) if vector == PINV and look.on_cpu(cpu) == self.vcpu:
                 look.witness("KVM-ENT-3")
                 if look.has(self.mode) and look.value(self.mode) == IN and memory.inside:
-                    look.breach(
-                        "KVM-ENT-3", f"cpu{cpu} takes the notification in root mode between mode := IN and the VM entry"
-                    )
+                    said = f"cpu{cpu} takes the notification in root mode between mode := IN and the VM entry"
+                    look.breach("KVM-ENT-3", said, self.mode, latched(cpu, vector), self.vcpu)
             case ev.Slept(thread=self.vcpu):
                 look.witness("KVM-PI-16")
                 if not memory.checked:
-                    look.breach(
-                        "KVM-PI-16",
-                        f"{self.vcpu} sleeps without having looked for an interrupt since it announced it would",
-                    )
+                    said = f"{self.vcpu} sleeps without having looked for an interrupt since it announced it would"
+                    look.breach("KVM-PI-16", said, on(self.vcpu), f"{self.vcpu}.status", self.vcpu)
                 return memory._replace(announced=False, checked=False)
             case ev.Returned(routine=routine, args=(self.vcpu, *_)) if routine == memory.cleared:
                 return memory._replace(cleared="")
@@ -92,27 +93,29 @@ class EntryOrder(Monitor):
     def _asked(self, event: ev.Asked, memory: Entry, look: Look) -> Entry:
         op, result, routine = event.operation, event.result, event.routine
         if isinstance(op, ops.Store) and op.at.startswith(f"{self.vcpu}.pid.") and routine not in HARDWARE:
-            look.breach("PID-8", f"{routine} changes {op.at} by a plain store; others change it at the same time")
+            said = f"{routine} changes {op.at} by a plain store; others change it at the same time"
+            look.breach("PID-8", said, Subject(op.at, op.mask), self.vcpu)
         if isinstance(op, ops.Rmw) and op.at.startswith(f"{self.vcpu}.pid."):
             look.witness("PID-8")
         if isinstance(op, ops.Rmw) and op.at.startswith(f"{self.vcpu}.pid.pir[") and op.how in ("swap", "and"):
             self._harvests(event, memory, look)
         asks_running = isinstance(op, ops.Load) and op.at.endswith(".running_vcpu") and result == (self.vcpu,)
         if asks_running and look.has(self.mode) and look.value(self.mode) == IN:
-            look.witness("KVM-SND-6")
+            look.witness("KVM-SND-6", self.mode, self.vcpu)
         if look.on_cpu(event.cpu) != self.vcpu or routine in (SENDER, *HARDWARE):
             return memory
         match op:
             case ops.Store(at=self.mode, value=value) if value == IN:
                 look.witness("KVM-ENT-1")
                 if look.interrupts_on(event.cpu):
-                    look.breach("KVM-ENT-1", f"mode := IN on cpu{event.cpu} with interrupts on")
+                    said = f"mode := IN on cpu{event.cpu} with interrupts on"
+                    look.breach("KVM-ENT-1", said, self.mode, f"cpu{event.cpu}.interrupts", self.vcpu)
             case ops.Load(at=self.control, mask=mask) | ops.Rmw(at=self.control, mask=mask) if mask & 1:
                 if not word(result if isinstance(result, int) else 0) & 1:
-                    look.witness("KVM-ENT-5")
+                    look.witness("KVM-ENT-5", on(self.vcpu), self.vcpu)
                 cleared = routine if isinstance(op, ops.Rmw) and op.how == "and" else memory.cleared
                 if cleared and routine == "vcpu_halt":
-                    look.witness("KVM-PI-15")
+                    look.witness("KVM-PI-15", on(self.vcpu), self.vcpu)
                 return memory._replace(looked=memory.inside, checked=memory.announced, cleared=cleared)
             case ops.Load(at=at) if at == f"{self.vcpu}.requests":
                 return memory._replace(requests=memory.inside and not result)
@@ -131,12 +134,11 @@ class EntryOrder(Monitor):
         for clause in ("KVM-ENT-4", "KVM-ENT-12"):
             look.witness(clause)
         if look.on_cpu(event.cpu) != self.vcpu:
-            look.breach(
-                "KVM-ENT-12",
-                f"{event.routine} harvests {self.vcpu}'s PIR on cpu{event.cpu}, where another vCPU is loaded",
-            )
+            said = f"{event.routine} harvests {self.vcpu}'s PIR on cpu{event.cpu}, where another vCPU is loaded"
+            look.breach("KVM-ENT-12", said, *self.pir, self.vcpu, f"cpu{event.cpu}")
         elif not memory.cleared:
-            look.breach("KVM-ENT-4", f"{event.routine} takes PIR before it has cleared ON")
+            said = f"{event.routine} takes PIR before it has cleared ON"
+            look.breach("KVM-ENT-4", said, on(self.vcpu), *self.pir, self.vcpu)
 
     def _entered(self, memory: Entry, look: Look) -> None:
         if not self.inhibited:
@@ -144,15 +146,11 @@ class EntryOrder(Monitor):
             irr = sum(word(look.value(f"{self.vcpu}.virr[{w}]")) << 64 * w for w in range(4))
             highest, rvi = max(irr.bit_length() - 1, 0), word(look.value(f"{self.vcpu}.rvi"))
             if highest != rvi:
-                look.breach(
-                    "KVM-ENT-6",
-                    f"VM entry of {self.vcpu} with RVI = {rvi}, while the highest vector in vIRR is {highest}",
-                )
+                said = f"VM entry of {self.vcpu} with RVI = {rvi}, while the highest vector in vIRR is {highest}"
+                look.breach("KVM-ENT-6", said, f"{self.vcpu}.rvi", *self.virr, self.vcpu)
         elif memory.moved:
-            look.breach(
-                "KVM-ENT-7",
-                f"VM entry of {self.vcpu} after a harvest that moved a vector, without an event request for it",
-            )
+            said = f"VM entry of {self.vcpu} after a harvest that moved a vector, without an event request for it"
+            look.breach("KVM-ENT-7", said, *self.virr, f"{self.vcpu}.requests", self.vcpu)
         if not look.has(self.mode):
             return
         for clause in ("KVM-ENT-2", "KVM-ENT-8"):
@@ -161,9 +159,11 @@ class EntryOrder(Monitor):
             look.witness("KVM-ENT-9")
         if not memory.looked:
             clause = "KVM-ENT-9" if memory.exited and memory.inside else "KVM-ENT-2"
-            look.breach(clause, f"VM entry of {self.vcpu} without a look at ON since mode := IN became visible")
+            said = f"VM entry of {self.vcpu} without a look at ON since mode := IN became visible"
+            look.breach(clause, said, on(self.vcpu), self.mode, self.vcpu)
         if not memory.requests and not (memory.exited and memory.inside):
-            look.breach("KVM-ENT-8", f"VM entry of {self.vcpu} without a look at requests since mode := IN")
+            said = f"VM entry of {self.vcpu} without a look at requests since mode := IN"
+            look.breach("KVM-ENT-8", said, f"{self.vcpu}.requests", self.mode, self.vcpu)
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:

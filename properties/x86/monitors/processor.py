@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from conformance.machine import events as ev
+from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
 from properties.x86.monitors.end_to_end import PINV, word
+from properties.x86.monitors.subjects import latched, on, pir, virr, visr
 
 HARDWARE = ("vm_entry", "boundary", "acknowledge", "deliver", "instruction")
 
@@ -47,13 +49,19 @@ class PostedInterruptProcessing(Monitor):
                 if vector != PINV or self.inhibited:
                     return ()
                 if not word(look.value(self.control)) & 1 or not self._posted(look):
-                    look.witness("PIP-12")
+                    look.witness("PIP-12", on(self.vcpu), self.vcpu)
                 return Processing()
             case ev.Asked(routine=routine, operation=ops.Rmw(at=at) | ops.Load(at=at)) if at.startswith(self.pir):
                 if isinstance(memory, Processing) and routine == "acknowledge":
                     look.witness("PIP-4")
                     if not memory.cleared:
-                        look.breach("PIP-4", f"the processor looks at {at} before it has cleared ON")
+                        look.breach(
+                            "PIP-4",
+                            f"the processor looks at {at} before it has cleared ON",
+                            on(self.vcpu),
+                            at,
+                            self.vcpu,
+                        )
                     return memory._replace(reached=True)
             case ev.Asked(routine="acknowledge", operation=ops.Rmw(at=self.control, mask=mask, value=value)):
                 if isinstance(memory, Processing) and mask & 1 and not value & 1:
@@ -63,7 +71,8 @@ class PostedInterruptProcessing(Monitor):
             case ev.Returned(routine="acknowledge", args=(self.vcpu, int(vector))):
                 return self._ended(vector, memory, look)
             case ev.Exited(vcpu=self.vcpu) | ev.Delivered(vcpu=self.vcpu) if isinstance(memory, Processing):
-                look.breach("PIP-9", f"the processor leaves posted-interrupt processing of {self.vcpu} before its end")
+                said = f"the processor leaves posted-interrupt processing of {self.vcpu} before its end"
+                look.breach("PIP-9", said, on(self.vcpu), self.vcpu)
                 return ()
             case _:
                 pass
@@ -75,30 +84,33 @@ class PostedInterruptProcessing(Monitor):
             look.witness("PIP-13")
             look.witness("PIP-5")
             if not isinstance(memory, Processing):
+                said = f"{event.routine} harvests {event.at} though no notification was acknowledged"
                 for clause in ("PIP-1", "PIP-13"):
-                    look.breach(clause, f"{event.routine} harvests {event.at} though no notification was acknowledged")
+                    look.breach(clause, said, Subject(event.at, gone), self.vcpu)
                 return memory
             base = 64 * int(event.at[-2])
             return memory._replace(taken=(*memory.taken, *(base + n for n in range(64) if gone >> n & 1)))
         if event.set_bits and isinstance(memory, Processing) and memory.reached:
-            look.witness("PIP-6")
+            look.witness("PIP-6", Subject(event.at, event.set_bits), self.vcpu)
         return memory
 
     def _ended(self, vector: int, memory: Processing | tuple[()], look: Look) -> Processing | tuple[()]:
         if vector != PINV:
-            look.breach("PIP-1", f"vector {vector:#x} was acknowledged in {self.vcpu}'s guest and caused no VM exit")
+            said = f"vector {vector:#x} was acknowledged in {self.vcpu}'s guest and caused no VM exit"
+            look.breach("PIP-1", said, *(latched(c, vector) for c in look.cpus), self.vcpu)
             return ()
         if not isinstance(memory, Processing):
             return memory
         for taken in memory.taken:
             if not word(look.value(f"{self.vcpu}.virr[{taken // 64}]")) >> taken % 64 & 1:
-                look.breach("PIP-5", f"the processor took PIR[{taken}] and vIRR[{taken}] is 0 when the processing ends")
+                said = f"the processor took PIR[{taken}] and vIRR[{taken}] is 0 when the processing ends"
+                look.breach("PIP-5", said, pir(self.vcpu, taken), virr(self.vcpu, taken), self.vcpu)
         if not memory.cleared and word(look.value(self.control)) & 1 and self._posted(look):
-            look.breach(
-                "PIP-4", "the processing ends with a bit in PIR and the old ON still set: its notification is spent"
-            )
+            said = "the processing ends with a bit in PIR and the old ON still set: its notification is spent"
+            waits = [f"{self.pir}{w}]" for w in range(4) if word(look.value(f"{self.pir}{w}]"))]
+            look.breach("PIP-4", said, on(self.vcpu), *waits, self.vcpu)
         if word(look.value(f"{self.vcpu}.recognized")) and word(look.value(f"{self.vcpu}.rflags_if")):
-            look.witness("PIP-10")
+            look.witness("PIP-10", f"{self.vcpu}.recognized", self.vcpu)
         return ()
 
     def _posted(self, look: Look) -> bool:
@@ -126,29 +138,28 @@ class Delivery(Monitor):
                 look.witness("VID-12")
                 look.witness("VID-13")
                 if vector >> 4 <= vppr >> 4:
-                    look.breach(
-                        "VID-12", f"vector {vector} is delivered although vPPR is {vppr:#x}: its class is not higher"
-                    )
+                    said = f"vector {vector} is delivered although vPPR is {vppr:#x}: its class is not higher"
+                    look.breach("VID-12", said, f"{self.vcpu}.vppr", virr(self.vcpu, vector), self.vcpu)
                 if vector < highest:
-                    look.breach("VID-13", f"vector {vector} is delivered while the higher vector {highest} is in vIRR")
+                    said = f"vector {vector} is delivered while the higher vector {highest} is in vIRR"
+                    look.breach("VID-13", said, virr(self.vcpu, highest), virr(self.vcpu, vector), self.vcpu)
                 return ()
             case ev.Changed(at=at, old=0, new=1, routine=routine) if at == f"{self.vcpu}.recognized":
                 look.witness("VID-2")
                 if routine not in ("vm_entry", "acknowledge", "instruction"):
-                    look.breach(
-                        "VID-2", f"{routine} recognizes a pending virtual interrupt: evaluation is not its business"
-                    )
+                    said = f"{routine} recognizes a pending virtual interrupt: evaluation is not its business"
+                    look.breach("VID-2", said, at, self.vcpu)
             case ev.Changed(at=at, set_bits=bits) if at.startswith(f"{self.vcpu}.virr["):
                 if bits & word(look.value(at.replace("virr", "visr"))):
-                    look.witness("VID-14")
+                    look.witness("VID-14", Subject(at, bits), self.vcpu)
             case ev.Taken(guest=self.vcpu):
                 look.witness("VID-10")
                 ready = all(word(look.value(f"{self.vcpu}.{n}")) for n in ("recognized", "rflags_if"))
                 if ready and not word(look.value(f"{self.vcpu}.blocking_by_sti")):
                     look.breach(
-                        "VID-10",
-                        "an external interrupt is acknowledged while a recognized virtual interrupt is deliverable",
-                    )
+                        "VID-10", "an external interrupt is acknowledged while a recognized virtual interrupt is deliverable",
+                        f"{self.vcpu}.recognized", f"{self.vcpu}.rflags_if", self.vcpu,
+                    )  # fmt: skip
             case _:
                 pass
         return memory
@@ -175,11 +186,13 @@ class EoiExit(Monitor):
                 return (vector, word(look.value(f"{self.vcpu}.eoi_exit[{vector // 64}]")) >> vector % 64 & 1)
             case ev.Returned(routine="instruction", args=(self.vcpu, "end_of_interrupt")) if memory:
                 if memory[1]:
-                    look.breach("E2E-15", f"the EOI of {memory[0]} caused no exit, though its EOI-exit bit is set")
+                    said = f"the EOI of {memory[0]} caused no exit, though its EOI-exit bit is set"
+                    look.breach("E2E-15", said, visr(self.vcpu, memory[0]), self.vcpu)
                 return ()
             case ev.Exited(vcpu=self.vcpu, reason=("eoi", *_)) if memory:
                 if not memory[1]:
-                    look.breach("E2E-15", f"the EOI of {memory[0]} caused an exit, though its EOI-exit bit is clear")
+                    said = f"the EOI of {memory[0]} caused an exit, though its EOI-exit bit is clear"
+                    look.breach("E2E-15", said, visr(self.vcpu, memory[0]), self.vcpu)
                 return ()
             case _:
                 return memory

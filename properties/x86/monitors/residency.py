@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from conformance.automaton.meaning import may_change
 from conformance.machine import events as ev
-from conformance.machine.monitor import Finding, Look, Monitor
+from conformance.machine.finding import Breach, Finding, Subject, Witness
+from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
+from properties.x86.monitors import subjects
 from properties.x86.monitors.end_to_end import PINV, word
 
 WAKEUP = 0xF1
@@ -49,6 +51,9 @@ class DescriptorResidency(Monitor):
         self.memory = Switch()
         self.control = f"{vcpu}.pid.control"
         self.xapic = "xapic" in scenario.facts
+        self.on_bit, self.sn = subjects.on(vcpu), subjects.sn(vcpu)
+        self.nv, self.ndst = subjects.nv(vcpu), subjects.ndst(vcpu)
+        self.lists = [f"cpu{c}.wakeup_list" for c in range(scenario.cpus)]
         program = scenario.vcpus[int(vcpu.removeprefix("vcpu"))].program
         if ("cli",) in program and ("sti",) not in program:  # it halts with interrupts closed: kept awake for nothing
             self.restless = ("KVM-PI-19",)
@@ -73,7 +78,8 @@ class DescriptorResidency(Monitor):
                 self._in(cpu, memory, look)
                 return Switch()
             case ev.Woken(routine="put"):
-                look.breach("KVM-PI-14", "put wakes a thread: the scheduler is in the middle of switching")
+                said = "put wakes a thread: the scheduler is in the middle of switching"
+                look.breach("KVM-PI-14", said, f"{event.thread}.status", self.vcpu)
             case _:
                 pass
         return memory
@@ -81,13 +87,15 @@ class DescriptorResidency(Monitor):
     def _asked(self, op: ops.Operation, result: ops.Result, routine: str, memory: Switch, look: Look) -> Switch:
         match op:
             case ops.Store(at=self.control):
-                look.breach("KVM-PI-1", f"{routine} changes the control word by a plain store")
+                said = f"{routine} changes the control word by a plain store"
+                look.breach("KVM-PI-1", said, self.control, self.vcpu)
             case ops.Rmw(at=self.control, how=how, value=value, mask=mask, expect=expect):
                 look.witness("KVM-PI-1")
                 if mask & ON and not value & ON and how in ("and", "swap", "cas") and (expect & ON or how != "cas"):
-                    look.breach("KVM-PI-1", f"{routine} clears ON")
+                    look.breach("KVM-PI-1", f"{routine} clears ON", self.on_bit, self.vcpu)
                 if how != "cas" and may_change(op).bit_count() > 1:
-                    look.breach("KVM-PI-1", f"{routine} changes several control fields without comparing what it read")
+                    said = f"{routine} changes several control fields without comparing what it read"
+                    look.breach("KVM-PI-1", said, Subject(self.control, may_change(op)), self.vcpu)
                 if how == "cas" and isinstance(result, int) and result != expect & mask:
                     return memory._replace(lost=memory.lost or bool((result ^ expect) & ON))
                 if how == "or" and value & ON:
@@ -104,16 +112,17 @@ class DescriptorResidency(Monitor):
         if nv(old) != WAKEUP and nv(new) == WAKEUP:
             look.witness("KVM-PI-6")
             if cpu not in self.listed(look):
-                look.breach("KVM-PI-6", f"NV becomes the wakeup vector before {self.vcpu} is on cpu{cpu}'s wakeup list")
+                said = f"NV becomes the wakeup vector before {self.vcpu} is on cpu{cpu}'s wakeup list"
+                look.breach("KVM-PI-6", said, self.nv, f"cpu{cpu}.wakeup_list", self.vcpu)
             if new & ON:
                 look.witness("KVM-PI-7")
                 if memory.lost:
                     look.witness("KVM-PI-8")
                 memory = memory._replace(owes=True)
         if nv(old) == WAKEUP and nv(new) == PINV and self.listed(look):
-            look.witness("KVM-PI-21")
+            look.witness("KVM-PI-21", self.nv, *self.lists, self.vcpu)
         if nv(new) == WAKEUP and new & SN:
-            look.witness("KVM-PI-11")
+            look.witness("KVM-PI-11", self.nv, self.sn, self.vcpu)
         if old & SN and not new & SN:
             return memory._replace(sn_cleared=True)
         return memory
@@ -124,20 +133,17 @@ class DescriptorResidency(Monitor):
         look.witness("KVM-PI-14")
         if memory.owes:
             clause = "KVM-PI-8" if memory.lost else "KVM-PI-7"
-            look.breach(clause, "put published the wakeup vector with ON = 1 and sent itself no wakeup IPI")
+            said = "put published the wakeup vector with ON = 1 and sent itself no wakeup IPI"
+            look.breach(clause, said, self.nv, self.on_bit, self.vcpu)
         if nv(control) == WAKEUP or listed:
             look.witness("KVM-PI-5")
             look.witness("KVM-PI-9")
         if (nv(control) == WAKEUP) != (listed == [cpu]):
-            look.breach(
-                "KVM-PI-5",
-                f"after put NV is {nv(control):#x} and {self.vcpu} is on the wakeup lists of {listed or 'no CPU'}",
-            )
+            said = f"after put NV is {nv(control):#x} and {self.vcpu} is on the wakeup lists of {_cpus(listed)}"
+            look.breach("KVM-PI-5", said, self.nv, *self.lists, self.vcpu)
         if nv(control) == WAKEUP and self.destination(control) not in listed:
-            look.breach(
-                "KVM-PI-9",
-                f"NDST names cpu{self.destination(control)} while {self.vcpu} is listed on {listed or 'no CPU'}",
-            )
+            said = f"NDST names cpu{self.destination(control)} while {self.vcpu} is listed on {_cpus(listed)}"
+            look.breach("KVM-PI-9", said, self.ndst, *self.lists, self.vcpu)
 
     def _in(self, cpu: int, memory: Switch, look: Look) -> None:
         control = word(look.value(self.control))
@@ -151,21 +157,27 @@ class DescriptorResidency(Monitor):
                 f"after load on cpu{cpu} the descriptor says NDST = {control >> 32:#x}, SN = {control >> 1 & 1}, "
                 f"NV = {nv(control):#x}"
             )
-            look.breach("KVM-PI-2", reason)
+            about = (self.ndst, self.sn, self.nv, self.vcpu)
+            look.breach("KVM-PI-2", reason, *about)
             if toggles:
-                look.breach("KVM-PI-17", reason)
+                look.breach("KVM-PI-17", reason, *about)
         if listed:
-            look.breach("KVM-PI-5", f"{self.vcpu} runs on cpu{cpu} and is still on the wakeup list of cpu{listed[0]}")
+            said = f"{self.vcpu} runs on cpu{cpu} and is still on the wakeup list of cpu{listed[0]}"
+            look.breach("KVM-PI-5", said, f"cpu{listed[0]}.wakeup_list", self.vcpu)
             if toggles:
-                look.breach(
-                    "KVM-PI-17", f"{self.vcpu} runs on cpu{cpu} and is still on the wakeup list of cpu{listed[0]}"
-                )
+                look.breach("KVM-PI-17", said, f"cpu{listed[0]}.wakeup_list", self.vcpu)
         if memory.sn_cleared:
             look.witness("KVM-PI-4")
             if not memory.looked:
-                look.breach("KVM-PI-4", "load cleared SN and did not look at PIR afterwards")
+                look.breach(
+                    "KVM-PI-4", "load cleared SN and did not look at PIR afterwards", *self._posted(), self.vcpu
+                )
             elif memory.found and not memory.set_on:
-                look.breach("KVM-PI-4", "load found a vector that was posted under SN and did not set ON for it")
+                said = "load found a vector that was posted under SN and did not set ON for it"
+                look.breach("KVM-PI-4", said, *self._posted(), self.vcpu)
+
+    def _posted(self) -> tuple[Subject, ...]:
+        return (self.sn, *(Subject(f"{self.vcpu}.pid.pir[{w}]") for w in range(4)), self.on_bit)
 
     def destination(self, control: int) -> int:
         return control >> 40 & 0xFF if self.xapic else control >> 32
@@ -175,13 +187,12 @@ class DescriptorResidency(Monitor):
             return
         control = word(look.value(self.control))
         if not look.value(f"{self.vcpu}.rflags_if"):
-            yield Finding("?KVM-PI-19", "")
+            yield Witness("KVM-PI-19")
         elif "assignment-changes" in self.scenario.facts and look.has("vm.assigned") and look.value("vm.assigned"):
-            yield Finding("?KVM-PI-18", "")
+            yield Witness("KVM-PI-18")
             if nv(control) != WAKEUP:
-                yield Finding(
-                    "KVM-PI-18", f"{self.vcpu} blocks, a device may post, and NV is still {nv(control):#x}", self.vcpu
-                )
+                said = f"{self.vcpu} blocks, a device may post, and NV is still {nv(control):#x}"
+                yield Breach("KVM-PI-18", said, (self.nv, Subject("vm.assigned"), Subject(self.vcpu)))
 
 
 class WakeupHandler(Monitor):
@@ -204,20 +215,22 @@ class WakeupHandler(Monitor):
                     for n in _names(look.value(at))
                     if word(look.value(f"{n}.pid.control")) & ON and look.status(n) in ("sleeping", "about to sleep")
                 )
-                look.witness("KVM-PI-12" if due else "KVM-PI-13")
+                look.witness("KVM-PI-12" if due else "KVM-PI-13", at, f"cpu{self.cpu}")
                 return due
             case ev.Woken(thread=thread):
                 return tuple(n for n in memory if n != thread)
             case ev.Returned(routine="wakeup_handler", args=(self.cpu,)):
                 for name in memory:
                     if look.status(name) in ("sleeping", "about to sleep") and name in _names(look.value(at)):
-                        look.breach(
-                            "KVM-PI-12",
-                            f"the wakeup handler of cpu{self.cpu} leaves {name} asleep, listed and with ON = 1",
-                        )
+                        said = f"the wakeup handler of cpu{self.cpu} leaves {name} asleep, listed and with ON = 1"
+                        look.breach("KVM-PI-12", said, at, subjects.on(name), f"{name}.status", name)
                 return ()
             case _:
                 return memory
+
+
+def _cpus(listed: list[int]) -> str:
+    return " and ".join(f"cpu{c}" for c in listed) or "no CPU"
 
 
 def _names(value: object) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from conformance.machine import events as ev
+from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
 from properties.x86.monitors.end_to_end import PINV, word
+from properties.x86.monitors.subjects import on
 
 IN, ON = 1, 1
 SENDER = "deliver_interrupt"
@@ -38,6 +40,7 @@ class SenderOrder(Monitor):
     def __init__(self, cpu: int, vcpu: str) -> None:
         self.cpu, self.vcpu, self.name = cpu, vcpu, f"{vcpu}.sender.cpu{cpu}"
         self.memory = Call()
+        self.mode, self.on_bit = f"{vcpu}.mode", on(vcpu)
 
     def on(self, event: ev.Event, memory: Call, look: Look) -> Call:
         if event.cpu != self.cpu or getattr(event, "routine", SENDER) != SENDER:
@@ -47,17 +50,18 @@ class SenderOrder(Monitor):
                 return self._asked(op, result, memory, look)
             case ev.Sent(vector=vector, to=to) if vector == PINV:
                 if memory.mode < 0:
-                    look.breach("KVM-SND-1", "the notification is sent before mode was read")
+                    look.breach("KVM-SND-1", "the notification is sent before mode was read", self.mode, self.vcpu)
                 if to != look.place(self.vcpu):
-                    look.witness("KVM-SND-9")
+                    look.witness("KVM-SND-9", f"{self.vcpu}.cpu", self.vcpu)
                 return memory._replace(sent=True)
             case ev.Returned(args=(self.vcpu, *_)):
                 if memory.mode == IN:
                     look.witness("KVM-SND-5")
                     if not memory.sent and not memory.excused:
-                        look.breach("KVM-SND-5", f"the sender read mode = IN of {self.vcpu} and sent no notification")
+                        said = f"the sender read mode = IN of {self.vcpu} and sent no notification"
+                        look.breach("KVM-SND-5", said, self.mode, self.vcpu)
                 elif memory.mode >= 0 and not word(look.value(f"{self.vcpu}.blocking")):
-                    look.witness("KVM-SND-8")
+                    look.witness("KVM-SND-8", self.mode, self.vcpu)
                 return Call()
             case _:
                 return memory
@@ -66,24 +70,25 @@ class SenderOrder(Monitor):
         match op:
             case ops.Rmw(at=at, how="or", value=bits) if at.startswith(f"{self.vcpu}.pid.pir["):
                 if isinstance(result, int) and result & bits:
-                    look.witness("KVM-SND-2")
+                    look.witness("KVM-SND-2", Subject(at, bits), self.vcpu)
                 return memory._replace(pir=True)
             case ops.Rmw(at=at) | ops.Store(at=at) if at == f"{self.vcpu}.pid.control":
                 if not memory.pir:
-                    look.breach("KVM-SND-1", "the sender sets ON before it has set its PIR bit")
+                    pir = [f"{self.vcpu}.pid.pir[{w}]" for w in range(4)]
+                    said = "the sender sets ON before it has set its PIR bit"
+                    look.breach("KVM-SND-1", said, self.on_bit, *pir, self.vcpu)
                 if isinstance(op, ops.Rmw) and isinstance(result, int) and result & ON:
-                    look.witness("KVM-SND-3")
+                    look.witness("KVM-SND-3", self.on_bit, self.vcpu)
                 return memory._replace(on=True)
             case ops.Load(at=at) if at == f"{self.vcpu}.mode":
                 look.witness("KVM-SND-1")
                 look.witness("KVM-SND-4")
                 if not memory.on:
-                    look.breach("KVM-SND-1", "the sender reads mode before it has set ON")
+                    said = "the sender reads mode before it has set ON"
+                    look.breach("KVM-SND-1", said, self.mode, self.on_bit, self.vcpu)
                 elif look.buffered(self.cpu, f"{self.vcpu}.pid."):
-                    look.breach(
-                        "KVM-SND-4",
-                        "the sender reads mode while its own store to the descriptor is still in its buffer",
-                    )
+                    said = "the sender reads mode while its own store to the descriptor is still in its buffer"
+                    look.breach("KVM-SND-4", said, self.on_bit, self.mode, self.vcpu)
                 return memory._replace(mode=word(result) if isinstance(result, int) else -1)
             case ops.Load(at=at) if at.endswith(".running_vcpu"):
                 return memory._replace(excused=result == (self.vcpu,))
