@@ -22,9 +22,9 @@ from benchmarks.markdown import table
 from conformance.adapters.registry import resolve
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
+from conformance.machine.rules import ALWAYS
 from conformance.search.predict import Predictor
 from conformance.search.sampling import bursts, draw, priorities, run_bursts, run_priorities
-from conformance.verdict.judge import ALWAYS
 from properties.suite import SUITE
 from reference.known_bad import KNOWN_BAD, KnownBad
 

@@ -33,11 +33,11 @@ from conformance.adapters.registry import resolve
 from conformance.machine.build import in_machine
 from conformance.machine.finding import Breach
 from conformance.machine.machine import Machine
+from conformance.machine.rules import ALWAYS
 from conformance.machine.state import Agent, Outcome
 from conformance.search.proof import prove
 from conformance.search.sampling import CHECKS_OFF
 from conformance.verdict.explore import explore
-from conformance.verdict.judge import ALWAYS
 from properties.suite import SUITE
 from properties.x86.scenarios import SCENARIOS
 from reference.known_bad import KNOWN_BAD, KnownBad

@@ -1,6 +1,8 @@
 """What a sequential clause is here: cases that Hypothesis draws, and a body that runs routines alone and judges.
 
-    @clause(CHECKS, "PIP-7", "processor", states(), choices)
+    PIP_7 = PROCESSING.alone.must("PIP-7", "RVI becomes the larger of ...", SDM("29.6, step 6"))
+
+    @function(CHECKS, PIP_7, "processor", states(), choices)
     def rvi(subject, state, choices): ...
 
 The same implementation gets the same cases in every process, and a broken clause shrinks to the same smallest one.
@@ -21,6 +23,7 @@ from conformance.adapters.registry import Implementation
 from conformance.adapters.source import Fault
 from conformance.automaton.alone import Alone, Memory, run_alone
 from conformance.automaton.assembly import Assembly, assemble
+from conformance.machine.clause import Clause
 from conformance.roles import architectures
 from conformance.roles import operations as ops
 from conformance.verdict.suite import Checked
@@ -157,12 +160,11 @@ class Property:
     Raises BrokenError, UnjudgedError, or the implementation's Fault.
     """
 
-    id: str
+    clause: Clause
     roles: tuple[str, ...]
     """Whose routines run; who fills them is in the evidence."""
     cases: st.SearchStrategy[tuple[Any, ...]]
     body: Body
-    architecture: str
     needs: tuple[str, ...] = ()
     """What an implementation may declare to lack; the clause does not apply then."""
 
@@ -170,7 +172,7 @@ class Property:
         for need in self.needs:
             if need in implementation.lacks:
                 raise UnjudgedError("NOT APPLICABLE", f"the implementation declares that it lacks {need}")
-        subject = Subject(implementation, self.architecture)
+        subject = Subject(implementation, self.clause.architecture)
         try:
             held = self.search(subject)
         except BrokenError as first:
@@ -192,7 +194,7 @@ class Property:
         """What held, in words. A fault ends the search at once: the case that caused it may be slow to meet again."""
         met, held, broken, fault = 0, 0, False, None
 
-        @seed(f"{self.id} {attempt}")
+        @seed(f"{self.clause.id} {attempt}")
         @QUIET
         @given(self.cases)
         def holds(case: tuple[Any, ...]) -> None:
@@ -224,25 +226,24 @@ class Property:
 
     def evidence(self, subject: Subject, held: str) -> str:
         filled = subject.assembly().filled_by
-        own = subject.implementation.filled(self.architecture)
+        own = subject.implementation.filled(self.clause.architecture)
         others = [f"{role} to {filled[role]}" for role in self.roles if role not in own]
         left = [f"{subject.implementation.name} leaves {' and '.join(others)}"] if others else []
         return "; ".join((f"one routine alone, {held}", *left, *sorted(subject.notes)))
 
 
-def clause(
+def function(
     checks: MutableMapping[str, Property],
-    name: str,
+    clause: Clause,
     roles: str,
     *cases: st.SearchStrategy[Any],
     needs: tuple[str, ...] = (),
-    architecture: str,
 ) -> Callable[[Body], Property]:
-    """Put the body, as the check of the clause called `name`, into `checks`. A case is one value of each strategy."""
+    """Put the body, as the check of the clause, into `checks`. A case is one value of each strategy."""
 
     def made(body: Body) -> Property:
-        checks[name] = Property(name, tuple(roles.split()), st.tuples(*cases), body, architecture, needs)
-        return checks[name]
+        checks[clause.id] = Property(clause, tuple(roles.split()), st.tuples(*cases), body, needs)
+        return checks[clause.id]
 
     return made
 

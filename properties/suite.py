@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from conformance.machine import rules
 from conformance.verdict.suite import ArchitectureSuite, JoinedSuite
+from properties.arm import catalogue as arm
 from properties.arm.suite import ARM
-from properties.catalogue import clauses
+from properties.x86 import catalogue as x86
 from properties.x86.suite import X86
 
 ASSUMPTIONS = (
@@ -18,7 +20,10 @@ ASSUMPTIONS = (
 )
 
 ANY = ArchitectureSuite(
-    architecture="any", clauses=clauses("engine.toml"), scenarios=(), watch=lambda _: (), rules=ASSUMPTIONS
+    architecture="any", clauses=tuple(rules.ANY), scenarios=(), watch=lambda _: (), rules=ASSUMPTIONS
 )
+
+SECTIONS = (rules.ANY, *x86.SECTIONS, *arm.SECTIONS)
+"""The catalogue, in the order of reports."""
 
 SUITE = JoinedSuite((ANY, X86, ARM))

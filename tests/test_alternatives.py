@@ -6,14 +6,13 @@ docs/findings.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from tiny_machine import promise
 
 from conformance.adapters.registry import of_class
 from conformance.automaton.assembly import assemble
-from conformance.machine.finding import Breach, Finding
 from conformance.machine.machine import Machine
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Scenario, Thread, VcpuSetup
@@ -113,20 +112,23 @@ SCENARIOS = (
 )  # fmt: skip
 
 
+WAITING = promise("WAITING")
+
+
 class Waiting(Monitor):
     """At rest no vector that the guest would take waits in PIR or vIRR, asleep or in the guest."""
 
-    clauses = ("WAITING",)
+    clauses = (WAITING,)
     name = "waiting"
 
-    def at_rest(self, memory: None, look: Look) -> Iterable[Finding]:
+    def at_rest(self, memory: None, look: Look) -> None:
         for vcpu in look.machine.vcpus:
             if look.in_guest(vcpu) < 0 and look.status(vcpu) != "sleeping":
                 continue
             above = max(number(look, f"{vcpu}.vtpr"), words(look, f"{vcpu}.visr").bit_length() - 1) >> 4
             waiting = words(look, f"{vcpu}.pid.pir") | words(look, f"{vcpu}.virr")
             if look.value(f"{vcpu}.rflags_if") and (waiting.bit_length() - 1) >> 4 > above:
-                yield Breach("WAITING", f"vector {waiting.bit_length() - 1} waits")
+                look.breach(WAITING, f"vector {waiting.bit_length() - 1} waits")
 
 
 def number(look: Look, at: str) -> int:

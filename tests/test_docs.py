@@ -7,6 +7,7 @@ from pathlib import Path
 from conformance.machine import page as describe
 from conformance.machine.measure import SAMPLES, classes
 from conformance.roles import operations as ops
+from properties import page as clauses
 
 COLUMNS = ("by", "own", "reads", "writes", "waits", "buffered", "conflicts")
 DOCS = Path(__file__).parent.parent / "docs"
@@ -16,6 +17,10 @@ def test_the_page_about_operations_is_current() -> None:
     assert (DOCS / "operations.md").read_text() == describe.page(), (
         "python -m conformance.machine.page > docs/operations.md"
     )
+
+
+def test_the_page_about_clauses_is_current() -> None:
+    assert (DOCS / "clauses.md").read_text() == clauses.page(), "python -m properties.page > docs/clauses.md"
 
 
 def test_every_operation_is_measured() -> None:

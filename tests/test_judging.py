@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,30 @@ from tiny_machine import (
     X,
     Y,
     machine,
+    promise,
     rests,
 )
 
 import properties.x86.monitors
 from conformance.machine import events as ev
-from conformance.machine.finding import Breach, Finding, Witness
+from conformance.machine.finding import Witness
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.scenario import Device, VcpuSetup
 from conformance.search.proof import prove, shortest
 from conformance.search.recovery import recovery
 
+STALE, ANY, THIRD = promise("STALE"), promise("ANY"), promise("THIRD")
+
 
 class Stale(Monitor):
     """Y has to be as X at rest."""
 
-    clauses = ("STALE",)
+    clauses = (STALE,)
 
-    def at_rest(self, memory: Any, look: Look) -> Iterable[Finding]:
+    def at_rest(self, memory: Any, look: Look) -> None:
         if look.value("x") != look.value("y"):
-            yield Breach("STALE", "y is not x")
+            look.breach(STALE, "y is not x")
 
 
 class Refreshing(InGuest):
@@ -67,18 +69,18 @@ def test_what_the_next_exit_mends_is_delayed_and_what_it_does_not_is_lost(code: 
 class Counts(Monitor):
     """Counts the changes of X, three at most, and calls the third one a breach. Of any change it says that it happens."""
 
-    clauses = ("THIRD",)
-    witnesses = ("ANY",)
+    clauses = (THIRD,)
+    witnesses = (ANY,)
     events = (ev.Changed,)
     name = "counts"
     memory = 0
 
     def on(self, event: ev.Event, memory: int, look: Look) -> int:
-        look.witness("ANY")
+        look.witness(ANY)
         if not isinstance(event, ev.Changed) or event.at != "x":
             return memory
         if memory == 2:
-            look.breach("THIRD", "x changed a third time")
+            look.breach(THIRD, "x changed a third time")
         return min(memory + 1, 3)
 
 
@@ -127,3 +129,28 @@ def test_no_monitor_compares_its_memory_by_identity() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
                 assert "memory" not in ast.unparse(node), f"{path.name}:{node.lineno}"
+
+
+def test_a_clause_that_is_another_one_under_a_condition_is_written_once() -> None:
+    """Where the condition holds, what breaks the one or puts it to the test does so to the other, and to what is that."""
+    twice = promise("TWICE", THIRD, where=("the writer is alone",))
+    three = promise("THREE", twice, where=("the writer is alone", "X is looked at"))
+    never = promise("NEVER", THIRD, where=("it rains",))
+
+    class Alone(Counts):
+        clauses = (THIRD, twice, three, never)
+        where = ("the writer is alone",)
+
+    assert [c.id for c in Alone().also(THIRD)] == ["THIRD", "TWICE"]
+    assert [c.id for c in Alone().also(THIRD, ("X is looked at",))] == ["THIRD", "TWICE", "THREE"]
+    assert [c.id for c in Counts().also(THIRD, ("it rains",))] == ["THIRD"], "only those that the monitor names"
+
+    class Writes(Code):
+        def thrice(self, cpu: Cpu) -> None:
+            for n in (1, 2, 3):
+                cpu.store(X, n)
+
+    made = machine(Writes, devices=(Device("device", "thrice", ()),), monitors=[Alone()])
+    found = shortest(made, {"THIRD", "TWICE", "NEVER"})
+    assert found.keys() == {"THIRD", "TWICE"}
+    assert found["THIRD"].schedule == found["TWICE"].schedule

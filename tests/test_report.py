@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from tiny_machine import promise
 
 from conformance.adapters.registry import of_class
 from conformance.automaton.assembly import assemble
-from conformance.machine.finding import Breach, Finding, about
+from conformance.machine.clause import Citation, Clause
 from conformance.machine.machine import Machine
 from conformance.machine.monitor import Look, Monitor
 from conformance.report import document, edges, reason, terminal
@@ -26,7 +26,7 @@ from conformance.roles.scenario import Device, Scenario, Thread, VcpuSetup
 from conformance.roles.x86 import Cpu, Then
 from conformance.search import trace
 from conformance.search.proof import LIVELOCK_REASON, shortest
-from conformance.verdict.clause import Clause, Counterexample, Row, Status, Verdict, exit_status
+from conformance.verdict.clause import Counterexample, Row, Status, Verdict, exit_status
 from reference.x86.kvm import IN, WAKEUP, Kvm
 from reference.x86.kvm import Vcpu as KvmVcpu
 
@@ -477,15 +477,18 @@ class NoSelfIpi(Kvm):
         cpu.irq_restore(flag)
 
 
+LEFT = promise("LEFT")
+
+
 class NothingLeft(Monitor):
     """At rest no vector waits in PIR."""
 
-    clauses = ("LEFT",)
+    clauses = (LEFT,)
     name = "nothing left"
 
-    def at_rest(self, memory: Any, look: Look) -> Iterable[Finding]:
+    def at_rest(self, memory: Any, look: Look) -> None:
         if look.value("vcpu0.pid.pir[3]"):
-            yield Breach("LEFT", "at rest vector 200 waits in PIR and vcpu0 could take it", about("vcpu0.pid.pir[3]"))
+            look.breach(LEFT, "at rest vector 200 waits in PIR and vcpu0 could take it", "vcpu0.pid.pir[3]")
 
 
 def found_by(cls: type[Kvm], scenario: Scenario) -> Counterexample:
@@ -551,6 +554,9 @@ def test_a_real_lost_wakeup() -> None:
 # Terminal
 
 
+UNREAD = (Citation("a manual", "section 9", read=False),)
+
+
 def clause(name: str = "E2E-1", **more: Any) -> Clause:
     fields: dict[str, Any] = {
         "id": name,
@@ -560,8 +566,8 @@ def clause(name: str = "E2E-1", **more: Any) -> Clause:
         "modality": "MUST",
         "role": "guest-visible",
         "statement": "Every posted vector that the guest can take is delivered.",
-        "source": "a manual, section 7",
-        "verified": True,
+        "authority": "architecture",
+        "sources": (Citation("a manual", "section 7"),),
         "profiles": ("strict",),
         "check": "interleaving",
         "observe": "",
@@ -593,7 +599,7 @@ def some_verdicts() -> list[Verdict]:
         verdict(Status.VIOLATED, "PID-2", "one of 200 cases", section="Descriptor", counterexample=alone),
         verdict(Status.NOT_CHECKED, "PID-3", "needs a second page table", section="Descriptor"),
         verdict(Status.VIOLATED, "E2E-1", "in 2 of 9 scenarios", counterexample=lost),
-        verdict(Status.DEVIATES, "KVM-1", "no guarantee fails", counterexample=late, kind="discipline", verified=False),
+        verdict(Status.DEVIATES, "KVM-1", "no guarantee fails", counterexample=late, kind="discipline", sources=UNREAD),
         verdict(Status.NOT_CHECKED, "E2E-9", "needs a second page table"),
         verdict(Status.NOT_EXERCISED, "E2E-7", "in 2 scenarios: its premise never became true"),
         verdict(Status.OBSERVED, "E2E-4", "allowed, and seen", modality="MAY"),
@@ -612,8 +618,24 @@ def test_the_first_line_says_lost_or_delayed() -> None:
     assert blocks[1][0].startswith("VIOLATED (LOST)  E2E-1  MUST  ")
     assert blocks[2][0].startswith("DEVIATES (DELAYED)  KVM-1  MUST  ")
     assert any("alone it fails nothing" in line for line in blocks[2])
-    assert any("text not verified" in line for line in blocks[2])
-    assert not any("text not verified" in line for line in blocks[1])
+    assert any("section 9 (not read)" in line for line in blocks[2])
+    assert not any("not read" in line for line in blocks[1])
+
+
+def test_against_a_third_party_an_unread_source_is_a_suspicion() -> None:
+    """And says what to look up; of the reference and what is wrong on purpose it is a violation like others."""
+    found = verdict(Status.VIOLATED, "VTD-5", sources=(*UNREAD, Citation("a kernel", "a comment")))
+    told = " ".join(terminal.block_text(found).split())
+    assert "suspicion nobody has read what this clause rests on. Against mine it is a suspicion and no more" in told
+    assert "look up a manual, section 9 source a manual, section 9 (not read) a kernel, a comment" in told
+    assert "Violated: VTD-5 (suspicion)." in terminal.summary([found])
+    for own in ("reference", "known-bad:B17"):
+        ours = msgspec.structs.replace(found, implementation=own)
+        assert "suspicion" not in terminal.block_text(ours) + terminal.summary([ours])
+    read = verdict(Status.VIOLATED, "VTD-5")
+    assert "suspicion" not in terminal.block_text(read)
+    assert not verdict(Status.DEVIATES, "VTD-5", sources=UNREAD).suspicion
+    assert [row.suspicion for row in document.report([found, read]).clauses] == [UNREAD, ()]
 
 
 def test_replay_lines_survive_copying() -> None:
@@ -668,7 +690,7 @@ def test_a_document_comes_back_as_it_was(tmp_path: Path) -> None:
     assert document.read(path) == made
     assert list(tmp_path.iterdir()) == [path]
     raw = msgspec.json.decode(path.read_bytes())
-    assert raw["schema"] == "intack.report/1"
+    assert raw["schema"] == "intack.report/2"
     assert raw["run"]["exit_status"] == 1
     row = raw["clauses"][3]
     assert {
@@ -680,7 +702,9 @@ def test_a_document_comes_back_as_it_was(tmp_path: Path) -> None:
         "status",
         "evidence",
         "section",
-        "source",
+        "sources",
+        "authority",
+        "suspicion",
     } <= row.keys()
     assert (row["status"], row["verified"]) == ("VIOLATED", True)
     assert {"replay", "steps", "switches", "rows", "why", "recovery"} <= row["counterexample"].keys()
@@ -708,8 +732,8 @@ def test_an_unwritable_path_is_named(tmp_path: Path, where: str) -> None:
     [
         ("{", "is no whole intack report"),
         ("[]", "is no whole intack report"),
-        ('{"schema": "intack.report/1"}', "is no whole intack report: .*missing required field"),
-        ('{"schema": "intack.report/2"}', "follows the schema 'intack.report/2'"),
+        ('{"schema": "intack.report/2"}', "is no whole intack report: .*missing required field"),
+        ('{"schema": "intack.report/1"}', "follows the schema 'intack.report/1'"),
     ],
 )
 def test_a_damaged_document_is_refused(tmp_path: Path, content: str, told: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from conformance.adapters.python import PythonSource
 from conformance.automaton.assembly import Assembly
 from conformance.automaton.unfold import Unfolding
+from conformance.machine.clause import Citation, Clause
 from conformance.machine.machine import Machine
 from conformance.machine.monitor import Monitor
 from conformance.machine.state import Agent, LayoutFull, Outcome
@@ -26,6 +27,25 @@ X, Y, A, B, L = (Field(name) for name in ("x", "y", "a", "b", "l"))
 """Shared words, words to record results in, and a lock."""
 V, W = 0x50, 0x60
 """Host interrupt vectors."""
+
+
+def promise(name: str, *of: Clause, where: tuple[str, ...] = ()) -> Clause:
+    """A clause that has a name and little more."""
+    return Clause(
+        id=name,
+        section="tiny",
+        architecture="any",
+        kind="guarantee",
+        modality="MUST",
+        role="guest-visible",
+        authority="end-to-end",
+        statement="So it is.",
+        sources=(Citation("a test"),),
+        profiles=("strict",),
+        check="interleaving",
+        of=tuple(base.id for base in of),
+        where=where,
+    )
 
 
 class Code:

@@ -4,14 +4,12 @@ machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
 from hypothesis import strategies as st
-from tiny_machine import A, B, Code, L, X, Y, machine
+from tiny_machine import A, B, Code, L, X, Y, machine, promise
 
 from conformance.machine import events as ev
-from conformance.machine.finding import Breach, Finding
 from conformance.machine.machine import Machine
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.cpu import Cpu
@@ -95,11 +93,14 @@ def perform(cpu: Cpu, does: tuple[Op, ...], result: Any) -> None:
         cpu.store(result, seen)
 
 
+YX, A1, XY = promise("YX"), promise("A1"), promise("XY")
+
+
 class Order(Monitor):
     """The last two places that changed: X straight after Y is a breach, Y straight after X is seen."""
 
-    clauses = ("YX", "A1")
-    witnesses = ("XY",)
+    clauses = (YX, A1)
+    witnesses = (XY,)
     events = (ev.Changed,)
     name = "order"
     memory: tuple[str, ...] = ()
@@ -108,16 +109,16 @@ class Order(Monitor):
         if not isinstance(event, ev.Changed) or event.at not in WORDS:
             return memory
         if memory[-1:] == ("y",) and event.at == "x" and look.value("a"):
-            look.breach("YX", "x after y")
+            look.breach(YX, "x after y")
         if memory[-1:] == ("x",) and event.at == "y":
-            look.witness("XY")
+            look.witness(XY)
         return (*memory, event.at)[-2:]
 
-    def at_rest(self, memory: tuple[str, ...], look: Look) -> Iterable[Finding]:
+    def at_rest(self, memory: tuple[str, ...], look: Look) -> None:
         if look.value("a") == 1:
-            yield Breach("A1", "a is 1")
+            look.breach(A1, "a is 1")
         if memory == ("x", "y"):
-            yield Breach("YX", "x, then y, then rest")
+            look.breach(YX, "x, then y, then rest")
 
 
 def made(program: Program, widths: dict[str, int] | None = None) -> Machine:

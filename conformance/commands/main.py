@@ -136,7 +136,10 @@ def list_(what: str) -> None:
         case "scenarios":
             rows = [(s.name, f"{s.about} ({s.bounds()})") for s in load_suite().scenarios]
         case _:
-            rows = [(c.id, f"{c.modality}, {c.kind}: {c.statement}") for c in load_suite().clauses]
+            rows = [
+                (c.id, f"{c.modality}, {c.kind}, {c.authority}{' (not read)' * (not c.verified)}: {c.statement}")
+                for c in load_suite().clauses
+            ]
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         click.echo(f"{name:{width}}  {text}")

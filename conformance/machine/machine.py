@@ -218,11 +218,10 @@ class Machine(Watched):
     def at_rest(self, state: int) -> list[Finding]:
         """Everything broken, or seen to hold, in a quiescent state."""
         view = View(state)
-        look = Look(self, view)
-        found: list[Finding] = [*self._stuck(view)]
+        view.findings.extend(self._stuck(view))
         for monitor, cell in self.attached:
-            found.extend(monitor.at_rest(view.get(cell) if cell else None, look))
-        return found
+            monitor.at_rest(view.get(cell) if cell else None, Look(self, view, monitor))
+        return view.findings
 
     def _stuck(self, view: View) -> list[Breach]:
         found: list[Breach] = []

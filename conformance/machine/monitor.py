@@ -6,11 +6,13 @@ is part of every state that is stored and of the footprint of every step that ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
+from functools import cached_property
 from typing import Any, ClassVar
 
 from conformance.machine import events as ev
-from conformance.machine.finding import Breach, Finding, Subject, Witness, about
+from conformance.machine.clause import Clause
+from conformance.machine.finding import Breach, Subject, Witness, about
 from conformance.machine.parts import Parts
 from conformance.machine.state import View
 from conformance.roles.operations import Value
@@ -20,8 +22,8 @@ from conformance.roles.scenario import Action
 class Look:
     """What a monitor may see of a state, and where it reports. Everything it looks at joins the step's footprint."""
 
-    def __init__(self, machine: Parts, view: View) -> None:
-        self.machine, self.view = machine, view
+    def __init__(self, machine: Parts, view: View, monitor: Monitor) -> None:
+        self.machine, self.view, self.monitor = machine, view, monitor
 
     def value(self, at: str) -> Value:
         """The word at a declared location (what memory holds: not what store buffers still hide)."""
@@ -76,23 +78,28 @@ class Look:
         shared = self.machine.assembly.locations
         return tuple(Subject(at) for at in shared if at.startswith(f"{owner}.") and not shared[at].lock)
 
-    def breach(self, clause: str, reason: str, *subjects: Subject | str) -> None:
-        """This step breaks a clause. `subjects`: the locations, with the bits that matter, and the agents it is about."""
-        self.view.findings.append(Breach(clause, reason, about(*subjects)))
+    def breach(self, clause: Clause, reason: str, *subjects: Subject | str, where: Collection[str] = ()) -> None:
+        """A clause is broken, and so is each that it is under the conditions `where`, or those of the monitor.
 
-    def witness(self, clause: str, *subjects: Subject | str) -> None:
-        """A MAY clause, or the premise of another one, was seen to hold in this step."""
-        self.view.findings.append(Witness(clause, about(*subjects)))
+        `subjects`: the locations, with the bits that matter, and the agents it is about.
+        """
+        for broken in self.monitor.also(clause, where):
+            self.view.findings.append(Breach(broken.id, reason, about(*subjects)))
+
+    def witness(self, clause: Clause, *subjects: Subject | str, where: Collection[str] = ()) -> None:
+        """A MAY clause, or the premise of another one, was seen to hold."""
+        for seen in self.monitor.also(clause, where):
+            self.view.findings.append(Witness(seen.id, about(*subjects)))
 
 
 class Monitor:
     """Base of monitors. `clauses` it can find broken, `events` it wants, `memory` its initial state."""
 
-    clauses: tuple[str, ...] = ()
-    witnesses: tuple[str, ...] = ()
+    clauses: tuple[Clause, ...] = ()
+    witnesses: tuple[Clause, ...] = ()
     """MAY clauses it can observe."""
-    restless: tuple[str, ...] = ()
-    """Clauses that are broken too where the machine can never come to rest (LIVELOCK)."""
+    where: Collection[str] = ()
+    """Conditions that hold of all it watches: under them its clauses are others, too."""
     events: ClassVar[tuple[type[Any], ...]] = ()
     name: str = ""
     memory: Any = None
@@ -101,6 +108,21 @@ class Monitor:
         """The new memory after an event. Reports through `look.breach`."""
         return memory
 
-    def at_rest(self, memory: Any, look: Look) -> Iterable[Finding]:
-        """What is broken, and what is seen to hold, in a quiescent state."""
-        return ()
+    def at_rest(self, memory: Any, look: Look) -> None:
+        """What is broken, and what is seen to hold, in a quiescent state. Reports as `on` does."""
+
+    def also(self, clause: Clause, where: Collection[str] = ()) -> Iterator[Clause]:
+        """The clause, and those of this monitor that it is under these conditions."""
+        yield clause
+        for derived, needed in self._derived.get(clause.id, ()):
+            if needed <= {*where, *self.where}:
+                yield from self.also(derived, where)
+
+    @cached_property
+    def _derived(self) -> dict[str, list[tuple[Clause, frozenset[str]]]]:
+        """Of each clause, those that are declared to be this one, and where."""
+        made: dict[str, list[tuple[Clause, frozenset[str]]]] = {}
+        for clause in self.clauses:
+            for base in clause.of:
+                made.setdefault(base, []).append((clause, frozenset(clause.where)))
+        return made

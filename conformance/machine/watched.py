@@ -41,7 +41,7 @@ class Watched(Parts):
     def emit(self, view: View, event: ev.Event) -> None:
         """Tell the monitors. One that does not look at its memory for this event does not depend on it."""
         for monitor, cell in self.listeners.get(type(event), ()):
-            look = Look(self, view)
+            look = Look(self, view, monitor)
             if cell is None:
                 monitor.on(event, None, look)
             elif not _indifferent(monitor, event, look):

@@ -96,7 +96,6 @@ class Hunt(Proof):
 class Shown(Monitor):
     """Collects what a guest, a wire or a scheduler shows. It has no memory, and so costs no states."""
 
-    clauses = ("",)
     events = (ev.Sent, ev.Taken, ev.Entered, ev.Exited, ev.Delivered, ev.GuestActed, ev.Slept, ev.Woken)
     name = "shown"
 

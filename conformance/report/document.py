@@ -13,9 +13,10 @@ from typing import Any, Literal
 import msgspec
 
 from conformance import __version__
+from conformance.machine.clause import Authority, Citation
 from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
 
-SCHEMA = "intack.report/1"
+SCHEMA = "intack.report/2"
 
 
 class ReportError(Exception):
@@ -45,19 +46,26 @@ class ClauseRow(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str
     modality: Literal["MUST", "MUST NOT", "MAY"]
     role: str
+    authority: Authority
+    """Whose word it is."""
     statement: str
-    source: str
+    sources: tuple[Citation, ...]
     verified: bool
-    """Whether the cited text itself was read."""
+    """Whether all that it rests on was read."""
+    of: tuple[str, ...]
+    """The clauses that it is, under the conditions in `where`."""
+    where: tuple[str, ...]
     implementation: str
     profile: str
     status: Status
     evidence: str
+    suspicion: tuple[Citation, ...]
+    """What to look up before this violation is held against the implementation; empty if nothing."""
     counterexample: Counterexample | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    schema: Literal["intack.report/1"]
+    schema: Literal["intack.report/2"]
     version: str
     """Of intack."""
     run: RunSummary
@@ -101,12 +109,16 @@ def _row(verdict: Verdict) -> ClauseRow:
         modality=clause.modality,
         role=clause.role,
         statement=clause.statement,
-        source=clause.source,
+        authority=clause.authority,
+        sources=clause.sources,
         verified=clause.verified,
+        of=clause.of,
+        where=clause.where,
         implementation=verdict.implementation,
         profile=verdict.profile,
         status=verdict.status,
         evidence=verdict.evidence,
+        suspicion=verdict.suspicion,
         counterexample=verdict.counterexample,
     )
 

@@ -34,7 +34,12 @@ STYLES = {
 }
 """In the order in which the summary counts them."""
 DISCIPLINE = "a discipline, not a guarantee: alone it fails nothing"
-UNVERIFIED = "text not verified: against somebody else's product only a suspicion; look the source up first"
+AUTHORITY = {
+    "architecture": "the architecture's",
+    "linux": "Linux's: how it does it, or what it finds in hardware",
+    "end-to-end": "nobody's in particular: no guest or device could do without it",
+}
+"""Whose word a clause is."""
 
 
 def show(verdicts: Sequence[Verdict], console: Console, *, assumptions: Sequence[str] = ()) -> None:
@@ -122,8 +127,15 @@ def block(verdict: Verdict, *, width: int = WIDTH, glyphs: Glyphs = ASCII) -> li
     head = f"{verdict.status.value}{recovery}  {clause.id}  {clause.modality}  "
     made = [*_hang(head, f'"{clause.statement}"', width, lead_style=STYLES[verdict.status], indent=2)]
     facts = [("deviation", DISCIPLINE)] if verdict.status is Status.DEVIATES else []
-    facts += [("source", clause.source), *([] if clause.verified else [("", UNVERIFIED)])]
+    if verdict.suspicion:
+        first = "; ".join(cited.where for cited in verdict.suspicion)
+        facts.append(("suspicion", f"nobody has read what this clause rests on. Against {verdict.implementation} it is a "
+                      f"suspicion and no more: look up {first}"))  # fmt: skip
+    if clause.of:
+        facts.append(("that is", f"{' or '.join(clause.of)}, where {' and '.join(clause.where)}"))
+    facts += zip(("source", *("" for _ in clause.sources)), map(str, clause.sources), strict=False)
     facts += [
+        ("word", AUTHORITY[clause.authority]),
         ("implementation", f"{verdict.implementation}, profile {verdict.profile}"),
         ("evidence", verdict.evidence),
     ]
@@ -175,7 +187,11 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     told = ", ".join(f"{counts[s]} {s.value}" for s in STYLES if counts[s]) or "no clause was asked for"
     if status == 1:
         violated = [v for v in verdicts if v.status is Status.VIOLATED]
-        names = (f"{v.clause.id} {v.counterexample.recovery if v.counterexample else ''}".strip() for v in violated)
+        names = (
+            f"{v.clause.id} {v.counterexample.recovery if v.counterexample else ''}".strip()
+            + " (suspicion)" * bool(v.suspicion)
+            for v in violated
+        )
         return f"FAIL (exit status 1): {told}. Violated: {', '.join(dict.fromkeys(names))}."
     if status == 2:
         return f"UNDECIDED (exit status 2): nothing violated, but not everything could be decided: {told}."

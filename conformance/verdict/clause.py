@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from conformance.machine.clause import Citation, Clause
+
 
 class Status(str, Enum):
     HELD = "HELD"
@@ -30,29 +32,6 @@ class Status(str, Enum):
 
 PASSES = frozenset({Status.HELD, Status.OBSERVED, Status.NEVER_OBSERVED, Status.DEVIATES})
 UNDECIDED = frozenset({Status.UNKNOWN, Status.NOT_EXERCISED, Status.CRASH, Status.TIMEOUT, Status.NONDETERMINISTIC})
-
-
-class Clause(msgspec.Struct, frozen=True, kw_only=True):
-    """One documented clause. Loaded from the catalogue; see properties/catalogue."""
-
-    id: str
-    section: str
-    architecture: str
-    """One that is registered, or "any"."""
-    kind: Literal["guarantee", "discipline"]
-    modality: Literal["MUST", "MUST NOT", "MAY"]
-    role: str
-    statement: str
-    source: str
-    verified: bool
-    profiles: tuple[str, ...]
-    check: Literal["sequential", "interleaving", "witness", "not-checked"]
-    observe: str
-    premise: str = ""
-    reason: str = ""
-    """Why it is not checked."""
-    waived: dict[str, str] = {}
-    """Profile to the reason, with its source, why it is waived there."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -105,6 +84,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str
     """How it is known: one sentence with the bounds, or the reason why nothing can be said."""
     counterexample: Counterexample | None = None
+
+    @property
+    def suspicion(self) -> tuple[Citation, ...]:
+        """What to look up before this violation is held against anybody: texts that its clause rests on and nobody read.
+
+        Nothing of what belongs to the suite: the reference, and what is wrong on purpose.
+        """
+        own = self.implementation.partition(":")[0] in OWN
+        return self.clause.unread if self.status is Status.VIOLATED and not own else ()
+
+
+OWN = ("reference", "known-bad")
 
 
 def undecided(verdict: Verdict) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 from conformance.adapters.registry import Implementation
 from conformance.adapters.source import Fault
 from conformance.automaton.determinism import in_fresh_process
+from conformance.machine import rules
 from conformance.machine.build import in_machine
 from conformance.machine.finding import Breach, Witness
 from conformance.machine.machine import Machine
@@ -96,8 +97,8 @@ def _explore(
             breach = done.at_rest.get(clause) or done.breached.get(clause, LIVELOCK)
             counterexamples[clause] = unshortened(scenario, clause in done.at_rest, breach)
         if "LIVELOCK" in broken:
-            for clause in (c for attached in machine.attached for c in attached.monitor.restless):
-                counterexamples[clause] = counterexamples["LIVELOCK"]
+            for clause in (c for attached in machine.attached for c in attached.monitor.also(rules.LIVELOCK)):
+                counterexamples[clause.id] = counterexamples["LIVELOCK"]
     return Explored(
         scenario=scenario.name,
         bounds=scenario.bounds(),

@@ -20,6 +20,7 @@ from conformance.adapters.registry import Implementation
 from conformance.machine.build import in_machine
 from conformance.machine.finding import Witness
 from conformance.machine.machine import Machine
+from conformance.machine.rules import ALWAYS
 from conformance.roles import environments
 from conformance.roles.scenario import Scenario, many
 from conformance.search.proof import shortest
@@ -27,9 +28,6 @@ from conformance.search.sampling import shrink
 from conformance.verdict.clause import Clause, Counterexample, Status, Verdict
 from conformance.verdict.explore import Explored, document, explore
 from conformance.verdict.suite import Checked, Suite
-
-ALWAYS = ("DEADLOCK", "LIVELOCK", "RACE")
-"""Clauses that every exploration puts to the test."""
 
 
 def catalogue_hash(suite: Suite) -> str:
@@ -62,12 +60,7 @@ class Judge:
         for scenario in suite.scenarios:
             if not self._applies(scenario):
                 continue
-            ids = {c for m in suite.monitors(scenario) for c in (*m.clauses, *m.witnesses)} | {
-                "DEADLOCK",
-                "LIVELOCK",
-                "RACE",
-            }
-            for clause in ids:
+            for clause in {*ALWAYS, *(c.id for m in suite.monitors(scenario) for c in (*m.clauses, *m.witnesses))}:
                 self.watchers.setdefault(clause, []).append(scenario)
 
     def _applies(self, scenario: Scenario) -> bool:
@@ -79,7 +72,7 @@ class Judge:
         """The environment, not asked for, without which nothing puts the clause to the test."""
         for scenario in self.suite.scenarios:
             needs = set(scenario.facts) & environments().keys() - set(self.environment)
-            if needs and any(clause.id in (*m.clauses, *m.witnesses) for m in self.suite.monitors(scenario)):
+            if needs and any(clause in (*m.clauses, *m.witnesses) for m in self.suite.monitors(scenario)):
                 return min(needs)
         return ""
 

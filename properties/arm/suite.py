@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from conformance.verdict.suite import ArchitectureSuite
+from properties.arm.catalogue import SECTIONS
 from properties.arm.monitors import monitors
 from properties.arm.scenarios import SCENARIOS
 from properties.arm.sequential import CHECKS
-from properties.catalogue import clauses
 from properties.function import check
 
 ASSUMPTIONS = (
@@ -28,7 +28,7 @@ ASSUMPTIONS = (
 
 ARM = ArchitectureSuite(
     architecture="arm",
-    clauses=clauses("gic.toml", "arm.toml"),
+    clauses=tuple(clause for section in SECTIONS for clause in section),
     scenarios=SCENARIOS,
     watch=monitors,
     check=lambda clause, implementation: check(clause, implementation, CHECKS),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from conformance.machine.monitor import Monitor
 from conformance.roles.scenario import Scenario
 from conformance.verdict.suite import ArchitectureSuite
-from properties.catalogue import clauses
 from properties.function import check
-from properties.x86.monitors import devices, end_to_end, entry, processor, residency, sender
+from properties.x86.catalogue import SECTIONS
+from properties.x86.monitors import devices, end_to_end, entry, order, processor, residency, sender
 from properties.x86.scenarios import SCENARIOS
 from properties.x86.sequential import CHECKS
 
@@ -23,13 +23,13 @@ ASSUMPTIONS = (
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
-    parts = (end_to_end, processor, devices, sender, entry, residency)
+    parts = (end_to_end, order, processor, devices, sender, entry, residency)
     return [m for part in parts for m in part.monitors(scenario)]
 
 
 X86 = ArchitectureSuite(
     architecture="x86",
-    clauses=clauses("x86.toml"),
+    clauses=tuple(clause for section in SECTIONS for clause in section),
     scenarios=SCENARIOS,
     watch=monitors,
     check=lambda clause, implementation: check(clause, implementation, CHECKS),

@@ -8,6 +8,7 @@ from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
+from properties.arm.catalogue import ARM_ARM, KERNEL, KVM_LIST, LINUX, PRIORITY, WAITING
 from properties.arm.monitors.registers import unmasked
 
 HARDWARE = ("vm_entry", "boundary", "acknowledge", "deliver", "instruction", "maintenance", "redistributor", "vlpi")
@@ -26,11 +27,66 @@ class Wait(NamedTuple):
     woken: bool = False
 
 
+TO_SLEEP = "the decision is to sleep"
+
+GICV2_VMCR_2 = PRIORITY.must(
+    "GICV2-VMCR-2",
+    "While a vCPU is loaded, a decision that needs its PMR or group enables is made on what the hardware holds: "
+    "the copy in memory may be stale.",
+    KVM_LIST("M. Zyngier, 28 Sep 2021"),
+    KERNEL("5eeaf10eec39 (2019)"),
+    kind="discipline",
+    role="run_loop",
+    profiles=("kvm",),
+    authority="linux",
+    observe="The copy at the decision against the hardware's register.",
+)
+
+VGIC_WFI_1 = WAITING.must(
+    "VGIC-WFI-1",
+    "Before a vCPU's thread sleeps in WFI it has read GICH_VMCR out of the hardware, and looked for an interrupt "
+    "after announcing that it would sleep.",
+    LINUX("arm.c kvm_vcpu_wfi()"),
+    KERNEL("b321c31c9b7b"),
+    kind="discipline",
+    role="run_loop",
+    profiles=("kvm",),
+    authority="linux",
+    observe="The order of the thread's operations between the exit and the sleep.",
+    of=(GICV2_VMCR_2,),
+    where=(TO_SLEEP,),
+)
+
+VGIC_WFI_4 = WAITING.may(
+    "VGIC-WFI-4",
+    "A WFI ends without an interrupt: a wake-up for nothing.",
+    ARM_ARM("WFI"),
+    authority="architecture",
+    observe="A guest that goes on after its thread was woken, and acknowledges nothing first.",
+)
+
+VGIC_WFI_5 = WAITING.must(
+    "VGIC-WFI-5",
+    "Whether a vCPU in WFI could go on does not count interrupts that are masked by priority, disabled or active; "
+    "PSTATE.I does not matter.",
+    LINUX("vgic/vgic.c kvm_vgic_vcpu_pending_irq()"),
+    kind="discipline",
+    role="run_loop",
+    profiles=("kvm",),
+    authority="linux",
+    premise="a vCPU waits with all interrupts masked",
+    observe=(
+        "A vCPU that masked all priorities and is not woken does not come back from WFI without having slept. That "
+        "PSTATE.I does not matter, VGIC-WFI-2 says."
+    ),
+)
+
+
 class Waiting(Monitor):
     """VGIC-WFI-1, WFI-5 and GICV2-VMCR-2; VGIC-WFI-4 is observed."""
 
-    clauses = ("VGIC-WFI-1", "VGIC-WFI-5", "GICV2-VMCR-2")
-    witnesses = ("VGIC-WFI-4",)
+    clauses = (VGIC_WFI_1, VGIC_WFI_5, GICV2_VMCR_2)
+    witnesses = (VGIC_WFI_4,)
     events = (ev.Asked, ev.Exited, ev.Entered, ev.Slept, ev.Woken, ev.Delivered, ev.GuestActed)
 
     def __init__(self, scenario: Scenario, vcpu: str) -> None:
@@ -56,7 +112,7 @@ class Waiting(Monitor):
             case ev.Delivered(vcpu=self.vcpu):
                 return memory._replace(woken=False)
             case ev.GuestActed(vcpu=self.vcpu) if memory.woken:
-                look.witness("VGIC-WFI-4", f"{self.vcpu}.status", self.vcpu)
+                look.witness(VGIC_WFI_4, f"{self.vcpu}.status", self.vcpu)
                 return memory._replace(woken=False)
             case _:
                 return memory
@@ -72,29 +128,50 @@ class Waiting(Monitor):
         if not memory.waits:
             return
         masked = not any(unmasked(look, self.vcpu, i) for i in self.scenario.vectors)
-        for clause in ("VGIC-WFI-1", "GICV2-VMCR-2", *(["VGIC-WFI-5"] if masked else [])):
-            look.witness(clause)
+        look.witness(GICV2_VMCR_2, where=(TO_SLEEP,))
+        if masked:
+            look.witness(VGIC_WFI_5)
         if not memory.looked:
             said = f"{self.vcpu} sleeps without having looked since it announced that it would"
-            look.breach("VGIC-WFI-1", said, f"{self.vcpu}.status", self.vcpu)
+            look.breach(VGIC_WFI_1, said, f"{self.vcpu}.status", self.vcpu)
         if not memory.synced:
             said = f"{self.vcpu} sleeps by what its priority mask was before: nobody read GICH_VMCR since its WFI"
             vmcr = [f"cpu{c}.vmcr" for c in look.cpus if look.has(f"cpu{c}.vmcr")]
-            for clause in ("GICV2-VMCR-2", "VGIC-WFI-1"):
-                look.breach(clause, said, *vmcr, f"{self.vcpu}.status", self.vcpu)
+            look.breach(GICV2_VMCR_2, said, *vmcr, f"{self.vcpu}.status", self.vcpu, where=(TO_SLEEP,))
 
     def _enters(self, memory: Wait, look: Look) -> None:
         if not memory.waits or any(unmasked(look, self.vcpu, i) for i in self.scenario.vectors):
             return
         if not memory.slept:
             said = f"{self.vcpu} goes back to its guest from a WFI with all interrupts masked"
-            look.breach("VGIC-WFI-5", said, f"{self.vcpu}.status", self.vcpu)
+            look.breach(VGIC_WFI_5, said, f"{self.vcpu}.status", self.vcpu)
+
+
+GICV2_VMCR_3 = PRIORITY.must_not(
+    "GICV2-VMCR-3",
+    "VMCR is not read from hardware for a vCPU that is not loaded on this pCPU.",
+    KVM_LIST("M. Zyngier, 28 Sep 2021", "on reading it on demand"),
+    kind="discipline",
+    role="run_loop",
+    profiles=("kvm",),
+    authority="linux",
+    observe="Who is loaded where the register is read.",
+)
+
+GICV2_VMCR_4 = PRIORITY.may(
+    "GICV2-VMCR-4",
+    "Userspace sees an outdated VMCR of a vCPU that runs.",
+    KERNEL("328e56647944 (2018)", "message"),
+    role="run_loop",
+    authority="linux",
+    unchecked="No scenario has userspace read a vCPU's registers.",
+)
 
 
 class HardwareView(Monitor):
     """GICV2-VMCR-3: the CPU's GICH_VMCR is asked only for the vCPU that is loaded there."""
 
-    clauses = ("GICV2-VMCR-3",)
+    clauses = (GICV2_VMCR_3,)
     events = (ev.Asked,)
     name = "vmcr"
 
@@ -104,20 +181,40 @@ class HardwareView(Monitor):
         at = event.operation.at
         if not at.endswith(".vmcr") or not at.startswith("cpu") or event.routine in HARDWARE:
             return
-        look.witness("GICV2-VMCR-3")
+        look.witness(GICV2_VMCR_3)
         loaded = look.on_cpu(event.cpu)
         if at != f"cpu{event.cpu}.vmcr" or not loaded.startswith("vcpu"):
             said = (
                 f"{event.routine} touches {at} from cpu{event.cpu}, where {loaded or 'nobody'} is loaded: "
                 "what a vCPU's GICH_VMCR is, only the CPU that it is loaded on can tell"
             )
-            look.breach("GICV2-VMCR-3", said, at, f"cpu{event.cpu}")
+            look.breach(GICV2_VMCR_3, said, at, f"cpu{event.cpu}")
+
+
+VGIC_DY_1 = WAITING.must_not(
+    "VGIC-DY-1",
+    "Who asks whether a vCPU could run changes the state of that vCPU, or of the pCPU it runs on, while it is in "
+    "its guest.",
+    KVM_LIST("M. Zyngier, Sep 2021", "putting the vGIC would lead to state corruption"),
+    role="run_loop",
+    authority="linux",
+    premise="a vCPU spins while another runs",
+    observe="What the asking thread writes between its PAUSE exit and its next entry.",
+)
+
+VGIC_DY_2 = WAITING.may(
+    "VGIC-DY-2",
+    "The answer to that question is out of date.",
+    KVM_LIST("S. Christopherson and M. Zyngier, Sep 2021"),
+    authority="linux",
+    unchecked="the answer is software's own, and only a hint to its scheduler: the architecture shows nothing of it",
+)
 
 
 class DirectedYield(Monitor):
-    """VGIC-DY-1. Memory: whether this vCPU's thread handles a PAUSE exit."""
+    """Memory: whether this vCPU's thread handles a PAUSE exit."""
 
-    clauses = ("VGIC-DY-1",)
+    clauses = (VGIC_DY_1,)
     events = (ev.Exited, ev.Entered, ev.Changed)
 
     def __init__(self, scenario: Scenario, vcpu: str) -> None:
@@ -130,14 +227,14 @@ class DirectedYield(Monitor):
             case ev.Exited(vcpu=self.vcpu, reason=reason):
                 return reason == ("pause",)
             case ev.Entered(vcpu=self.vcpu) if memory:
-                look.witness("VGIC-DY-1")
+                look.witness(VGIC_DY_1)
                 return False
             case ev.Changed(cpu=cpu, at=at) if cpu >= 0 and look.on_cpu(cpu) == self.vcpu and memory:
                 for other in self.others:
                     hers = at.startswith((f"{other}.", f"cpu{look.in_guest(other)}."))
                     if look.in_guest(other) >= 0 and hers:
                         said = f"{event.routine} on cpu{cpu}, asking whether {other} could run, changes {at} while {other} "
-                        look.breach("VGIC-DY-1", f"{said}is in its guest", at, other, self.vcpu)
+                        look.breach(VGIC_DY_1, f"{said}is in its guest", at, other, self.vcpu)
             case _:
                 pass
         return memory

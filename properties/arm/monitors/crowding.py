@@ -13,6 +13,7 @@ from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import LPI, PRIORITIES
 from conformance.roles.scenario import Scenario
+from properties.arm.catalogue import IHI_0048, KERNEL, LINUX, PRIORITY, SGIS
 from properties.arm.monitors.registers import PENDING, HeldInRegister, list_registers, registers
 
 Pending = tuple[tuple[int, int], ...]
@@ -27,18 +28,64 @@ class Due(NamedTuple):
     begun: tuple[tuple[str, int, int], ...] = ()
 
 
+GICV2_PRI_5 = PRIORITY.must(
+    "GICV2-PRI-5",
+    "Where list registers run out, the pending interrupts of highest priority are in them, and pending ones "
+    "before active ones.",
+    LINUX("vgic/vgic.c vgic_irq_cmp() and vgic_flush_lr_state()", "comment"),
+    IHI_0048("5.2.1", "recommends it"),
+    kind="discipline",
+    role="run_loop",
+    profiles=("kvm",),
+    authority="linux",
+    observe="The list registers at entry against what is pending.",
+)
+
+GICV2_PRI_6 = PRIORITY.may(
+    "GICV2-PRI-6",
+    "With SGIs of several sources injected one at a time, the list registers do not hold the pending interrupt of "
+    "highest priority for a while.",
+    LINUX("vgic/vgic.c vgic_flush_lr_state()", "comment: 'Big deal'"),
+    role="run_loop",
+    authority="linux",
+    observe="The list registers at entry while an SGI of another source waits.",
+)
+
+GICV2_PRI_7 = PRIORITY.may(
+    "GICV2-PRI-7",
+    "Priorities that differ in their low three bits only are equal: a list register holds five bits.",
+    LINUX("vgic/vgic-v2.c vgic_v2_compute_lr()"),
+    authority="linux",
+    unchecked="Every priority here has five bits, so two that are equal in a list register are equal throughout.",
+)
+
+VGIC_SGI_3 = SGIS.must(
+    "VGIC-SGI-3",
+    "While one source of an SGI is in a list register, the others wait, and its end is told to the hypervisor "
+    "(EOI = 1), which brings the next.",
+    LINUX("vgic/vgic-v2.c vgic_v2_compute_lr()", "EOI if more sources"),
+    KERNEL("16ca6a607d84 (2018)"),
+    kind="discipline",
+    role="run_loop",
+    profiles=("kvm",),
+    authority="linux",
+    premise="one source of an SGI is in a list register while another waits",
+    observe="Each entry with a source in a list register while another, known at the exit before, is in none.",
+)
+
+
 class Crowding(Monitor):
     """GICV2-PRI-5 and VGIC-SGI-3; GICV2-PRI-6 is observed. For edges and SGIs."""
 
-    clauses = ("GICV2-PRI-5",)
-    witnesses = ("GICV2-PRI-6",)
+    clauses = (GICV2_PRI_5,)
+    witnesses = (GICV2_PRI_6,)
     events = (ev.Called, ev.Returned, ev.Delivered, ev.Entered, ev.Exited)
 
     def __init__(self, scenario: Scenario, vcpu: str) -> None:
         self.vcpu, self.name = vcpu, f"{vcpu}.crowding"
         self.number = int(vcpu.removeprefix("vcpu"))
         self.sgis = any(i < 16 for i in scenario.vectors)
-        self.clauses = ("GICV2-PRI-5", "VGIC-SGI-3") if self.sgis else ("GICV2-PRI-5",)
+        self.clauses = (GICV2_PRI_5, VGIC_SGI_3) if self.sgis else (GICV2_PRI_5,)
         self.memory = Due()
 
     def on(self, event: ev.Event, memory: Due, look: Look) -> Due:
@@ -84,30 +131,28 @@ class Crowding(Monitor):
             if intid < 16 and held:
                 self._source_waits(intid, source, cpu, held, pending, look)
                 continue
-            look.witness("GICV2-PRI-5")
+            look.witness(GICV2_PRI_5)
             worse = [r for r in valid if r.priority > priority(intid) or r.state != PENDING]
             if worse:
                 reason = (
                     f"{self.vcpu} enters its guest with interrupt {intid}, of priority {priority(intid):#x}, pending in no "
                     f"list register, and {said(worse[0])} in lr[{worse[0].number}]"
                 )
-                look.breach(
-                    "GICV2-PRI-5", reason, f"cpu{cpu}.lr[{worse[0].number}]", *self._kept(intid, look), self.vcpu
-                )
+                look.breach(GICV2_PRI_5, reason, f"cpu{cpu}.lr[{worse[0].number}]", *self._kept(intid, look), self.vcpu)
 
     def _source_waits(
         self, intid: int, source: int, cpu: int, held: HeldInRegister, pending: list[HeldInRegister], look: Look
     ) -> None:
         """Another source of the SGI is in a list register: its end has to bring this one."""
-        look.witness("VGIC-SGI-3")
+        look.witness(VGIC_SGI_3)
         if any(r.priority > priority(intid) for r in pending):
-            look.witness("GICV2-PRI-6", *registers(look, cpu), self.vcpu)
+            look.witness(GICV2_PRI_6, *registers(look, cpu), self.vcpu)
         if not held.eoi:
             reason = (
                 f"{self.vcpu} enters its guest with SGI {intid} of vcpu{held.source} in lr[{held.number}], EOI = 0, while "
                 f"SGI {intid} of vcpu{source} waits: nobody is told when the first ends"
             )
-            look.breach("VGIC-SGI-3", reason, f"cpu{cpu}.lr[{held.number}]", *self._kept(intid, look), self.vcpu)
+            look.breach(VGIC_SGI_3, reason, f"cpu{cpu}.lr[{held.number}]", *self._kept(intid, look), self.vcpu)
 
     def _kept(self, intid: int, look: Look) -> tuple[Subject, ...]:
         return look.kept(f"irq{intid}" if intid >= 32 else f"{self.vcpu}.irq{intid}")

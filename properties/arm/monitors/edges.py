@@ -9,19 +9,98 @@ from conformance.machine import events as ev
 from conformance.machine.monitor import Look
 from conformance.roles.arm import LPI
 from conformance.roles.scenario import Scenario
+from properties.arm.catalogue import (
+    ARM_LIST,
+    IHI_0048,
+    IHI_0069,
+    INTACK,
+    LEVELS_AND_EDGES,
+    LINUX,
+    SGIS,
+    VGIC_PATCHES,
+)
 from properties.arm.monitors.interrupts import NOBODY, Ghost, Interrupt
+from properties.arm.monitors.lost import (
+    ACTIVE_THEN,
+    CAUSED,
+    DISABLED,
+    GICV4_DB_4,
+    LOWERED,
+    OFF,
+    VGIC_EDGE_1,
+    VGIC_SGI_1,
+)
+
+VGIC_EDGE_2 = LEVELS_AND_EDGES.may(
+    "VGIC-EDGE-2",
+    "Several edges before an acknowledgement are one.",
+    IHI_0048("4.3", "one pending bit"),
+    authority="architecture",
+    observe="An acknowledgement after which nothing is due, of two edges.",
+)
+
+VGIC_EDGE_3 = LEVELS_AND_EDGES.must(
+    "VGIC-EDGE-3",
+    "An edge made while the interrupt is active is delivered after it is ended: neither lost nor acknowledged before.",
+    ARM_LIST(VGIC_PATCHES, "piggyback"),
+    LINUX("vgic/vgic-v2.c vgic_v2_fold_lr()"),
+    premise="an edge is made while the interrupt is active",
+    observe="As VGIC-EDGE-1, of an edge made while active; and no acknowledgement of what is active.",
+    of=(VGIC_EDGE_1,),
+    where=(ACTIVE_THEN,),
+)
+
+VGIC_EDGE_5 = LEVELS_AND_EDGES.must_not(
+    "VGIC-EDGE-5",
+    "An edge-triggered interrupt is acknowledged more often than it was made pending.",
+    INTACK("from VGIC-EDGE-2", "one to n acknowledgements for n edges"),
+    observe="Acknowledgements against calls begun.",
+)
+
+VGIC_EDGE_4 = LEVELS_AND_EDGES.must(
+    "VGIC-EDGE-4",
+    "Only the rising edge counts: lowering the line of an edge-triggered interrupt makes nothing pending and "
+    "takes nothing back.",
+    LINUX("vgic/vgic.c vgic_validate_injection()"),
+    premise="an edge-triggered line falls",
+    observe="Acknowledgements of an interrupt whose line rises and falls.",
+    of=(VGIC_EDGE_1, VGIC_EDGE_5),
+    where=(LOWERED,),
+)
+
+VGIC_SGI_2 = SGIS.may(
+    "VGIC-SGI-2",
+    "The same SGI sent again by the same source before it is acknowledged is one.",
+    IHI_0048("3.2"),
+    authority="architecture",
+    observe="An acknowledgement of two sends.",
+)
+
+VGIC_SGI_4 = SGIS.must_not(
+    "VGIC-SGI-4",
+    "An SGI is acknowledged from a source that did not send it, or more often than it was sent.",
+    ARM_LIST("W. Deacon, on the KVM VGIC patches of 2012", '"An SGI without a source sounds pretty weird"'),
+    LINUX("vgic/vgic-v2.c vgic_v2_populate_lr()", "WARN_RATELIMIT"),
+    observe="Acknowledgements against writes of GICD_SGIR.",
+)
+
+VGIC_SGI_6 = SGIS.may(
+    "VGIC-SGI-6",
+    "A guest of GICv3 has SGIs without sources, which may be collapsed.",
+    IHI_0069("SGIs"),
+    authority="architecture",
+    unchecked="guests of GICv3 are not modelled: SGIs are GICv2's, with a source each",
+)
 
 
 class EdgeTriggered(Interrupt):
-    """VGIC-EDGE-1 to 5; of an SGI VGIC-SGI-1, 2 and 4; of a virtual LPI GICV4-DB-4."""
-
     def __init__(self, scenario: Scenario, intid: int, bank: str = "", source: int = 0) -> None:
         super().__init__(scenario, intid, bank, source)
         self.sgi, self.lpi = intid < 16, intid >= LPI
-        self.lost = "VGIC-SGI-1" if self.sgi else "GICV4-DB-4" if self.lpi else "VGIC-EDGE-1"
-        self.invented = "VGIC-SGI-4" if self.sgi else "VGIC-EDGE-5"
-        self.merged = "VGIC-SGI-2" if self.sgi else "VGIC-EDGE-2"
-        also = () if self.sgi or self.lpi else ("VGIC-EDGE-3", "VGIC-EDGE-4")
+        self.lost = VGIC_SGI_1 if self.sgi else GICV4_DB_4 if self.lpi else VGIC_EDGE_1
+        self.invented = VGIC_SGI_4 if self.sgi else VGIC_EDGE_5
+        self.merged = VGIC_SGI_2 if self.sgi else VGIC_EDGE_2
+        also = () if self.sgi or self.lpi else (VGIC_EDGE_3, VGIC_EDGE_4)
         self.clauses = (*self.clauses, self.lost, self.invented, *also)
         self.witnesses = (*Interrupt.witnesses, self.merged)
 
@@ -31,7 +110,7 @@ class EdgeTriggered(Interrupt):
             return self._begun(memory, caller) if isinstance(event, ev.Called) else self._made(memory, caller)
         match event:
             case ev.Called(routine="inject", args=(_, self.intid, 0)):
-                return memory._replace(past=memory.past | {"lowered"})
+                return memory._replace(past=memory.past | {LOWERED})
             case ev.Called(routine="distributor", args=(str(writer), "icpendr", self.intid, _)) if not self.bank:
                 return memory._replace(begun=(), made=0, lowering=writer)
             case ev.Returned(routine="distributor", args=(_, "icpendr", self.intid, _)) if not self.bank:
@@ -54,7 +133,7 @@ class EdgeTriggered(Interrupt):
                 return ""
 
     def _begun(self, memory: Ghost, caller: str) -> Ghost:
-        past = memory.past | {"caused"} | ({"while active"} if memory.active != NOBODY else set[str]())
+        past = memory.past | {CAUSED} | ({ACTIVE_THEN} if memory.active != NOBODY else set[str]())
         begun = memory.begun if memory.lowering else (*memory.begun, caller)
         return memory._replace(credit=memory.credit + 1, begun=begun, past=past)
 
@@ -65,37 +144,27 @@ class EdgeTriggered(Interrupt):
         begun = (*memory.begun[:at], *memory.begun[at + 1 :])
         past = memory.past
         if memory.routing.enabled == 0:
-            past |= {"disabled"}
+            past |= {DISABLED}
         if memory.routing.forwarded == 0:
-            past |= {"off"}
+            past |= {OFF}
         return memory._replace(begun=begun, made=min(memory.made + 1, 2), past=past)
 
     def _may_be_due(self, memory: Ghost) -> bool:
         return bool(memory.made or memory.begun)
 
     def _acknowledged(self, vcpu: str, memory: Ghost, look: Look) -> Ghost:
-        look.witness(self.invented)
+        look.witness(self.invented, where=memory.past)
         if not memory.credit:
-            said = "nobody made it pending" if "caused" not in memory.past else "more often than it was made pending"
+            said = "nobody made it pending" if CAUSED not in memory.past else "more often than it was made pending"
             about = (*self.held_in(look), *self.kept(look, vcpu), vcpu)
-            look.breach(self.invented, f"{vcpu} acknowledges {self.what}, {said}", *about)
-            if "lowered" in memory.past:
-                look.breach("VGIC-EDGE-4", f"{vcpu} acknowledges {self.what}, {said}: its line only fell", *about)
-        if "lowered" in memory.past:
-            look.witness("VGIC-EDGE-4")
+            look.breach(self.invented, f"{vcpu} acknowledges {self.what}, {said}", *about, where=memory.past)
         if memory.active != NOBODY and not self.sgi:
             said = f"{vcpu} acknowledges {self.what}, which vcpu{memory.active} acknowledged and did not deactivate"
-            look.breach("VGIC-EDGE-3", said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
+            look.breach(VGIC_EDGE_3, said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         if memory.made > 1:
             look.witness(self.merged, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         after = super()._acknowledged(vcpu, memory, look)
         return after._replace(credit=max(memory.credit - 1, 0), begun=(), made=0)
-
-    def own_clauses(self, memory: Ghost) -> list[str]:
-        own = [self.lost]
-        if not self.sgi and not self.lpi:
-            own += ["VGIC-EDGE-3"] * ("while active" in memory.past) + ["VGIC-EDGE-4"] * ("lowered" in memory.past)
-        return own
 
     def _due(self, memory: Ghost) -> str:
         where = f" in {self.bank}.vpt" if self.lpi else ""

@@ -7,17 +7,51 @@ asserted. Acknowledgements are what GICV_IAR answered; deactivation is the guest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from conformance.machine import events as ev
-from conformance.machine.finding import Breach, Finding, Subject, Witness, about
+from conformance.machine.clause import Clause
+from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import LPI
 from conformance.roles.scenario import Scenario
-from properties.arm.monitors.linux import SUMMARY
+from properties.arm.monitors.linux import SUMMARY, VGIC_SUM_1
+from properties.arm.monitors.lost import (
+    CAUSED,
+    CROWDED,
+    DISABLED,
+    ENDED_DISABLED,
+    ENDED_OUTSIDE,
+    IN_GUEST,
+    OFF,
+    RETARGETED,
+    SOFTWARE_BESIDE_GICV4,
+    VGIC_OVF_1,
+    VGIC_OVF_3,
+    VGIC_Q_1,
+    VGIC_WFI_2,
+    VGIC_WFI_3,
+    WAITS,
+)
 from properties.arm.monitors.registers import ACTIVE, PENDING, list_registers, state_of, takes, word
-from properties.arm.monitors.routing import CHANGING, Forwarding, Routing, entered, opened, shut, writes, written
+from properties.arm.monitors.routing import (
+    CHANGING,
+    VGIC_EN_1,
+    VGIC_EN_2,
+    VGIC_EN_3,
+    VGIC_EN_4,
+    VGIC_EN_5,
+    VGIC_RT_1,
+    VGIC_RT_4,
+    Forwarding,
+    Routing,
+    entered,
+    opened,
+    shut,
+    writes,
+    written,
+)
 
 NOBODY = -1
 Change: TypeAlias = Callable[[Forwarding], Forwarding]
@@ -52,7 +86,15 @@ class Ghost(NamedTuple):
 class Interrupt(Monitor):
     """What edges and levels have in common. `bank` is the vCPU whose private interrupt it is, "" for an SPI."""
 
-    witnesses = ("VGIC-EN-4", "VGIC-RT-4")
+    lost: Clause
+    """What is broken where one that is due is not delivered."""
+    wrong: Mapping[str, tuple[Clause, str]] = {
+        VGIC_EN_1.id: (VGIC_EN_1, "it was disabled before that vCPU's last exit"),
+        VGIC_EN_5.id: (VGIC_EN_5, "the distributor was off before that vCPU's last exit"),
+        VGIC_RT_1.id: (VGIC_RT_1, "it was retargeted before that vCPU's last exit"),
+    }
+    """By the id of the clause, why it should not have been forwarded."""
+    witnesses = (VGIC_EN_4, VGIC_RT_4)
     events = (ev.Called, ev.Returned, ev.Delivered, ev.GuestActed, ev.Entered, ev.Exited)
 
     def __init__(self, scenario: Scenario, intid: int, bank: str = "", source: int = 0) -> None:
@@ -65,21 +107,24 @@ class Interrupt(Monitor):
         self.gated = bool(writes(scenario) & {"icenabler", "ctlr", "itargetsr"})
         target = int(bank.removeprefix("vcpu")) if bank else 0
         self.clauses = self._concerned()
+        gicv4 = {"gicv4", "gicv4.1"} & {*scenario.facts} and intid < LPI
+        conditions = {CROWDED: self.crowded(), SOFTWARE_BESIDE_GICV4: bool(gicv4)}
+        self.where = frozenset(condition for condition, holds in conditions.items() if holds)
         self.memory = Ghost(Routing(target=target), tuple(Forwarding() for _ in self.vcpus) if self.watches() else ())
 
-    def _concerned(self) -> tuple[str, ...]:
+    def _concerned(self) -> tuple[Clause, ...]:
         """The clauses that the scenario can put to the test."""
-        written, gicv4 = writes(self.scenario), {"gicv4", "gicv4.1"} & {*self.scenario.facts}
-        software = self.intid < LPI
+        written, software = writes(self.scenario), self.intid < LPI
+        gicv4 = {"gicv4", "gicv4.1"} & {*self.scenario.facts}
         return (
-            "VGIC-Q-1",
-            *(["VGIC-WFI-2"] * any(("wfi",) in v.program for v in self.scenario.vcpus)),
-            *(["VGIC-WFI-3"] * bool(software and gicv4)),
-            *(["VGIC-SUM-1"] * software),
-            *(["VGIC-EN-1", "VGIC-EN-2", "VGIC-EN-3"] * bool(software and "icenabler" in written)),
-            *(["VGIC-EN-5"] * bool(software and "ctlr" in written)),
-            *(["VGIC-RT-1"] * bool(self.intid >= 32 and software and "itargetsr" in written)),
-            *(["VGIC-OVF-1", "VGIC-OVF-3"] * self.crowded()),
+            VGIC_Q_1,
+            *([VGIC_WFI_2] * any(("wfi",) in v.program for v in self.scenario.vcpus)),
+            *([VGIC_WFI_3] * bool(software and gicv4)),
+            *([VGIC_SUM_1] * software),
+            *([VGIC_EN_1, VGIC_EN_2, VGIC_EN_3] * bool(software and "icenabler" in written)),
+            *([VGIC_EN_5] * bool(software and "ctlr" in written)),
+            *([VGIC_RT_1] * bool(self.intid >= 32 and software and "itargetsr" in written)),
+            *([VGIC_OVF_1, VGIC_OVF_3] * self.crowded()),
         )
 
     def watches(self) -> bool:
@@ -122,13 +167,13 @@ class Interrupt(Monitor):
         return memory._replace(gates=opened(memory.gates, tuple(self._barred(memory, v) for v in self.vcpus)))
 
     def _barred(self, memory: Ghost, vcpu: str) -> str:
-        """The clause by which it must not be forwarded to a vCPU now."""
+        """The id of the clause by which it must not be forwarded to a vCPU now."""
         if memory.routing.forwarded == 0:
-            return "VGIC-EN-5"
+            return VGIC_EN_5.id
         if memory.routing.enabled == 0:
-            return "VGIC-EN-1"
+            return VGIC_EN_1.id
         if memory.routing.target not in (CHANGING, self.vcpus.index(vcpu)) and memory.active == NOBODY:
-            return "VGIC-RT-1"
+            return VGIC_RT_1.id
         return ""
 
     def _configured(self, event: ev.Called | ev.Returned, memory: Ghost) -> Ghost:
@@ -138,7 +183,7 @@ class Interrupt(Monitor):
         if isinstance(event, ev.Called) and event.args[1:3] == ("icactiver", self.intid) and not self.bank:
             return memory._replace(active=NOBODY)
         before, now = memory.routing, written(event, self.intid, self.bank, memory.routing)
-        met = (("disabled", now.enabled == 0), ("off", now.forwarded == 0), ("retargeted", now.target != before.target))
+        met = ((DISABLED, now.enabled == 0), (OFF, now.forwarded == 0), (RETARGETED, now.target != before.target))
         past = {fact for fact, so in met if so} if self._may_be_due(memory) else set[str]()
         if now == before and not past - memory.past:
             return memory
@@ -163,14 +208,15 @@ class Interrupt(Monitor):
     def _acknowledged(self, vcpu: str, memory: Ghost, look: Look) -> Ghost:
         number = self.vcpus.index(vcpu)
         if memory.routing.enabled == 0:
-            look.witness("VGIC-EN-4")
+            look.witness(VGIC_EN_4)
         if memory.routing.target not in (CHANGING, number):
-            look.witness("VGIC-RT-4")
+            look.witness(VGIC_RT_4)
         if self.watches():
             wrong = memory.gates[number].wrong
             if wrong:
-                said = f"{vcpu} acknowledges {self.what}, which was forwarded to it although {WRONG[wrong]}"
-                look.breach(wrong, said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
+                clause, why = self.wrong[wrong]
+                said = f"{vcpu} acknowledges {self.what}, which was forwarded to it although {why}"
+                look.breach(clause, said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         return memory._replace(active=NOBODY if self.intid >= LPI else number)
 
     def _deactivated(self, cpu: int, memory: Ghost, look: Look) -> Ghost:
@@ -178,19 +224,19 @@ class Interrupt(Monitor):
         if memory.active == NOBODY:
             return memory
         if memory.routing.enabled == 0:
-            past |= {"ended disabled"}
+            past |= {ENDED_DISABLED}
         if not state_of(look, cpu, self.intid, self.source) & ACTIVE:
-            past |= {"ended outside"}
+            past |= {ENDED_OUTSIDE}
         return memory._replace(active=NOBODY, past=past)
 
     # At rest
 
-    def at_rest(self, memory: Ghost, look: Look) -> Iterable[Finding]:
+    def at_rest(self, memory: Ghost, look: Look) -> None:
         routing = memory.routing
-        for fact, clauses in EXERCISED.items():
-            if fact in memory.past:
-                yield from map(Witness, clauses)
-        if "caused" not in memory.past:
+        for clause in self.clauses:
+            if EXERCISED.get(clause.id) in memory.past:
+                look.witness(clause)
+        if CAUSED not in memory.past:
             return
         vcpu = self.vcpus[routing.target] if routing.target != CHANGING else ""
         if not vcpu or routing.enabled != 1 or routing.forwarded != 1 or memory.active != NOBODY:
@@ -198,27 +244,20 @@ class Interrupt(Monitor):
         where = takes(look, vcpu, self.intid)
         if not where:
             return
-        also = ["VGIC-Q-1"] if "is in its guest" in where else ["VGIC-WFI-2", "VGIC-WFI-3"]
-        also += [c for fact, clauses in EXERCISED.items() if fact in memory.past for c in clauses]
-        own = [*self.own_clauses(memory), *(c for c in [*also, "VGIC-OVF-1"] if c in self.clauses)]
         due = self._due(memory)
         if look.has(SUMMARY) and self.intid < LPI:
-            yield Witness("VGIC-SUM-1")
+            look.witness(VGIC_SUM_1)
             if due and not word(look.value(SUMMARY)) >> routing.target & 1:
                 said = f"at rest {where}, {due}, and its bit of {SUMMARY} is 0"
-                yield Breach("VGIC-SUM-1", said, about(Subject(SUMMARY, 1 << routing.target), vcpu))
-        yield from map(Witness, (*own, *self.seen_clauses(memory)))
+                look.breach(VGIC_SUM_1, said, Subject(SUMMARY, 1 << routing.target), vcpu)
+        conditions = {*self._went_through(memory), IN_GUEST if "is in its guest" in where else WAITS}
+        look.witness(self.lost, where=conditions)
         if due and not self._stays_elsewhere(vcpu, look):
             said = f"at rest {where}, and {due}; {self._held(look)}"
-            subjects = about(*self.held_in(look), *self.kept(look, vcpu), vcpu)
-            yield from (Breach(clause, said, subjects) for clause in dict.fromkeys(own))
+            look.breach(self.lost, said, *self.held_in(look), *self.kept(look, vcpu), vcpu, where=conditions)
 
-    def own_clauses(self, memory: Ghost) -> list[str]:
-        raise NotImplementedError
-
-    def seen_clauses(self, memory: Ghost) -> list[str]:
-        """Clauses that are put to the test elsewhere."""
-        return []
+    def _went_through(self, memory: Ghost) -> Iterable[str]:
+        return memory.past
 
     def _due(self, memory: Ghost) -> str:
         """Why a vCPU should take it, or ""."""
@@ -257,18 +296,12 @@ class Interrupt(Monitor):
         )
 
 
-WRONG = {
-    "VGIC-EN-1": "it was disabled before that vCPU's last exit",
-    "VGIC-EN-5": "the distributor was off before that vCPU's last exit",
-    "VGIC-RT-1": "it was retargeted before that vCPU's last exit",
-    "VGIC-LVL-3": "its line was low, and nothing was latched, since before that vCPU's last exit",
-    "VGIC-LVL-6": "its line was low since before that vCPU's last exit, and what was latched had been acknowledged",
-}
 EXERCISED = {
-    "disabled": ("VGIC-EN-1", "VGIC-EN-2"),
-    "off": ("VGIC-EN-5",),
-    "retargeted": ("VGIC-RT-1",),
-    "ended disabled": ("VGIC-EN-3",),
-    "ended outside": ("VGIC-OVF-3",),
+    VGIC_EN_1.id: DISABLED,
+    VGIC_EN_2.id: DISABLED,
+    VGIC_EN_3.id: ENDED_DISABLED,
+    VGIC_EN_5.id: OFF,
+    VGIC_RT_1.id: RETARGETED,
+    VGIC_OVF_3.id: ENDED_OUTSIDE,
 }
-"""What an interrupt went through, and the clauses that this puts to the test."""
+"""The clauses that are put to the test by what an interrupt went through, wherever it rests."""

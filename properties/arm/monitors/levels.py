@@ -10,22 +10,95 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from conformance.machine import events as ev
-from conformance.machine.finding import Finding
 from conformance.machine.monitor import Look
 from conformance.roles.scenario import Scenario
+from properties.arm.catalogue import FREEBSD, IHI_0048, KERNEL, LEVELS_AND_EDGES, LINUX, LINUX_2015, REGISTERS
 from properties.arm.monitors.interrupts import NOBODY, Ghost, Interrupt
+from properties.arm.monitors.lost import CAUSED, CLEARED, DISABLED, FELL, HIGH_AT_END, LATCH_USED_UP, OFF, VGIC_LVL_1
 from properties.arm.monitors.registers import word
 from properties.arm.monitors.routing import CHANGING
 
+BY_REGISTER = "GICD_ICPENDR left it pending, or a latch did when the line fell"
+
+VGIC_LVL_2 = LEVELS_AND_EDGES.must(
+    "VGIC-LVL-2",
+    "After the guest has ended a level-sensitive interrupt its line is looked at again, and a device that waits "
+    "to be told is told: if the line is still high, the interrupt is delivered again.",
+    LINUX("vgic/vgic-v2.c vgic_v2_fold_lr()"),
+    FREEBSD("PR 2437", "the end of a level interrupt was not seen"),
+    premise="the line is high at the end of the interrupt",
+    observe=(
+        "As VGIC-LVL-1, of an interrupt that was ended with its line high. Where a device waits to be told (irqfd's "
+        "resampler), no acknowledgement follows the end without an exit in between."
+    ),
+    of=(VGIC_LVL_1,),
+    where=(HIGH_AT_END,),
+)
+
+VGIC_LVL_3 = LEVELS_AND_EDGES.must_not(
+    "VGIC-LVL-3",
+    "A level-sensitive interrupt is forwarded to a guest, and acknowledged there, although its line was low and "
+    "nothing was latched at every moment since that vCPU last left its guest.",
+    LINUX("vgic/vgic-v2.c vgic_v2_fold_lr()", '"Edge is the only case where we preserve the pending bit"'),
+    observe=(
+        "At each acknowledgement: the list register held it pending at the entry and not at the exit before, and the "
+        "line was low all the time."
+    ),
+)
+
+VGIC_LVL_4 = LEVELS_AND_EDGES.may(
+    "VGIC-LVL-4",
+    "A level whose line fell after a list register was filled is acknowledged once more.",
+    LINUX("vgic/vgic-v2.c vgic_v2_populate_lr()", "the line is looked at no more"),
+    KERNEL("16e604a437c8", "discussion"),
+    authority="linux",
+    observe="An acknowledgement with the line low and nothing latched, from a list register that was filled before.",
+)
+
+VGIC_LVL_5 = LEVELS_AND_EDGES.must(
+    "VGIC-LVL-5",
+    "A write of GICD_ICPENDR does not clear a level-sensitive interrupt whose line is high; what a write of "
+    "GICD_ISPENDR latched survives the fall of the line.",
+    REGISTERS("GICD_ICPENDR<n>"),
+    IHI_0048("4.3.7", "that the latch survives"),
+    LINUX_2015("virt/kvm/arm/vgic.c", "header comment"),
+    authority="architecture",
+    premise="a write of ICPENDR with the line high, or a latch that the line's fall leaves",
+    observe="At rest after such a write the interrupt was delivered.",
+    of=(VGIC_LVL_1,),
+    where=(BY_REGISTER,),
+)
+
+VGIC_LVL_6 = LEVELS_AND_EDGES.must(
+    "VGIC-LVL-6",
+    "What was latched of a level-sensitive interrupt is used up by its acknowledgement and end: it is not "
+    "delivered for it again.",
+    LINUX("vgic/vgic-v2.c vgic_v2_fold_lr()", "the latch is cleared when the list register is invalid"),
+    premise="an interrupt latched by GICD_ISPENDR is ended",
+    observe=(
+        "As VGIC-LVL-3, of an interrupt whose latch was used up. A write that comes after the list register was "
+        "filled may count once more: nobody can tell which came first."
+    ),
+)
+
 
 class Level(Interrupt):
-    """VGIC-LVL-1 to 6."""
-
     def __init__(self, scenario: Scenario, intid: int, bank: str = "") -> None:
         super().__init__(scenario, intid, bank)
-        levels = ("VGIC-LVL-1", "VGIC-LVL-2", "VGIC-LVL-3", "VGIC-LVL-5", "VGIC-LVL-6")
-        self.clauses = (*self.clauses, *levels)
-        self.witnesses = (*Interrupt.witnesses, "VGIC-LVL-4")
+        levels = (VGIC_LVL_1, VGIC_LVL_2, VGIC_LVL_3, VGIC_LVL_5, VGIC_LVL_6)
+        self.clauses, self.lost = (*self.clauses, *levels), VGIC_LVL_1
+        self.wrong = {
+            **Interrupt.wrong,
+            VGIC_LVL_3.id: (
+                VGIC_LVL_3,
+                "its line was low, and nothing was latched, since before that vCPU's last exit",
+            ),
+            VGIC_LVL_6.id: (
+                VGIC_LVL_6,
+                "its line was low since before that vCPU's last exit, and what was latched had been acknowledged",
+            ),
+        }
+        self.witnesses = (*Interrupt.witnesses, VGIC_LVL_4)
         self.resampled = f"irq{intid}.line" if "irqfd-resample" in scenario.facts else ""
 
     def watches(self) -> bool:
@@ -54,7 +127,7 @@ class Level(Interrupt):
             raising=memory.raising + 1,
             begun=memory.begun if memory.lowering else (*memory.begun, caller),
             doubt=memory.doubt or bool(memory.lowering),
-            past=memory.past | {"caused"},
+            past=memory.past | {CAUSED},
         )
 
     def _raised(self, memory: Ghost, caller: str) -> Ghost:
@@ -75,7 +148,7 @@ class Level(Interrupt):
     def _lowered(self, memory: Ghost, who: str) -> Ghost:
         if memory.lowering != who:
             return memory
-        past = memory.past | ({"fell"} if memory.latch == 1 else set[str]())
+        past = memory.past | ({FELL} if memory.latch == 1 else set[str]())
         return memory._replace(line=CHANGING if memory.doubt else 0, doubt=False, lowering="", past=past)
 
     def _quieted(self, memory: Ghost) -> Ghost:
@@ -91,7 +164,7 @@ class Level(Interrupt):
     def _latching(self, memory: Ghost, writer: str) -> Ghost:
         begun = memory.begun if memory.active != NOBODY else (*memory.begun, f"latch {writer}")
         latch = 1 if memory.latch == 1 and memory.active == NOBODY else CHANGING
-        past = memory.past | {"caused"}
+        past = memory.past | {CAUSED}
         return memory._replace(
             latch=latch, credit=memory.credit + 1, latching=memory.latching + 1, begun=begun, past=past
         )
@@ -104,7 +177,7 @@ class Level(Interrupt):
         return memory._replace(latch=latch, latching=memory.latching - 1, begun=begun, past=past)
 
     def _clearing(self, memory: Ghost) -> Ghost:
-        past = memory.past | ({"cleared"} if memory.line == 1 else set[str]())
+        past = memory.past | ({CLEARED} if memory.line == 1 else set[str]())
         begun = tuple(c for c in memory.begun if not c.startswith("latch"))
         return memory._replace(latch=CHANGING if memory.latch else 0, begun=begun, past=past)
 
@@ -119,7 +192,7 @@ class Level(Interrupt):
     # What is common
 
     def _shut(self, memory: Ghost) -> set[str]:
-        return {f for f, on in (("disabled", memory.routing.enabled), ("off", memory.routing.forwarded)) if on == 0}
+        return {f for f, on in ((DISABLED, memory.routing.enabled), (OFF, memory.routing.forwarded)) if on == 0}
 
     def _may_be_due(self, memory: Ghost) -> bool:
         return bool(memory.line or memory.latch)
@@ -129,46 +202,43 @@ class Level(Interrupt):
             return closed
         if memory.line or memory.latch:
             return ""
-        return "VGIC-LVL-6" if "latch used up" in memory.past else "VGIC-LVL-3"
+        return VGIC_LVL_6.id if LATCH_USED_UP in memory.past else VGIC_LVL_3.id
 
     def _acknowledged(self, vcpu: str, memory: Ghost, look: Look) -> Ghost:
-        look.witness("VGIC-LVL-3")
+        look.witness(VGIC_LVL_3)
         if self.resampled and memory.unseen:
             said = (
                 f"{vcpu} acknowledges {self.what} again, which it ended, and has not left its guest since: the device that "
                 "waits to be told so was not"
             )
-            look.breach("VGIC-LVL-2", said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
+            look.breach(VGIC_LVL_2, said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         after = super()._acknowledged(vcpu, memory, look)
         if not memory.line and not memory.latch and not memory.gates[self.vcpus.index(vcpu)].wrong:
-            look.witness("VGIC-LVL-4")
+            look.witness(VGIC_LVL_4)
         return after._replace(begun=tuple(c for c in after.begun if not c.startswith("latch")))
 
     def _deactivated(self, cpu: int, memory: Ghost, look: Look) -> Ghost:
         after = super()._deactivated(cpu, memory, look)
         past = after.past
         if memory.latch and memory.active != NOBODY:
-            past |= {"latch used up"}
+            past |= {LATCH_USED_UP}
             after = after._replace(latch=CHANGING if memory.latching or memory.credit else 0, credit=memory.latching)
         if memory.line == 1:
-            past |= {"high at its end"}
+            past |= {HIGH_AT_END}
         if self.resampled:
             after = after._replace(line=CHANGING, unseen=True)
         return after._replace(past=past)
 
-    def at_rest(self, memory: Ghost, look: Look) -> Iterable[Finding]:
+    def at_rest(self, memory: Ghost, look: Look) -> None:
         """A device that waits to be told of the end (irqfd's resampler) lowers its line then: where it is is software's."""
-        if self.resampled and look.has(self.resampled) and "caused" in memory.past:
+        if self.resampled and look.has(self.resampled) and CAUSED in memory.past:
             memory = memory._replace(line=word(look.value(self.resampled)))
-        yield from super().at_rest(memory, look)
+        if LATCH_USED_UP in memory.past:
+            look.witness(VGIC_LVL_6)
+        super().at_rest(memory, look)
 
-    def own_clauses(self, memory: Ghost) -> list[str]:
-        own = ["VGIC-LVL-1"]
-        own += ["VGIC-LVL-2"] * ("high at its end" in memory.past)
-        return own + ["VGIC-LVL-5"] * ("cleared" in memory.past or "fell" in memory.past)
-
-    def seen_clauses(self, memory: Ghost) -> list[str]:
-        return ["VGIC-LVL-6"] * ("latch used up" in memory.past)
+    def _went_through(self, memory: Ghost) -> Iterable[str]:
+        return {*memory.past, BY_REGISTER} if memory.past & {CLEARED, FELL} else memory.past
 
     def _due(self, memory: Ghost) -> str:
         if memory.line == 1:

@@ -8,15 +8,26 @@ from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import MAINTENANCE
 from conformance.roles.scenario import Scenario
+from properties.arm.catalogue import ARM_LIST, BAO, IHI_0048, LINUX, MAINTENANCE_INTERRUPT, QUEUEING, VGIC_PATCHES
 from properties.arm.monitors.registers import maintenance_asserted, registers
+
+VGIC_OVF_2 = QUEUEING.must_not(
+    "VGIC-OVF-2",
+    "A vCPU enters its guest again with a maintenance interrupt asserted that was asserted at its last entry, its "
+    "guest having done nothing in between: it never would.",
+    BAO("issue 398"),
+    IHI_0048("5.2", "that the maintenance interrupt is a level"),
+    role="run_loop",
+    observe="GICH_HCR and the list registers at each entry.",
+)
 
 
 class Storm(Monitor):
-    """VGIC-OVF-2. Memory: whether the interrupt was asserted at the last entry (1), and has been taken since, the guest
+    """Memory: whether the interrupt was asserted at the last entry (1), and has been taken since, the guest
     having done nothing (2).
     """
 
-    clauses = ("VGIC-OVF-2",)
+    clauses = (VGIC_OVF_2,)
     events = (ev.Entered, ev.Exited, ev.GuestActed, ev.Delivered)
 
     def __init__(self, vcpu: str) -> None:
@@ -26,14 +37,14 @@ class Storm(Monitor):
     def on(self, event: ev.Event, memory: int, look: Look) -> int:
         match event:
             case ev.Entered(vcpu=self.vcpu, cpu=cpu):
-                look.witness("VGIC-OVF-2")
+                look.witness(VGIC_OVF_2)
                 asserted = maintenance_asserted(look, cpu)
                 if asserted and memory == 2:
                     said = (
                         f"{self.vcpu} enters its guest once more with the maintenance interrupt of cpu{cpu} asserted: "
                         "it was taken after the last entry, before the guest could do anything, and will be again"
                     )
-                    look.breach("VGIC-OVF-2", said, f"cpu{cpu}.hcr", *registers(look, cpu), self.vcpu, f"cpu{cpu}")
+                    look.breach(VGIC_OVF_2, said, f"cpu{cpu}.hcr", *registers(look, cpu), self.vcpu, f"cpu{cpu}")
                 return int(asserted)
             case ev.Exited(vcpu=self.vcpu, reason=reason):
                 return 2 if memory and reason == ("interrupt", MAINTENANCE) else 0
@@ -51,16 +62,35 @@ class Handling(NamedTuple):
     routine: str = ""
 
 
+GICV2_MI_2 = MAINTENANCE_INTERRUPT.may(
+    "GICV2-MI-2",
+    "The maintenance interrupt arrives late: at any time while its level is asserted.",
+    LINUX("vgic/vgic.c vgic_flush_lr_state()", "comment"),
+    ARM_LIST(VGIC_PATCHES),
+    authority="linux",
+    observe="A guest goes on after the end of an interrupt that raised the level.",
+)
+
+GICV2_MI_3 = MAINTENANCE_INTERRUPT.must_not(
+    "GICV2-MI-3",
+    "A maintenance interrupt that comes late changes no state of another vCPU than the one it is about.",
+    ARM_LIST(VGIC_PATCHES, "'messing with the wrong vcpu'"),
+    role="run_loop",
+    authority="linux",
+    observe="What the handler writes while another vCPU, or none, is loaded.",
+)
+
+
 class LateInterrupt(Monitor):
     """GICV2-MI-2, and GICV2-MI-3: taken on the host when another vCPU is loaded, or none, it changes no other's state."""
 
-    witnesses = ("GICV2-MI-2",)
+    witnesses = (GICV2_MI_2,)
     events = (ev.Entered, ev.Exited, ev.Taken, ev.Called, ev.Returned, ev.Changed)
 
     def __init__(self, scenario: Scenario, cpu: int) -> None:
         self.cpu, self.name = cpu, f"cpu{cpu}.maintenance"
         self.late = "late-mi" in scenario.facts
-        self.clauses = ("GICV2-MI-3",) if self.late else ()
+        self.clauses = (GICV2_MI_3,) if self.late else ()
         self.vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
         self.memory = Handling()
 
@@ -72,11 +102,11 @@ class LateInterrupt(Monitor):
                 return memory._replace(last=vcpu)
             case ev.Exited(reason=reason) if reason != ("interrupt", MAINTENANCE):
                 if maintenance_asserted(look, self.cpu):
-                    look.witness("GICV2-MI-2", f"cpu{self.cpu}.hcr", *registers(look, self.cpu), f"cpu{self.cpu}")
+                    look.witness(GICV2_MI_2, f"cpu{self.cpu}.hcr", *registers(look, self.cpu), f"cpu{self.cpu}")
             case ev.Taken(vector=vector, guest=guest) if vector == MAINTENANCE and self.late:
                 return memory._replace(taken=not guest)
             case ev.Called(routine=routine, args=(self.cpu,)) if memory.taken:
-                look.witness("GICV2-MI-3")
+                look.witness(GICV2_MI_3)
                 return memory._replace(taken=False, routine=routine)
             case ev.Changed(routine=routine, at=at) if routine == memory.routine:
                 loaded = look.on_cpu(self.cpu)
@@ -86,7 +116,7 @@ class LateInterrupt(Monitor):
                         f"{routine} on cpu{self.cpu} handles a maintenance interrupt of {memory.last or 'nobody'} while "
                         f"{loaded or 'nobody'} is loaded there, and changes {at}"
                     )
-                    look.breach("GICV2-MI-3", said, at, f"cpu{self.cpu}")
+                    look.breach(GICV2_MI_3, said, at, f"cpu{self.cpu}")
             case ev.Returned(routine=routine) if routine == memory.routine:
                 return memory._replace(routine="")
             case _:

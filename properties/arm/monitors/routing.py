@@ -12,6 +12,8 @@ from typing import NamedTuple
 from conformance.machine import events as ev
 from conformance.machine.monitor import Look
 from conformance.roles.scenario import Scenario
+from properties.arm.catalogue import BAO, CHERIBSD, IHI_0048, LIBVMM, LINUX, REGISTERS, ROUTING
+from properties.arm.monitors.lost import DISABLED, ENDED_DISABLED, LOST, OFF, RETARGETED
 from properties.arm.monitors.registers import PENDING, state_of
 
 CHANGING = -1
@@ -50,6 +52,89 @@ def written(event: ev.Called | ev.Returned, intid: int, vcpu: str, routing: Rout
 def writes(scenario: Scenario) -> set[str]:
     """The distributor registers that guests of a scenario write."""
     return {str(a[1]) for v in scenario.vcpus for a in v.program if a[0] == "mmio"}
+
+
+VGIC_EN_1 = ROUTING.must_not(
+    "VGIC-EN-1",
+    "An interrupt that was disabled before a vCPU last left its guest is forwarded to it, and acknowledged. (One "
+    "that is active at the same time is not judged.)",
+    REGISTERS("GICD_ICENABLER<n>"),
+    LINUX("vgic/vgic.c vgic_target_oracle()"),
+    authority="architecture",
+    premise="an interrupt that may be pending is disabled",
+    observe="At each acknowledgement: the list register held it pending at the entry and not at the exit before.",
+)
+
+VGIC_EN_2 = ROUTING.must(
+    "VGIC-EN-2",
+    "Disabling does not discard what is pending; enabling an interrupt that is pending delivers it.",
+    REGISTERS("GICD_ICENABLER<n>", "disables forwarding, not changes of state"),
+    LINUX("vgic/vgic.c vgic_target_oracle()"),
+    LINUX("vgic/vgic-mmio.c vgic_mmio_write_senable()"),
+    LIBVMM("issue 56"),
+    authority="architecture",
+    premise="an interrupt is disabled while it may be pending",
+    observe="As VGIC-EDGE-1 and VGIC-LVL-1, of an interrupt that was disabled and enabled again.",
+    of=LOST,
+    where=(DISABLED,),
+)
+
+VGIC_EN_3 = ROUTING.must(
+    "VGIC-EN-3",
+    "An active interrupt that is disabled stays active until the guest ends it, and can be delivered again after that.",
+    LINUX("vgic/vgic.c vgic_target_oracle()", "active wins"),
+    BAO("issue 371"),
+    CHERIBSD("PR 2692"),
+    premise="an active interrupt is disabled",
+    observe="The list registers at entry, and edges after an end while disabled.",
+    of=LOST,
+    where=(ENDED_DISABLED,),
+)
+
+VGIC_EN_4 = ROUTING.may(
+    "VGIC-EN-4",
+    "An interrupt that is in a list register when another vCPU disables it is acknowledged all the same.",
+    REGISTERS("GICD_ICENABLER<n>", "the end of the write does not promise its effect"),
+    LINUX("vgic/vgic-mmio.c", "no recall of list registers"),
+    authority="architecture",
+    observe="An acknowledgement of a disabled interrupt.",
+)
+
+VGIC_EN_5 = ROUTING.must(
+    "VGIC-EN-5",
+    "Nothing pending is forwarded while the distributor is disabled; when it is enabled, what is pending is delivered.",
+    REGISTERS("GICD_CTLR", read=False),
+    LINUX("vgic/vgic.c vgic_target_oracle() and vgic_kick_vcpus()"),
+    authority="architecture",
+    premise="GICD_CTLR is written while an interrupt may be pending",
+    observe="As VGIC-EN-1 and VGIC-EN-2, for GICD_CTLR.",
+    of=LOST,
+    where=(OFF,),
+)
+
+VGIC_RT_1 = ROUTING.must(
+    "VGIC-RT-1",
+    "A pending interrupt that is not active goes to its new target: it leaves the old one's list, and the new one "
+    "is told.",
+    IHI_0048("4.3.12", "quoted in Xen 6e42345c5c06"),
+    LINUX("vgic/vgic.c vgic_prune_ap_list()"),
+    authority="architecture",
+    premise="an interrupt that may be pending is retargeted",
+    observe=(
+        "As VGIC-EDGE-1, of an interrupt retargeted while it may be pending; and it is not forwarded to the old "
+        "target after that one's next exit."
+    ),
+    of=LOST,
+    where=(RETARGETED,),
+)
+
+VGIC_RT_4 = ROUTING.may(
+    "VGIC-RT-4",
+    "An interrupt that is in a list register of its old target is acknowledged there.",
+    LINUX("vgic/vgic-mmio-v2.c vgic_mmio_write_target()", "sets the target only"),
+    authority="linux",
+    observe="An acknowledgement by another than the target.",
+)
 
 
 class Forwarding(NamedTuple):

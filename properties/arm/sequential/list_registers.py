@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from conformance.automaton.alone import run_alone
 from conformance.roles.arm import LPI
 from conformance.roles.operations import Value
-from properties import function as sequential
+from properties.arm.catalogue import IHI_0048, IHI_0069, KERNEL, LINUX, LIST_REGISTERS, QEMU, REGISTERS
 from properties.arm.sequential import manual
 from properties.arm.sequential.state import (
     ACTIVE,
@@ -30,11 +29,10 @@ from properties.arm.sequential.state import (
     states,
     which,
 )
-from properties.function import BrokenError, Property, Ran, Subject
+from properties.function import BrokenError, Property, Ran, Subject, function
 from properties.x86.sequential.state import one_of
 
 CHECKS: dict[str, Property] = {}
-clause = partial(sequential.clause, CHECKS, architecture="arm")
 
 ALL = ("lrs", "apr", "eoi_count", "physical_active")
 PRIVATE = "virtual_interface"
@@ -85,7 +83,21 @@ one_pending = states((PENDING,), **OPEN).map(lambda s: s.with_lr(1, state=INVALI
 ended = states((ACTIVE, PENDING_AND_ACTIVE, INVALID, PENDING), **EOIMODE0)
 
 
-@clause("GICV2-LR-1", PRIVATE, one_pending, which)
+GICV2_LR_1 = LIST_REGISTERS.alone.must(
+    "GICV2-LR-1",
+    "GICH_LRn: VirtualID in bits 9:0, Priority in 27:23, State in 29:28 (0 invalid, 1 pending, 2 active, 3 both), "
+    "Grp1 in 30, HW in 31; with HW=1 PhysicalID in 19:10, with HW=0 CPUID in 12:10 and EOI in 19.",
+    REGISTERS("GICH_LR<n>", "HW, Group and State"),
+    IHI_0048("5.3, GICH_LRn", "the other fields"),
+    LINUX("include/linux/irqchip/arm-gic.h GICH_LR_*"),
+    observe=(
+        "One pending interrupt in a raw word: what IAR answers, which PMR and group enable admit it, what EISR says "
+        "when it has ended, which physical interrupt its end deactivates."
+    ),
+)
+
+
+@function(CHECKS, GICV2_LR_1, PRIVATE, one_pending, which)
 def layout(subject: Subject, state: State, n: int) -> None:
     """One pending interrupt, anywhere: each field is seen to do its work, and nothing else does it."""
     lr = state.lrs[0]
@@ -101,20 +113,49 @@ def layout(subject: Subject, state: State, n: int) -> None:
     subject.run(active, "instruction", DIR, lr.told).must(manual.directed_deactivate(active, lr.told), *ALL)
 
 
-@clause("GICV2-LR-2", PRIVATE, states((PENDING, ACTIVE, INVALID), **OPEN), choices)
+GICV2_LR_2 = LIST_REGISTERS.alone.must(
+    "GICV2-LR-2",
+    "A read of IAR moves the interrupt it answers from pending to active and answers its VirtualID, for an SGI "
+    "with the CPUID in bits 12:10.",
+    REGISTERS("GICV_IAR"),
+    observe="The list registers before and after the read; all others are as they were.",
+)
+
+
+@function(CHECKS, GICV2_LR_2, PRIVATE, states((PENDING, ACTIVE, INVALID), **OPEN), choices)
 def acknowledge(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
     assume(manual.offered(state))
     acknowledged(subject, state, taken)
 
 
-@clause("GICV2-LR-3", PRIVATE, ended, which)
+GICV2_LR_3 = LIST_REGISTERS.alone.must(
+    "GICV2-LR-3",
+    "With EOImode=0 a write of EOIR for an active interrupt drops the running priority and deactivates: active "
+    "becomes invalid, pending and active becomes pending.",
+    REGISTERS("GICV_EOIR"),
+    observe="List registers and APR before and after the write.",
+)
+
+
+@function(CHECKS, GICV2_LR_3, PRIVATE, ended, which)
 def end_of_interrupt(subject: Subject, state: State, n: int) -> None:
     lr = state.lrs[n]
     assume(lr.state in (ACTIVE, PENDING_AND_ACTIVE))
     subject.run(state, "instruction", EOI, lr.told).must(manual.end_of_interrupt(state, lr.told), *ALL)
 
 
-@clause("GICV2-LR-4", PRIVATE, states((ACTIVE, PENDING_AND_ACTIVE, INVALID), **EOIMODE1), which, one_of((EOI, DIR)))
+GICV2_LR_4 = LIST_REGISTERS.alone.must(
+    "GICV2-LR-4",
+    "With EOImode=1 a write of EOIR only drops the running priority, and a write of DIR deactivates.",
+    REGISTERS("GICV_EOIR"),
+    IHI_0048("5.5, GICV_DIR"),
+    observe="List registers and APR before and after each write.",
+)
+
+
+@function(
+    CHECKS, GICV2_LR_4, PRIVATE, states((ACTIVE, PENDING_AND_ACTIVE, INVALID), **EOIMODE1), which, one_of((EOI, DIR))
+)
 def split_end_of_interrupt(subject: Subject, state: State, n: int, what: str) -> None:
     told = state.lrs[n].told
     assume(state.lrs[n].state in (ACTIVE, PENDING_AND_ACTIVE))
@@ -122,7 +163,16 @@ def split_end_of_interrupt(subject: Subject, state: State, n: int, what: str) ->
     subject.run(state, "instruction", what, told).must(due, *ALL)
 
 
-@clause("GICV2-LR-5", PRIVATE, states((ACTIVE, PENDING_AND_ACTIVE, INVALID), **OPEN), choices)
+GICV2_LR_5 = LIST_REGISTERS.alone.must_not(
+    "GICV2-LR-5",
+    "An interrupt that is active, or pending and active, is not offered again before it was deactivated.",
+    IHI_0069("pseudocode HighestPriorityVirtualInterrupt", "quoted in QEMU 7.2"),
+    QEMU("hw/intc/arm_gicv3_cpuif.c hppvi_index()"),
+    observe="No virtual IRQ, and IAR answers 1023, where no list register is in state pending.",
+)
+
+
+@function(CHECKS, GICV2_LR_5, PRIVATE, states((ACTIVE, PENDING_AND_ACTIVE, INVALID), **OPEN), choices)
 def active_is_no_candidate(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
     must_offer(subject, state)
     acknowledged(subject, state, taken)
@@ -132,7 +182,16 @@ UNRELATED = (("write_pmr", 0x50), ("write_ctlr", 0x201), ("mask",), ("unmask",),
 LOOKS = ("misr", "eisr", "elrsr", "maintenance")
 
 
-@clause("GICV2-LR-6", PRIVATE, states(), one_of(UNRELATED))
+GICV2_LR_6 = LIST_REGISTERS.alone.must_not(
+    "GICV2-LR-6",
+    "No list register changes otherwise than by what the guest reads and writes there: entry, exit, masking and "
+    "reading status leave it alone.",
+    IHI_0048("5.2"),
+    observe="The list registers before and after entry, boundary, exit, unrelated instructions and looks.",
+)
+
+
+@function(CHECKS, GICV2_LR_6, PRIVATE, states(), one_of(UNRELATED))
 def nothing_by_itself(subject: Subject, state: State, action: tuple[str | int, ...]) -> None:
     """Entry, instructions that complete nothing, exits and looks leave every list register alone."""
     for routine, args in (("vm_entry", ()), ("boundary", ((),)), ("acknowledge", (34,)), ("instruction", action)):
@@ -141,7 +200,17 @@ def nothing_by_itself(subject: Subject, state: State, action: tuple[str | int, .
         read(subject, state, register)
 
 
-@clause("GICV2-LR-7", PRIVATE, states((ACTIVE,)), which)
+GICV2_LR_7 = LIST_REGISTERS.alone.must(
+    "GICV2-LR-7",
+    "The guest's deactivation of an interrupt with HW=1 deactivates the physical interrupt named by PhysicalID.",
+    REGISTERS("GICH_LR<n>, HW"),
+    REGISTERS("GICV_EOIR"),
+    premise="a physical interrupt below 64, on the pCPU that runs the vCPU",
+    observe="Which physical interrupts are active before and after EOIR or DIR.",
+)
+
+
+@function(CHECKS, GICV2_LR_7, PRIVATE, states((ACTIVE,)), which)
 def linked(subject: Subject, state: State, n: int) -> None:
     lr = state.lrs[n]
     assume(lr.physical is not None)
@@ -150,19 +219,45 @@ def linked(subject: Subject, state: State, n: int) -> None:
     ran.must(manual.deactivate(state, lr.told), "physical_active")
 
 
-@clause("GICV2-ELR-1", PRIVATE, states())
+GICV2_ELR_1 = LIST_REGISTERS.alone.must(
+    "GICV2-ELR-1",
+    "ELRSR[n] is 1 if and only if LRn is invalid and was not left with news of an end: HW=1 or EOI=0.",
+    REGISTERS("GICH_ELRSR"),
+    observe="ELRSR against all list registers.",
+)
+
+
+@function(CHECKS, GICV2_ELR_1, PRIVATE, states())
 def empty_list_registers(subject: Subject, state: State) -> None:
     must_read(subject, state, "elrsr", manual.elrsr(state))
 
 
-@clause("GICV2-EIS-1", PRIVATE, states(), which, st.booleans())
+GICV2_EIS_1 = LIST_REGISTERS.alone.must(
+    "GICV2-EIS-1",
+    "EISR[n] is 1 if and only if LRn is invalid with HW=0 and EOI=1; rewriting LRn clears it.",
+    REGISTERS("GICH_EISR"),
+    observe="EISR against all list registers, before and after one is rewritten.",
+)
+
+
+@function(CHECKS, GICV2_EIS_1, PRIVATE, states(), which, st.booleans())
 def end_of_interrupt_status(subject: Subject, state: State, n: int, rewritten: bool) -> None:
     if rewritten:
         state = state.with_lr(n, state=PENDING)
     must_read(subject, state, "eisr", manual.eisr(state))
 
 
-@clause("GICV2-EIS-2", PRIVATE, states((PENDING_AND_ACTIVE, INVALID), **EOIMODE0), which, flag)
+GICV2_EIS_2 = LIST_REGISTERS.alone.must(
+    "GICV2-EIS-2",
+    "The first end of an interrupt that is pending and active leaves it pending: there is no news of an end yet, "
+    "though EOI=1.",
+    REGISTERS("GICH_EISR", "of a list register whose State is 0 only"),
+    KERNEL("67b5b673ad4d (2018)", "about its consequence"),
+    observe="EISR after the first and after the second EOIR.",
+)
+
+
+@function(CHECKS, GICV2_EIS_2, PRIVATE, states((PENDING_AND_ACTIVE, INVALID), **EOIMODE0), which, flag)
 def first_end_of_two(subject: Subject, state: State, n: int, quiet: int) -> None:
     """The first end leaves the interrupt pending and no news of an end; the second one does, if LR.EOI asks for it."""
     lr = state.lrs[n]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from hypothesis import assume
 
-from properties import function as sequential
+from properties.arm.catalogue import IHI_0048, IHI_0069, PRIORITY, REGISTERS
 from properties.arm.sequential import manual
 from properties.arm.sequential.list_registers import PRIVATE, acknowledged, must_offer
 from properties.arm.sequential.state import (
@@ -24,14 +23,21 @@ from properties.arm.sequential.state import (
     states,
     which,
 )
-from properties.function import Property, Subject
+from properties.function import Property, Subject, function
 from properties.x86.sequential.state import Below, one_of
 
 CHECKS: dict[str, Property] = {}
-clause = partial(sequential.clause, CHECKS, architecture="arm")
 
 
-@clause("GICV2-PRI-1", PRIVATE, states((PENDING,), **OPEN), choices)
+GICV2_PRI_1 = PRIORITY.alone.must(
+    "GICV2-PRI-1",
+    "The pending interrupt of numerically lowest priority is acknowledged first.",
+    REGISTERS("GICV_IAR"),
+    observe="What IAR answers against the list registers.",
+)
+
+
+@function(CHECKS, GICV2_PRI_1, PRIVATE, states((PENDING,), **OPEN), choices)
 def highest_first(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
     """Among equals either may be first."""
     assume(manual.offered(state))
@@ -43,14 +49,33 @@ masks = one_of((0x1F, 0x1F, 0x1F, *range(0x20)))
 AWAKE = {"en": 1, "enable0": 1, "enable1": 1, "fiq_en": 0, "pstate_i": 0}
 
 
-@clause("GICV2-PRI-2", PRIVATE, states((PENDING, INVALID), **AWAKE, apr=running, pmr=masks))
+GICV2_PRI_2 = PRIORITY.alone.must(
+    "GICV2-PRI-2",
+    "A pending interrupt is signalled only if its priority is below PMR, and its group priority, by BPR or ABPR, "
+    "below the running priority.",
+    REGISTERS("GICH_VMCR, VPMR, VBPR0 and VBPR1"),
+    observe="The virtual IRQ against VMCR, APR and the list registers.",
+)
+
+
+@function(CHECKS, GICV2_PRI_2, PRIVATE, states((PENDING, INVALID), **AWAKE, apr=running, pmr=masks))
 def preemption(subject: Subject, state: State) -> None:
     """An interrupt comes through if PMR admits it and its group priority is above the running one; PSTATE.I aside."""
     must_offer(subject, state)
     must_offer(subject, replace(state, pstate_i=1))
 
 
-@clause("GICV2-PRI-3", PRIVATE, states((PENDING, ACTIVE), **AWAKE), choices, which)
+GICV2_PRI_3 = PRIORITY.alone.must(
+    "GICV2-PRI-3",
+    "IAR sets the bit of its group priority in APR, EOIR clears the lowest one; the running priority is the "
+    "lowest that is set, or idle.",
+    REGISTERS("GICV_IAR and GICV_EOIR"),
+    IHI_0048("5.5, GICV_RPR"),
+    observe="APR before and after; what is signalled then.",
+)
+
+
+@function(CHECKS, GICV2_PRI_3, PRIVATE, states((PENDING, ACTIVE), **AWAKE), choices, which)
 def active_priorities(subject: Subject, state: State, taken: tuple[int, ...], n: int) -> None:
     """IAR adds a bit to APR, EOIR takes the lowest one: preempted priorities come back in order."""
     if manual.offered(state):
@@ -62,8 +87,22 @@ def active_priorities(subject: Subject, state: State, taken: tuple[int, ...], n:
     must_offer(subject, ran.after)
 
 
-@clause(
-    "GICV2-GRP-1", PRIVATE, states((PENDING,), **{**OPEN, "enable0": Below(2).map(int), "enable1": Below(2).map(int)})
+GICV2_GRP_1 = PRIORITY.alone.must(
+    "GICV2-GRP-1",
+    "A pending interrupt of a group that is disabled does not hide one of lower priority whose group is enabled.",
+    IHI_0069(
+        "pseudocode HighestPriorityVirtualInterrupt",
+        "quoted in QEMU 7.2 hppvi_index(); what IHI 0048B says of GICv2 is open",
+    ),
+    observe="The virtual IRQ and IAR with one of two groups disabled.",
+)
+
+
+@function(
+    CHECKS,
+    GICV2_GRP_1,
+    PRIVATE,
+    states((PENDING,), **{**OPEN, "enable0": Below(2).map(int), "enable1": Below(2).map(int)}),
 )
 def disabled_group_hides_nothing(subject: Subject, state: State) -> None:
     must_offer(subject, state)
@@ -71,7 +110,16 @@ def disabled_group_hides_nothing(subject: Subject, state: State) -> None:
         acknowledged(subject, state)
 
 
-@clause("GICV2-VMCR-1", PRIVATE, states(), Below(0x20), Below(0x100))
+GICV2_VMCR_1 = PRIORITY.alone.must(
+    "GICV2-VMCR-1",
+    "GICH_VMCR and GICV_CTLR, PMR, BPR and ABPR are two views of one state.",
+    REGISTERS("GICH_VMCR"),
+    premise="BPR and ABPR in one direction only: no guest here writes them",
+    observe="VMCR after the guest's writes; what is signalled after the hypervisor's.",
+)
+
+
+@function(CHECKS, GICV2_VMCR_1, PRIVATE, states(), Below(0x20), Below(0x100))
 def two_views(subject: Subject, state: State, control: int, pmr: int) -> None:
     """What the guest writes to GICV_PMR and GICV_CTLR is in GICH_VMCR; what is in GICH_VMCR decides for the guest."""
     written = subject.run(state, "instruction", "write_pmr", pmr)

@@ -5,25 +5,101 @@ Virtualization").
 from __future__ import annotations
 
 from conformance.machine import events as ev
+from conformance.machine.clause import Clause
 from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.scenario import Scenario
-from properties.x86.monitors.end_to_end import PINV, word
+from conformance.roles.x86 import PINV
+from properties.x86.catalogue import (
+    ACRN,
+    IPI_PSEUDOCODE,
+    IPI_VIRTUALIZATION,
+    KERNEL,
+    LINUX,
+    POSTED_INTR,
+    VMX,
+    VTD,
+    VTD_POSTING,
+    XEN,
+)
+from properties.x86.monitors.registers import word
 from properties.x86.monitors.subjects import ndst, nv, on
 
 Latch = tuple[int, int]
 """(NV, NDST) as the word held them in the step that set ON."""
 
 
+VTD_5 = VTD_POSTING.must(
+    "VTD-5",
+    "The notification carries NV and NDST as read in that atomic operation. A later change does not redirect it.",
+    VTD("5.2.3"),
+    observe="Vector and destination of each device notification equal NV and NDST at the step of its post.",
+)
+
+VTD_6 = VTD_POSTING.must(
+    "VTD-6",
+    "The change of the descriptor is globally visible before its notification is.",
+    VTD("5.2.4"),
+    observe="When a device notification can be acknowledged, its post's PIR bit is set or already harvested.",
+)
+
+VTD_7 = VTD_POSTING.may(
+    "VTD-7",
+    "While ON is 1 any number of posts, of any vectors, give no further notification.",
+    VTD("5.2.3", "follows from VTD-2"),
+    observe="A trace with fewer device notifications than device posts and ON=1 at the silent ones.",
+)
+
+VTD_8 = VTD_POSTING.may(
+    "VTD-8",
+    "A notification may arrive at a pCPU that the vCPU has left, or find it in root mode.",
+    VTD("5.2.3"),
+    LINUX(f"{VMX} kvm_vcpu_trigger_posted_interrupt", "comment"),
+    XEN("xen/arch/x86/hvm/vmx/vmx.c", "comments"),
+    KERNEL("6737557442e5", "message"),
+    observe="A trace where a device's notification is acknowledged in root mode.",
+)
+
+VTD_9 = VTD_POSTING.must(
+    "VTD-9",
+    "Only interrupts with a single destination and fixed (in KVM also lowest-priority) delivery are posted, as "
+    "edges; multicast and other delivery modes stay remapped.",
+    VTD("5.2"),
+    LINUX(f"{POSTED_INTR} vmx_pi_update_irte"),
+    ACRN("f7be985a2"),
+    unchecked="The model begins at a remapping entry already in posted mode; how routes become entries is not modelled.",
+    observe="Which interrupt routes get a remapping entry in posted mode.",
+)
+
+VTD_10 = VTD_POSTING.must(
+    "VTD-10",
+    "When a route stops being postable its remapping entry leaves posted mode before the old target's descriptor "
+    "may be treated as unused.",
+    KERNEL("9bcac97dc42d", "CVE-2025-37885"),
+    authority="linux",
+    unchecked="Changes of remapping entries and the lifetime of a vCPU's memory are not modelled.",
+    observe="No device post on a descriptor after the route's change has completed.",
+)
+
+IPIV_3 = IPI_VIRTUALIZATION.must(
+    "IPIV-3",
+    "The notification goes to NDST with vector NV as read in the second operation.",
+    IPI_PSEUDOCODE,
+    KERNEL("6e0b456547f4 (2024)", "quotes the pseudocode"),
+    premise="IPI virtualization",
+    observe="Vector and destination of each notification equal NV and NDST at the step that set ON.",
+)
+
+
 class Notification(Monitor):
-    """VTD-5 and 6 for `post`, IPIV-3 for `virtual_ipi`. Memory: notifications owed, as latched, and PIR bits set but
-    not yet paired.
+    """What a notification says (`latched`), and that its post is visible before it (`visible`). Memory: notifications
+    owed, as latched, and PIR bits set but not yet paired.
     """
 
     events = (ev.Changed, ev.Sent, ev.Taken)
-    witnesses = ("VTD-7", "VTD-8")
+    witnesses = (VTD_7, VTD_8)
 
-    def __init__(self, scenario: Scenario, vcpu: str, routine: str, latched: str, visible: str) -> None:
+    def __init__(self, scenario: Scenario, vcpu: str, routine: str, latched: Clause, visible: Clause) -> None:
         self.vcpu, self.routine, self.latched, self.visible = vcpu, routine, latched, visible
         self.name = f"{vcpu}.{routine}"
         self.xapic = "xapic" in scenario.facts
@@ -36,7 +112,7 @@ class Notification(Monitor):
                 at.startswith(f"{self.vcpu}.pid.pir[") and bits
             ):
                 if self.routine == "post" and word(look.value(f"{self.vcpu}.pid.control")) & 1:
-                    look.witness("VTD-7", Subject(at, bits), on(self.vcpu), self.vcpu)
+                    look.witness(VTD_7, Subject(at, bits), on(self.vcpu), self.vcpu)
                 unpaired, owed = memory
                 return min(unpaired + bits.bit_count(), 3), owed
             case ev.Changed(at=at, routine=self.routine, old=old, new=new) if at == f"{self.vcpu}.pid.control":
@@ -47,7 +123,7 @@ class Notification(Monitor):
             case ev.Sent(routine=self.routine, vector=vector, to=to, args=(self.vcpu, *_)):
                 return self._sent((vector, to), *memory, look)
             case ev.Taken(vector=vector, guest="") if self.alone and vector == PINV:
-                look.witness("VTD-8", nv(self.vcpu), self.vcpu)
+                look.witness(VTD_8, nv(self.vcpu), self.vcpu)
             case _:
                 pass
         return memory
@@ -74,11 +150,11 @@ class Notification(Monitor):
 
 
 class DevicePosts(Notification):
-    clauses = ("VTD-5", "VTD-6")
+    clauses = (VTD_5, VTD_6)
 
 
 class VirtualIpis(Notification):
-    clauses = ("IPIV-3",)
+    clauses = (IPIV_3,)
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
@@ -87,7 +163,7 @@ def monitors(scenario: Scenario) -> list[Monitor]:
         agents = [*scenario.devices, *scenario.threads]
         mine = {a.routine for a in agents if a.args[:1] == (f"vcpu{n}",)}
         if "post" in mine:
-            made.append(DevicePosts(scenario, f"vcpu{n}", "post", "VTD-5", "VTD-6"))
+            made.append(DevicePosts(scenario, f"vcpu{n}", "post", VTD_5, VTD_6))
         if "virtual_ipi" in mine:
-            made.append(VirtualIpis(scenario, f"vcpu{n}", "virtual_ipi", "IPIV-3", "IPIV-3"))
+            made.append(VirtualIpis(scenario, f"vcpu{n}", "virtual_ipi", IPIV_3, IPIV_3))
     return made

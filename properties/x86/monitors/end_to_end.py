@@ -8,22 +8,202 @@ sets its bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from conformance.machine import events as ev
-from conformance.machine.finding import Breach, Finding, Witness, about
+from conformance.machine.finding import about
 from conformance.machine.monitor import Look, Monitor
-from conformance.roles.operations import Value
 from conformance.roles.scenario import Scenario
+from conformance.roles.x86 import PINV
+from properties.x86.catalogue import (
+    ACRN,
+    BHYVE,
+    BONZINI,
+    CHRISTOPHERSON,
+    END_TO_END,
+    KERNEL,
+    KVM_ENTRY,
+    KVM_LIST,
+    KVM_SENDER,
+    LAPIC,
+    LINUX,
+    POSTED_INTR,
+    PROCESSING,
+    SDM,
+    SDM_3A,
+    VMX,
+    X86,
+    XEN,
+)
+from properties.x86.monitors.processor import VID_12
+from properties.x86.monitors.registers import wide, word
 from properties.x86.monitors.subjects import latched, on, pir, virr
 
 POSTING = ("deliver_interrupt", "post", "virtual_ipi")
-PINV = 0xF2
 
 
-def word(value: Value) -> int:
-    return value if isinstance(value, int) else 0
+MIGRATES = "the vCPU may migrate"
+BY_SOFTWARE, BY_DEVICE = "software posted the vector", "a device posted the vector"
+RESTORED = "the vCPU is saved and restored, or reset"
+INHIBITED = "APICv is inhibited"
+"""Conditions under which a clause here is another one, too."""
+
+E2E_1 = END_TO_END.must(
+    "E2E-1",
+    "Each post of v, to a vCPU that is runnable and stays interruptible with v's class above its priority, is "
+    "followed by a delivery of v that starts after the post.",
+    SDM("29.2 and 29.6"),
+    KVM_LIST(BONZINI),
+    observe="At quiescence neither PIR nor vIRR holds a vector that the vCPU could take.",
+)
+
+E2E_2 = END_TO_END.must_not(
+    "E2E-2",
+    "No vector is delivered that was never posted; not 0 or FFH either, which stand for 'none' somewhere inside.",
+    KERNEL("bf672720e83c (2023)"),
+    observe="Delivered vectors are a subset of those posted so far (guest's self-IPIs count as posts).",
+)
+
+E2E_3 = END_TO_END.must_not(
+    "E2E-3",
+    "A vector is not delivered more often than it was posted.",
+    SDM("29.1.1 and 29.6", "PIR, vIRR and vISR hold one bit a vector"),
+    KVM_LIST(CHRISTOPHERSON, "on double delivery"),
+    observe="At each step deliveries of v against posts of v, a post that merges with an earlier one counted too.",
+)
+
+E2E_4 = END_TO_END.may(
+    "E2E-4",
+    "A vector may be delivered less often than it was posted: posts of one vector merge while it is in PIR or in vIRR.",
+    SDM("29.6", "one PIR bit a vector"),
+    LINUX(f"{VMX} vmx_deliver_posted_interrupt"),
+    observe="A trace at quiescence with at least one delivery of v and fewer deliveries than posts.",
+)
+
+E2E_6 = END_TO_END.may(
+    "E2E-6",
+    "A lower vector may be delivered before a higher one even when both posts precede the acknowledge of the "
+    "notification: a harvest may have passed the higher one's word before its bit was set. It is wrong only if "
+    "both were in vIRR and deliverable at that moment (VID-13).",
+    SDM("29.2.2 and 29.6, step 5"),
+    observe="A trace where the lower vector is delivered while the higher one is posted, still in PIR and not in vIRR.",
+)
+
+E2E_8 = END_TO_END.may(
+    "E2E-8",
+    "Spurious notification, wakeup and kick IPIs may occur anywhere and any number of times, at pCPUs that do not "
+    "run the vCPU too, without harm to the guest.",
+    LINUX(f"{VMX} kvm_vcpu_trigger_posted_interrupt", "comment, cases 2 and 3"),
+    XEN("4b759ce163"),
+    KVM_LIST(BONZINI),
+    observe="A trace with a notification, wakeup or kick that finds nothing to do.",
+)
+
+E2E_10 = END_TO_END.must(
+    "E2E-10",
+    "A blocked vCPU that has a posted vector it could take is woken.",
+    KERNEL("d76fb40637fc (2021)"),
+    observe="At quiescence no vCPU sleeps with such a vector in PIR or vIRR.",
+)
+
+E2E_11 = END_TO_END.must_not(
+    "E2E-11",
+    "A vCPU does not rest in the guest with a vector in PIR, SN=0 and no notification latched or in flight for "
+    "it. It would wait for a VM exit that may never come.",
+    KERNEL("b95234c84004 (2016)"),
+    observe="At quiescence, for each vCPU in the guest: PIR, SN and the notifications owed.",
+)
+
+E2E_13 = END_TO_END.must(
+    "E2E-13",
+    "A vector posted to a vCPU that moves between pCPUs arrives at least once and at most as often as it was "
+    "posted, wherever the vCPU runs then.",
+    LINUX(f"{POSTED_INTR} vmx_vcpu_pi_load"),
+    LINUX("virt/kvm/kvm_main.c kvm_vcpu_kick", "comment"),
+    observe="Posts and deliveries at quiescence, in scenarios with migration.",
+    of=(
+        E2E_1,
+        E2E_3,
+    ),
+    where=(MIGRATES,),
+)
+
+E2E_14 = END_TO_END.must(
+    "E2E-14",
+    "A sender that is delayed between any two of its steps, however long (by an NMI or SMI, say), loses nothing.",
+    KVM_LIST(BONZINI, "its NMI example"),
+    observe="Quiescence after every schedule, with each sender's next step held back as long as others can move.",
+    of=(E2E_1,),
+    where=(BY_SOFTWARE,),
+)
+
+PIP_15 = PROCESSING.must(
+    "PIP-15",
+    "A notification that reaches the local APIC while the host has interrupts off stays pending there and is "
+    "processed after VM entry.",
+    SDM_3A("10.9.1, steps 3 and 4", "an accepted interrupt waits in the IRR"),
+    SDM("29.6, step 1"),
+    KERNEL("b95234c84004 (2016)", "relies on it"),
+    BHYVE("sys/amd64/vmm/intel/vmx.c vmx_run", "relies on it"),
+    ACRN("0397cb717", "relies on it"),
+    observe="At rest no pCPU runs a guest with an interrupt latched that it never acknowledges.",
+)
+
+KVM_SND_7 = KVM_SENDER.must(
+    "KVM-SND-7",
+    "If vcpu->mode is not IN_GUEST_MODE the sender wakes the vCPU if it is blocking, even when that vCPU is the "
+    "one running on this pCPU.",
+    KERNEL("fdba608f15e2 (2021)"),
+    LINUX(f"{VMX} kvm_vcpu_trigger_posted_interrupt"),
+    kind="guarantee",
+    observe="At quiescence no vCPU sleeps that could take a vector a software sender posted.",
+    of=(E2E_10,),
+    where=(BY_SOFTWARE,),
+)
+
+KVM_ENT_10 = KVM_ENTRY.must(
+    "KVM-ENT-10",
+    "A device's post reaches a vCPU whose APICv is inhibited too: devices go on posting, so the sync does not "
+    "depend on APICv being active.",
+    KERNEL("37c4dbf337c5 (2021)"),
+    LINUX(f"{X86} vcpu_enter_guest", "comment"),
+    kind="guarantee",
+    premise="APICv inhibited",
+    observe="As E2E-1, of a device's post to such a vCPU.",
+    of=(E2E_1,),
+    where=(INHIBITED, BY_DEVICE),
+)
+
+KVM_ENT_11 = KVM_ENTRY.must(
+    "KVM-ENT-11",
+    "The merge of PIR into vIRR loses no bit that a peer sets in vIRR at the same time, and it marks vIRR as "
+    "non-empty (irr_pending).",
+    KERNEL("514946d14363 and cff540ebef38 (2023)"),
+    LINUX(f"{LAPIC} __kvm_apic_update_irr", "still merges with a plain store and does not mark"),
+    kind="guarantee",
+    premise="APICv inhibited",
+    observe="As E2E-1, of a vCPU whose APICv is inhibited.",
+    of=(E2E_1,),
+    where=(INHIBITED,),
+)
+
+KVM_ENT_13 = KVM_ENTRY.must_not(
+    "KVM-ENT-13",
+    "Save and restore lose no posted vector and deliver none from an earlier life: saving takes PIR along, and "
+    "restoring clears a stale PIR before the local APIC's state is loaded, not after.",
+    KERNEL("967235d32032 (2016) and 9cfec6d097c6 (2023)"),
+    LINUX(f"{VMX} vmx_apicv_pre_state_restore"),
+    XEN("607e8494c42 (2014)"),
+    kind="guarantee",
+    premise="save and restore",
+    observe="Posts and deliveries counted across a save and a restore, with a post at any point of either.",
+    of=(
+        E2E_1,
+        E2E_2,
+        E2E_3,
+    ),
+    where=(RESTORED,),
+)
 
 
 class Posts(NamedTuple):
@@ -34,13 +214,13 @@ class Posts(NamedTuple):
 
 
 class Conservation(Monitor):
-    """E2E-1, 2, 3, 10, 11, 13, 14 and the guarantees of KVM that come to the same at rest."""
+    """Posts and deliveries of one vector. KVM's own guarantees come to the same at rest, under conditions."""
 
     clauses = (
-        "E2E-1", "E2E-2", "E2E-3", "E2E-10", "E2E-11", "E2E-13", "E2E-14", "VID-12",
-        "KVM-SND-7", "KVM-ENT-10", "KVM-ENT-11", "KVM-ENT-13", "PIP-15",
+        E2E_1, E2E_2, E2E_3, E2E_10, E2E_11, E2E_13, E2E_14, VID_12,
+        KVM_SND_7, KVM_ENT_10, KVM_ENT_11, KVM_ENT_13, PIP_15,
     )  # fmt: skip
-    witnesses = ("E2E-4", "E2E-6", "E2E-8")
+    witnesses = (E2E_4, E2E_6, E2E_8)
     events = (ev.Changed, ev.Delivered, ev.Returned, ev.GuestActed, ev.Taken)
 
     def __init__(self, scenario: Scenario, vcpu: str, vector: int) -> None:
@@ -51,11 +231,17 @@ class Conservation(Monitor):
         self.memory = Posts(1, 1, 0, True) if already else Posts()
         self.pir, self.virr = f"{vcpu}.pid.pir[{self.word}]", f"{vcpu}.virr[{self.word}]"
         calls = (*scenario.threads, *scenario.interrupts)
-        self.by_software = any(c.routine in POSTING and c.args[:2] == (vcpu, vector) for c in calls)
-        self.by_device = any(d.args[:2] == (vcpu, vector) for d in scenario.devices)
         program = scenario.vcpus[int(vcpu[4:])].program
-        self.transfer = any(a[0] in ("save_restore", "reset") for a in program)
+        self.halts = any(a[0] == "hlt" for a in program)
         self.inhibited = "apicv-inhibited" in scenario.facts
+        conditions = {
+            MIGRATES: scenario.budget.migrate > 0,
+            BY_SOFTWARE: any(c.routine in POSTING and c.args[:2] == (vcpu, vector) for c in calls),
+            BY_DEVICE: any(d.args[:2] == (vcpu, vector) for d in scenario.devices),
+            RESTORED: any(a[0] in ("save_restore", "reset") for a in program),
+            INHIBITED: self.inhibited,
+        }
+        self.where = frozenset(condition for condition, holds in conditions.items() if holds)
         self.about = about(pir(vcpu, vector), virr(vcpu, vector), vcpu)
 
     def on(self, event: ev.Event, memory: Posts, look: Look) -> Posts:
@@ -75,7 +261,7 @@ class Conservation(Monitor):
                 return self._delivered(memory, look)
             case ev.Taken(vector=vector, guest=""):
                 if vector == PINV and not word(look.value(self.pir)):
-                    look.witness("E2E-8", *self.about)
+                    look.witness(E2E_8, *self.about)
             case _:
                 pass
         return memory
@@ -84,150 +270,74 @@ class Conservation(Monitor):
         return memory._replace(credit=memory.credit + 1, posts=memory.posts + 1, owed=True)
 
     def _delivered(self, memory: Posts, look: Look) -> Posts:
-        for clause in ("E2E-2", "E2E-3"):
-            look.witness(clause)
-        if self.scenario.budget.migrate:
-            look.witness("E2E-13")
+        look.witness(E2E_2)
+        look.witness(E2E_3)
         if not memory.credit:
-            if not memory.posts:
-                said = f"vector {self.vector} is delivered to {self.vcpu}, and nobody ever posted it"
-                look.breach("E2E-2", said, *self.about)
-            else:
-                said = f"vector {self.vector} is delivered to {self.vcpu} more often than it was posted"
-                look.breach("E2E-3", said, *self.about)
-                if self.scenario.budget.migrate:
-                    look.breach("E2E-13", said, *self.about)
-            if self.transfer:
-                said = f"vector {self.vector} of {self.vcpu}'s former life is delivered after the restore"
-                look.breach("KVM-ENT-13", said, *self.about)
+            unposted = f"vector {self.vector} is delivered to {self.vcpu}, and nobody ever posted it"
+            too_often = f"vector {self.vector} is delivered to {self.vcpu} more often than it was posted"
+            look.breach(E2E_3 if memory.posts else E2E_2, too_often if memory.posts else unposted, *self.about)
             return memory
         if memory.credit > 1:
-            look.witness("E2E-4", *self.about)
+            look.witness(E2E_4, *self.about)
         if any(
             word(look.value(f"{self.vcpu}.pid.pir[{w}]")) >> max(0, self.vector + 1 - 64 * w)
             for w in range(self.word, 4)
         ):
-            look.witness("E2E-6", *self.about)
+            look.witness(E2E_6, *self.about)
         return memory._replace(credit=memory.credit - 1, owed=False)
 
-    def at_rest(self, memory: Posts, look: Look) -> Iterable[Finding]:
+    def at_rest(self, memory: Posts, look: Look) -> None:
         if memory.posts:
-            yield from self._exercised(look)
+            self._exercised(look)
         here = look.in_guest(self.vcpu)
         asleep = look.status(self.vcpu) == "sleeping"
         if here >= 0 and look.latched(here):
             waits = [latched(here, v) for v in range(256) if look.latched(here) >> v & 1]
             said = f"cpu{here} runs {self.vcpu}'s guest and never acknowledges a latched interrupt"
-            yield Breach("PIP-15", said, about(*waits, self.vcpu, f"cpu{here}"))
+            look.breach(PIP_15, said, *waits, self.vcpu, f"cpu{here}")
         if not memory.owed or not (here >= 0 or asleep):
             return
         in_pir = word(look.value(self.pir)) & self.bit
         in_virr = word(look.value(self.virr)) & self.bit
         where = f"{self.vcpu} {'sleeps' if asleep else f'is in its guest on cpu{here}'}"
         if not in_pir and not in_virr:
-            yield from self._lost(
-                f"vector {self.vector} was posted, is in neither PIR nor vIRR, and never delivered: {where}", look
-            )
+            said = f"vector {self.vector} was posted, is in neither PIR nor vIRR, and never delivered: {where}"
+            look.breach(E2E_1, said, *self.about)
             if not self._deliverable(look):
-                yield Breach("VID-12", f"masked vector {self.vector} is in neither PIR nor vIRR: {where}", self.about)
+                said = f"masked vector {self.vector} is in neither PIR nor vIRR: {where}"
+                look.breach(VID_12, said, *self.about)
         elif self._deliverable(look):
-            held = f"vector {self.vector} waits in {'PIR' if in_pir else 'vIRR'} and could be taken"
-            yield from self._lost(f"at rest {where}, while {held}", look)
+            said = (
+                f"at rest {where}, while vector {self.vector} waits in {'PIR' if in_pir else 'vIRR'} and could be taken"
+            )
+            look.breach(E2E_1, said, *self.about)
             if asleep:
-                yield Breach("E2E-10", f"at rest {where}, while {held}", self.about)
-                if self.by_software:
-                    yield Breach("KVM-SND-7", f"at rest {where}, while software-posted {held}", self.about)
+                look.breach(E2E_10, said, *self.about)
             elif in_pir and not word(look.value(f"{self.vcpu}.pid.control")) & 2 and not self.inhibited:
                 said = f"at rest {where} with PIR[{self.vector}] = 1, and no notification is on its way"
-                yield Breach("E2E-11", said, about(*self.about, on(self.vcpu)))
-            if self.inhibited and self.by_device and not asleep:
-                said = f"at rest {where} with APICv inhibited, while device-posted {held}"
-                yield Breach("KVM-ENT-10", said, self.about)
+                look.breach(E2E_11, said, *self.about, on(self.vcpu))
 
-    def _lost(self, reason: str, look: Look) -> Iterable[Finding]:
-        yield Breach("E2E-1", reason, self.about)
-        if self.scenario.budget.migrate:
-            yield Breach("E2E-13", reason, self.about)
-        if self.by_software:
-            yield Breach("E2E-14", reason, self.about)
-        if self.transfer:
-            yield Breach("KVM-ENT-13", reason, self.about)
-        if self.inhibited:
-            yield Breach("KVM-ENT-11", reason, self.about)
-
-    def _exercised(self, look: Look) -> Iterable[Finding]:
+    def _exercised(self, look: Look) -> None:
         """Which of its clauses this state at rest puts to the test."""
-        yield Witness("E2E-1")
-        if self.by_software:
-            yield Witness("E2E-14")
-        if self.transfer:
-            yield Witness("KVM-ENT-13")
-        if self.inhibited:
-            yield Witness("KVM-ENT-11")
-        if self.inhibited and self.by_device:
-            yield Witness("KVM-ENT-10")
+        look.witness(E2E_1)
         if look.in_guest(self.vcpu) >= 0:
-            yield Witness("E2E-11")
-            yield Witness("PIP-15")
-        if any(a[0] == "hlt" for a in self.scenario.vcpus[int(self.vcpu[4:])].program):
-            yield Witness("E2E-10")
-            if self.by_software:
-                yield Witness("KVM-SND-7")
+            look.witness(E2E_11)
+            look.witness(PIP_15)
+        if self.halts:
+            look.witness(E2E_10)
         if not self._deliverable(look):
-            yield Witness("VID-12")
+            look.witness(VID_12)
 
     def _deliverable(self, look: Look) -> bool:
         """Whether the guest would take it: IF set, and its class above that of TPR and of everything in service."""
         if not look.value(f"{self.vcpu}.rflags_if"):
             return False
-        in_service = sum(word(look.value(f"{self.vcpu}.visr[{w}]")) << 64 * w for w in range(4))
+        in_service = wide(look, f"{self.vcpu}.visr")
         above = max(word(look.value(f"{self.vcpu}.vtpr")) >> 4, (in_service.bit_length() - 1) >> 4)
         return self.vector >> 4 > above
-
-
-class Unposted(Monitor):
-    """E2E-2 for vectors that no agent of the scenario posts: artefacts such as 0 or 0xFF."""
-
-    clauses = ("E2E-2",)
-    events = (ev.Delivered,)
-    name = "unposted"
-
-    def __init__(self, scenario: Scenario) -> None:
-        self.known = scenario.vectors
-
-    def on(self, event: ev.Event, memory: None, look: Look) -> None:
-        if isinstance(event, ev.Delivered) and event.vector not in self.known:
-            said = f"vector {event.vector} is delivered to {event.vcpu}, and nobody ever posted it"
-            look.breach("E2E-2", said, pir(event.vcpu, event.vector), virr(event.vcpu, event.vector), event.vcpu)
-
-
-class PostOrder(Monitor):
-    """E2E-5: a witness that the lower vector's post can be first and its delivery second. Memory: vectors posted, in
-    order.
-    """
-
-    witnesses = ("E2E-5",)
-    events = (ev.Changed, ev.Delivered)
-    name = "post_order"
-    memory = ()
-
-    def on(self, event: ev.Event, memory: tuple[int, ...], look: Look) -> tuple[int, ...]:
-        if isinstance(event, ev.Changed) and ".pid.pir[" in event.at:
-            base = 64 * int(event.at[-2])
-            new = tuple(base + n for n in range(64) if event.set_bits >> n & 1)
-            return (*memory, *(v for v in new if v not in memory))
-        if isinstance(event, ev.Delivered) and event.vector in memory:
-            if any(v < event.vector for v in memory[: memory.index(event.vector)]):
-                lower = min(v for v in memory if v < event.vector)
-                look.witness("E2E-5", *(pir(event.vcpu, v) for v in (lower, event.vector)), event.vcpu)
-            return tuple(v for v in memory if v != event.vector)
-        return memory
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
     vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
     made: list[Monitor] = [Conservation(scenario, vcpu, v) for vcpu in vcpus for v in scenario.vectors]
-    made.append(Unposted(scenario))
-    if "post-order" in scenario.facts:
-        made.append(PostOrder())
     return made

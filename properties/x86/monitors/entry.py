@@ -11,8 +11,22 @@ from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
-from properties.x86.monitors.end_to_end import PINV, word
-from properties.x86.monitors.processor import HARDWARE
+from conformance.roles.x86 import PINV
+from properties.x86.catalogue import (
+    END_TO_END,
+    KERNEL,
+    KVM_ENTRY,
+    KVM_RESIDENCY,
+    KVM_SENDER,
+    LAPIC,
+    LINUX,
+    POSTED_DESCRIPTOR,
+    REQUESTS,
+    SDM,
+    VMX,
+    X86,
+)
+from properties.x86.monitors.registers import HARDWARE, wide, word
 from properties.x86.monitors.sender import IN, SENDER
 from properties.x86.monitors.subjects import latched, on
 
@@ -35,14 +49,150 @@ class Entry(NamedTuple):
     moved: bool = False
 
 
+PID_8 = POSTED_DESCRIPTOR.must(
+    "PID-8",
+    "While a processor or a posted IRTE may be using the descriptor, software changes it by locked "
+    "read-modify-write only, never by a plain store.",
+    SDM("29.6"),
+    role="residency",
+    profiles=("strict", "kvm"),
+    observe="Every step of software that changes the descriptor is a locked operation, whoever may be using it then.",
+)
+
+KVM_SND_6 = KVM_SENDER.may(
+    "KVM-SND-6",
+    "If vcpu->mode is IN_GUEST_MODE and the target is the vCPU running on this very pCPU, no IPI is needed, "
+    "because a sync precedes the next entry.",
+    KERNEL("379a3c8ee444"),
+    LINUX(f"{VMX} kvm_vcpu_trigger_posted_interrupt", "comment"),
+    observe="A trace where the sender finds its target to be the vCPU that runs here, in mode IN_GUEST_MODE.",
+)
+
+KVM_ENT_1 = KVM_ENTRY.must(
+    "KVM-ENT-1",
+    "Host interrupts are off before vcpu->mode becomes IN_GUEST_MODE, or a notification sent on the strength of "
+    "that mode could be taken in root mode.",
+    KERNEL("b95234c84004 (2016)", "first race"),
+    LINUX(f"{X86} vcpu_enter_guest", "comment"),
+    observe="The interrupt flag of the pCPU at the store of IN_GUEST_MODE.",
+)
+
+KVM_ENT_2 = KVM_ENTRY.must(
+    "KVM-ENT-2",
+    "vcpu->mode becomes IN_GUEST_MODE, followed by a full barrier, before ON and PIR are read.",
+    KERNEL("b95234c84004 (2016)", "second race"),
+    LINUX(f"{X86} vcpu_enter_guest", "comment 2"),
+    observe="The store of mode is drained before the sync reads ON, in every entry.",
+)
+
+KVM_ENT_3 = KVM_ENTRY.must(
+    "KVM-ENT-3",
+    "Host interrupts stay off from there until VM entry takes over, so a notification sent after the sync is "
+    "pending at entry and processed by hardware.",
+    KERNEL("b95234c84004 (2016)"),
+    LINUX(REQUESTS),
+    observe=(
+        "No notification handler runs in root mode on that pCPU between the store of IN_GUEST_MODE and the VM entry "
+        "that follows it."
+    ),
+)
+
+KVM_ENT_4 = KVM_ENTRY.must(
+    "KVM-ENT-4",
+    "The sync, finding ON set, clears ON, then has a barrier, then scans PIR and exchanges each word with 0 into "
+    "vIRR. The barrier matters even with one CPU, because the IOMMU writes ON.",
+    LINUX(f"{VMX} vmx_sync_pir_to_irr", "comment"),
+    LINUX(f"{LAPIC} __kvm_apic_update_irr"),
+    observe="Each take of a PIR word by software, against the clearing of ON before it. That a take is locked, PID-8 says.",
+)
+
+KVM_ENT_5 = KVM_ENTRY.may(
+    "KVM-ENT-5",
+    "With ON=0 the sync may skip the scan. That rests on KVM's invariant that, with SN=0 and no agent in the "
+    "midst of posting, harvesting or clearing SN, a non-empty PIR has ON=1.",
+    LINUX(f"{VMX} vmx_sync_pir_to_irr"),
+    KERNEL("c112b5f50232", "message"),
+    observe="A trace where a sync reads ON=0 and does not read PIR.",
+)
+
+KVM_ENT_6 = KVM_ENTRY.must(
+    "KVM-ENT-6",
+    "At VM entry with APICv active, RVI is the highest vector in vIRR, or 0 if it is empty.",
+    LINUX(f"{VMX} vmx_sync_pir_to_irr and vmx_set_rvi"),
+    kind="guarantee",
+    premise="APICv active",
+    observe="RVI against vIRR at each VM entry.",
+)
+
+KVM_ENT_7 = KVM_ENTRY.must(
+    "KVM-ENT-7",
+    "With APICv inhibited (or while a nested guest runs) an interrupt newly found by the sync is announced by an "
+    "event request instead of RVI.",
+    LINUX(f"{VMX} vmx_sync_pir_to_irr", "comment at the end"),
+    KERNEL("f27a85c4988d, 37c4dbf337c5 and 7e1901f6c86c"),
+    premise="APICv inhibited",
+    observe="A sync that moved a vector into vIRR of such a vCPU is followed by a write of its requests before the entry.",
+)
+
+KVM_ENT_8 = KVM_ENTRY.must(
+    "KVM-ENT-8",
+    "Requests, signals and reschedules are checked after the sync. If there is one, mode goes back to "
+    "OUTSIDE_GUEST_MODE, interrupts are enabled and the entry is tried again.",
+    LINUX(f"{X86} vcpu_enter_guest and kvm_vcpu_exit_request"),
+    observe="Each VM entry, against a look at the requests since mode := IN_GUEST_MODE that found none.",
+)
+
+KVM_ENT_9 = KVM_ENTRY.must(
+    "KVM-ENT-9",
+    "Before each re-entry on the fast path the sync runs again.",
+    LINUX(f"{X86} vcpu_enter_guest", "loop around the run"),
+    KERNEL("379a3c8ee444"),
+    observe="Between a VM exit and the next VM entry of the same vCPU there is a sync.",
+)
+
+KVM_ENT_12 = KVM_ENTRY.must_not(
+    "KVM-ENT-12",
+    "The sync does not run for a vCPU whose VMCS is not the one loaded on this pCPU: it would write RVI into "
+    "another vCPU's VMCS.",
+    KERNEL("17e433b54393 (2019)"),
+    kind="guarantee",
+    observe="Each take of a PIR word by software is made where that vCPU is loaded.",
+)
+
+KVM_PI_15 = KVM_RESIDENCY.may(
+    "KVM-PI-15",
+    "While halt-polling the descriptor need not change: NV stays the notification vector, its handler does "
+    "nothing in root mode, and the poll finds the vector in PIR.",
+    KERNEL("d76fb40637fc (2021)"),
+    role="run_loop",
+    observe="A trace where the look that ends a halt clears ON.",
+)
+
+KVM_PI_16 = KVM_RESIDENCY.must(
+    "KVM-PI-16",
+    "After announcing that it will sleep the vCPU looks for pending interrupts again, sync included, before it "
+    "schedules out.",
+    LINUX("virt/kvm/kvm_main.c kvm_vcpu_block"),
+    role="run_loop",
+    observe="Between the announcement and the schedule that sleeps there is a sync and a check.",
+)
+
+E2E_12 = END_TO_END.may(
+    "E2E-12",
+    "A VM exit or a turn of the entry loop that was not needed costs time and nothing else.",
+    KERNEL("b95234c84004 (2016)", "on masking by KVM_REQ_EVENT"),
+    observe="A trace with a VM exit or an aborted entry caused by a notification or kick that brings no new vector.",
+)
+
+
 class EntryOrder(Monitor):
-    """KVM-ENT-1, 2, 3, 4, 6, 7, 8, 9, 12 and KVM-PI-16, 15, PID-8."""
+    """Memory: what the thread has done since its last exit."""
 
     clauses = (
-        "KVM-ENT-1", "KVM-ENT-2", "KVM-ENT-3", "KVM-ENT-4", "KVM-ENT-6", "KVM-ENT-7", "KVM-ENT-8", "KVM-ENT-9",
-        "KVM-ENT-12", "KVM-PI-16", "PID-8",
+        KVM_ENT_1, KVM_ENT_2, KVM_ENT_3, KVM_ENT_4, KVM_ENT_6, KVM_ENT_7, KVM_ENT_8, KVM_ENT_9,
+        KVM_ENT_12, KVM_PI_16, PID_8,
     )  # fmt: skip
-    witnesses = ("KVM-ENT-5", "KVM-PI-15", "KVM-SND-6", "E2E-12")
+    witnesses = (KVM_ENT_5, KVM_PI_15, KVM_SND_6, E2E_12)
     events = (ev.Asked, ev.Changed, ev.Entered, ev.Exited, ev.Taken, ev.Slept, ev.Returned)
 
     def __init__(self, scenario: Scenario, vcpu: str) -> None:
@@ -71,18 +221,18 @@ class EntryOrder(Monitor):
                 if reason[0] == "interrupt" and not any(
                     word(look.value(f"{self.vcpu}.pid.pir[{w}]")) for w in range(4)
                 ):
-                    look.witness("E2E-12", *self.pir, self.vcpu)
+                    look.witness(E2E_12, *self.pir, self.vcpu)
                 return memory._replace(looked=False, requests=False, exited=True)
             case ev.Taken(vector=vector, guest="", cpu=cpu) if vector == PINV and look.on_cpu(cpu) == self.vcpu:
-                look.witness("KVM-ENT-3")
+                look.witness(KVM_ENT_3)
                 if look.has(self.mode) and look.value(self.mode) == IN and memory.inside:
                     said = f"cpu{cpu} takes the notification in root mode between mode := IN and the VM entry"
-                    look.breach("KVM-ENT-3", said, self.mode, latched(cpu, vector), self.vcpu)
+                    look.breach(KVM_ENT_3, said, self.mode, latched(cpu, vector), self.vcpu)
             case ev.Slept(thread=self.vcpu):
-                look.witness("KVM-PI-16")
+                look.witness(KVM_PI_16)
                 if not memory.checked:
                     said = f"{self.vcpu} sleeps without having looked for an interrupt since it announced it would"
-                    look.breach("KVM-PI-16", said, on(self.vcpu), f"{self.vcpu}.status", self.vcpu)
+                    look.breach(KVM_PI_16, said, on(self.vcpu), f"{self.vcpu}.status", self.vcpu)
                 return memory._replace(announced=False, checked=False)
             case ev.Returned(routine=routine, args=(self.vcpu, *_)) if routine == memory.cleared:
                 return memory._replace(cleared="")
@@ -94,33 +244,33 @@ class EntryOrder(Monitor):
         op, result, routine = event.operation, event.result, event.routine
         if isinstance(op, ops.Store) and op.at.startswith(f"{self.vcpu}.pid.") and routine not in HARDWARE:
             said = f"{routine} changes {op.at} by a plain store; others change it at the same time"
-            look.breach("PID-8", said, Subject(op.at, op.mask), self.vcpu)
+            look.breach(PID_8, said, Subject(op.at, op.mask), self.vcpu)
         if isinstance(op, ops.Rmw) and op.at.startswith(f"{self.vcpu}.pid."):
-            look.witness("PID-8")
+            look.witness(PID_8)
         if isinstance(op, ops.Rmw) and op.at.startswith(f"{self.vcpu}.pid.pir[") and op.how in ("swap", "and"):
             self._harvests(event, memory, look)
         asks_running = isinstance(op, ops.Load) and op.at.endswith(".running_vcpu") and result == (self.vcpu,)
         if asks_running and look.has(self.mode) and look.value(self.mode) == IN:
-            look.witness("KVM-SND-6", self.mode, self.vcpu)
+            look.witness(KVM_SND_6, self.mode, self.vcpu)
         if look.on_cpu(event.cpu) != self.vcpu or routine in (SENDER, *HARDWARE):
             return memory
         match op:
             case ops.Store(at=self.mode, value=value) if value == IN:
-                look.witness("KVM-ENT-1")
+                look.witness(KVM_ENT_1)
                 if look.interrupts_on(event.cpu):
                     said = f"mode := IN on cpu{event.cpu} with interrupts on"
-                    look.breach("KVM-ENT-1", said, self.mode, f"cpu{event.cpu}.interrupts", self.vcpu)
+                    look.breach(KVM_ENT_1, said, self.mode, f"cpu{event.cpu}.interrupts", self.vcpu)
             case ops.Load(at=self.control, mask=mask) | ops.Rmw(at=self.control, mask=mask) if mask & 1:
                 if not word(result if isinstance(result, int) else 0) & 1:
-                    look.witness("KVM-ENT-5", on(self.vcpu), self.vcpu)
+                    look.witness(KVM_ENT_5, on(self.vcpu), self.vcpu)
                 cleared = routine if isinstance(op, ops.Rmw) and op.how == "and" else memory.cleared
                 if cleared and routine == "vcpu_halt":
-                    look.witness("KVM-PI-15", on(self.vcpu), self.vcpu)
+                    look.witness(KVM_PI_15, on(self.vcpu), self.vcpu)
                 return memory._replace(looked=memory.inside, checked=memory.announced, cleared=cleared)
             case ops.Load(at=at) if at == f"{self.vcpu}.requests":
                 return memory._replace(requests=memory.inside and not result)
             case ops.Rmw(at=at) | ops.Store(at=at) if at == f"{self.vcpu}.requests" and memory.moved:
-                look.witness("KVM-ENT-7")
+                look.witness(KVM_ENT_7)
                 return memory._replace(moved=False)
             case ops.PrepareToBlock():
                 return memory._replace(announced=True, checked=False)
@@ -131,39 +281,39 @@ class EntryOrder(Monitor):
     def _harvests(self, event: ev.Asked, memory: Entry, look: Look) -> None:
         if event.routine in HARDWARE:
             return
-        for clause in ("KVM-ENT-4", "KVM-ENT-12"):
+        for clause in (KVM_ENT_4, KVM_ENT_12):
             look.witness(clause)
         if look.on_cpu(event.cpu) != self.vcpu:
             said = f"{event.routine} harvests {self.vcpu}'s PIR on cpu{event.cpu}, where another vCPU is loaded"
-            look.breach("KVM-ENT-12", said, *self.pir, self.vcpu, f"cpu{event.cpu}")
+            look.breach(KVM_ENT_12, said, *self.pir, self.vcpu, f"cpu{event.cpu}")
         elif not memory.cleared:
             said = f"{event.routine} takes PIR before it has cleared ON"
-            look.breach("KVM-ENT-4", said, on(self.vcpu), *self.pir, self.vcpu)
+            look.breach(KVM_ENT_4, said, on(self.vcpu), *self.pir, self.vcpu)
 
     def _entered(self, memory: Entry, look: Look) -> None:
         if not self.inhibited:
-            look.witness("KVM-ENT-6")
-            irr = sum(word(look.value(f"{self.vcpu}.virr[{w}]")) << 64 * w for w in range(4))
+            look.witness(KVM_ENT_6)
+            irr = wide(look, f"{self.vcpu}.virr")
             highest, rvi = max(irr.bit_length() - 1, 0), word(look.value(f"{self.vcpu}.rvi"))
             if highest != rvi:
                 said = f"VM entry of {self.vcpu} with RVI = {rvi}, while the highest vector in vIRR is {highest}"
-                look.breach("KVM-ENT-6", said, f"{self.vcpu}.rvi", *self.virr, self.vcpu)
+                look.breach(KVM_ENT_6, said, f"{self.vcpu}.rvi", *self.virr, self.vcpu)
         elif memory.moved:
             said = f"VM entry of {self.vcpu} after a harvest that moved a vector, without an event request for it"
-            look.breach("KVM-ENT-7", said, *self.virr, f"{self.vcpu}.requests", self.vcpu)
+            look.breach(KVM_ENT_7, said, *self.virr, f"{self.vcpu}.requests", self.vcpu)
         if not look.has(self.mode):
             return
-        for clause in ("KVM-ENT-2", "KVM-ENT-8"):
+        for clause in (KVM_ENT_2, KVM_ENT_8):
             look.witness(clause)
         if memory.exited:
-            look.witness("KVM-ENT-9")
+            look.witness(KVM_ENT_9)
         if not memory.looked:
-            clause = "KVM-ENT-9" if memory.exited and memory.inside else "KVM-ENT-2"
+            clause = KVM_ENT_9 if memory.exited and memory.inside else KVM_ENT_2
             said = f"VM entry of {self.vcpu} without a look at ON since mode := IN became visible"
             look.breach(clause, said, on(self.vcpu), self.mode, self.vcpu)
         if not memory.requests and not (memory.exited and memory.inside):
             said = f"VM entry of {self.vcpu} without a look at requests since mode := IN"
-            look.breach("KVM-ENT-8", said, f"{self.vcpu}.requests", self.mode, self.vcpu)
+            look.breach(KVM_ENT_8, said, f"{self.vcpu}.requests", self.mode, self.vcpu)
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:

@@ -13,7 +13,9 @@ from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
-from properties.x86.monitors.end_to_end import PINV, word
+from conformance.roles.x86 import PINV
+from properties.x86.catalogue import KERNEL, KVM_SENDER, LINUX, REQUESTS, VMX, XEN
+from properties.x86.monitors.registers import word
 from properties.x86.monitors.subjects import on
 
 IN, ON = 1, 1
@@ -30,11 +32,73 @@ class Call(NamedTuple):
     excused: bool = False
 
 
-class SenderOrder(Monitor):
-    """KVM-SND-1, 4, 5. Memory: the delivery in progress on one CPU."""
+KVM_SND_1 = KVM_SENDER.must(
+    "KVM-SND-1",
+    "The sender sets the PIR bit, then sets ON, then reads vcpu->mode, then notifies or wakes.",
+    LINUX(f"{VMX} vmx_deliver_posted_interrupt"),
+    KERNEL("b95234c84004 (2016)"),
+    LINUX(REQUESTS, "request-less kicks"),
+    observe="The order of setting the PIR bit, setting ON, reading mode and sending; a wake that comes too early is not seen.",
+)
 
-    clauses = ("KVM-SND-1", "KVM-SND-4", "KVM-SND-5")
-    witnesses = ("KVM-SND-2", "KVM-SND-3", "KVM-SND-8", "KVM-SND-9")
+KVM_SND_2 = KVM_SENDER.may(
+    "KVM-SND-2",
+    "If the PIR bit was already 1 the sender may return without notifying: the one who set it owes the "
+    "notification, and may be stalled.",
+    LINUX(f"{VMX} vmx_deliver_posted_interrupt"),
+    observe="A trace where a delivery finds its PIR bit set and sends nothing.",
+)
+
+KVM_SND_3 = KVM_SENDER.may(
+    "KVM-SND-3",
+    "If ON was already 1 the sender may return without notifying: the one who set it owes the notification.",
+    LINUX(f"{VMX} vmx_deliver_posted_interrupt"),
+    observe="A trace where a delivery sets its PIR bit, finds ON set and sends nothing.",
+)
+
+KVM_SND_4 = KVM_SENDER.must(
+    "KVM-SND-4",
+    "A full barrier lies between setting ON and reading vcpu->mode (the locked operation is one). With the "
+    "barrier after the target's store of mode it excludes that the sender reads an old mode while the target "
+    "reads an old ON.",
+    LINUX(f"{VMX} vmx_deliver_posted_interrupt", "comment"),
+    LINUX(REQUESTS),
+    observe="Under TSO, that the sender's own change of the descriptor has left its store buffer when it reads mode.",
+)
+
+KVM_SND_5 = KVM_SENDER.must(
+    "KVM-SND-5",
+    "If vcpu->mode is IN_GUEST_MODE and the target is not the vCPU running on this pCPU, the sender sends the "
+    "notification vector to vcpu->cpu.",
+    LINUX(f"{VMX} kvm_vcpu_trigger_posted_interrupt"),
+    observe="After such a read of mode a notification to the pCPU read from vcpu->cpu is put in flight.",
+)
+
+KVM_SND_8 = KVM_SENDER.may(
+    "KVM-SND-8",
+    "If vcpu->mode is not IN_GUEST_MODE and the vCPU is not blocking, the sender may do nothing more: the sync at "
+    "entry takes the vector and no kick is needed.",
+    KERNEL("b95234c84004 (2016)"),
+    KERNEL("3ce7bf58e125 in a mirror", '"Don\'t do full kick when triggering posted interrupt fails"'),
+    LINUX(f"{VMX} kvm_vcpu_trigger_posted_interrupt"),
+    observe="A trace where the sender returns after a mode other than IN_GUEST_MODE, the vCPU not blocking.",
+)
+
+KVM_SND_9 = KVM_SENDER.may(
+    "KVM-SND-9",
+    "vcpu->cpu may be stale when the IPI is sent, because the vCPU has moved. To move it had to leave the guest, "
+    "and it syncs before entering again.",
+    LINUX("virt/kvm/kvm_main.c kvm_vcpu_kick", "comment"),
+    XEN("xen/arch/x86/hvm/vmx/vmx.c", "comment on a stale processor"),
+    observe="A trace where a software sender's notification goes to a pCPU that the vCPU has left.",
+)
+
+
+class SenderOrder(Monitor):
+    """Memory: the delivery in progress on one CPU."""
+
+    clauses = (KVM_SND_1, KVM_SND_4, KVM_SND_5)
+    witnesses = (KVM_SND_2, KVM_SND_3, KVM_SND_8, KVM_SND_9)
     events = (ev.Asked, ev.Sent, ev.Returned)
 
     def __init__(self, cpu: int, vcpu: str) -> None:
@@ -50,18 +114,18 @@ class SenderOrder(Monitor):
                 return self._asked(op, result, memory, look)
             case ev.Sent(vector=vector, to=to) if vector == PINV:
                 if memory.mode < 0:
-                    look.breach("KVM-SND-1", "the notification is sent before mode was read", self.mode, self.vcpu)
+                    look.breach(KVM_SND_1, "the notification is sent before mode was read", self.mode, self.vcpu)
                 if to != look.place(self.vcpu):
-                    look.witness("KVM-SND-9", f"{self.vcpu}.cpu", self.vcpu)
+                    look.witness(KVM_SND_9, f"{self.vcpu}.cpu", self.vcpu)
                 return memory._replace(sent=True)
             case ev.Returned(args=(self.vcpu, *_)):
                 if memory.mode == IN:
-                    look.witness("KVM-SND-5")
+                    look.witness(KVM_SND_5)
                     if not memory.sent and not memory.excused:
                         said = f"the sender read mode = IN of {self.vcpu} and sent no notification"
-                        look.breach("KVM-SND-5", said, self.mode, self.vcpu)
+                        look.breach(KVM_SND_5, said, self.mode, self.vcpu)
                 elif memory.mode >= 0 and not word(look.value(f"{self.vcpu}.blocking")):
-                    look.witness("KVM-SND-8", self.mode, self.vcpu)
+                    look.witness(KVM_SND_8, self.mode, self.vcpu)
                 return Call()
             case _:
                 return memory
@@ -70,25 +134,25 @@ class SenderOrder(Monitor):
         match op:
             case ops.Rmw(at=at, how="or", value=bits) if at.startswith(f"{self.vcpu}.pid.pir["):
                 if isinstance(result, int) and result & bits:
-                    look.witness("KVM-SND-2", Subject(at, bits), self.vcpu)
+                    look.witness(KVM_SND_2, Subject(at, bits), self.vcpu)
                 return memory._replace(pir=True)
             case ops.Rmw(at=at) | ops.Store(at=at) if at == f"{self.vcpu}.pid.control":
                 if not memory.pir:
                     pir = [f"{self.vcpu}.pid.pir[{w}]" for w in range(4)]
                     said = "the sender sets ON before it has set its PIR bit"
-                    look.breach("KVM-SND-1", said, self.on_bit, *pir, self.vcpu)
+                    look.breach(KVM_SND_1, said, self.on_bit, *pir, self.vcpu)
                 if isinstance(op, ops.Rmw) and isinstance(result, int) and result & ON:
-                    look.witness("KVM-SND-3", self.on_bit, self.vcpu)
+                    look.witness(KVM_SND_3, self.on_bit, self.vcpu)
                 return memory._replace(on=True)
             case ops.Load(at=at) if at == f"{self.vcpu}.mode":
-                look.witness("KVM-SND-1")
-                look.witness("KVM-SND-4")
+                look.witness(KVM_SND_1)
+                look.witness(KVM_SND_4)
                 if not memory.on:
                     said = "the sender reads mode before it has set ON"
-                    look.breach("KVM-SND-1", said, self.mode, self.on_bit, self.vcpu)
+                    look.breach(KVM_SND_1, said, self.mode, self.on_bit, self.vcpu)
                 elif look.buffered(self.cpu, f"{self.vcpu}.pid."):
                     said = "the sender reads mode while its own store to the descriptor is still in its buffer"
-                    look.breach("KVM-SND-4", said, self.on_bit, self.mode, self.vcpu)
+                    look.breach(KVM_SND_4, said, self.on_bit, self.mode, self.vcpu)
                 return memory._replace(mode=word(result) if isinstance(result, int) else -1)
             case ops.Load(at=at) if at.endswith(".running_vcpu"):
                 return memory._replace(excused=result == (self.vcpu,))

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from conformance.automaton.alone import run_alone
 from conformance.roles.operations import Value
 from conformance.roles.x86 import CONTROLS, PINV
-from properties.function import BrokenError, Property, Subject, called
+from properties.function import BrokenError, Property, Subject, called, function
+from properties.x86.catalogue import (
+    BOCHS,
+    ILLUMOS,
+    KVM_UNIT_TESTS,
+    LINUX,
+    POSTED_DESCRIPTOR,
+    POSTED_INTR,
+    SDM,
+    VTD,
+    XEN,
+)
 from properties.x86.sequential.life import FOLLOWED, HARDWARE, POSTERS, Life, Story, arguments, post, stories
 from properties.x86.sequential.processing import in_guest
 from properties.x86.sequential.state import (
@@ -27,7 +38,6 @@ from properties.x86.sequential.state import (
     Below,
     State,
     choices,
-    clause,
     descriptors,
     number,
     one_of,
@@ -71,18 +81,49 @@ def must_accept(subject: Subject, due: bool, address: int, notification_vector: 
         )
 
 
-@clause(CHECKS, "PID-1", "vm_entry_checks", Below(1 << 30), one_of((0, 0, 0, *range(64))))
+PID_1 = POSTED_DESCRIPTOR.alone.must(
+    "PID-1",
+    "A posted-interrupt descriptor is 64 bytes, aligned to 64 bytes. VM entry fails if any of bits 5:0 of its "
+    "address is set.",
+    SDM("26.2.1.1 and 29.6"),
+    KVM_UNIT_TESTS("x86/vmx_tests.c test_posted_intr, with its fix b1414c5f: 64 bytes, not 4 KiB"),
+    observe="The VM-entry check refuses every address with a bit of 5:0 set and accepts the others.",
+)
+
+
+@function(CHECKS, PID_1, "vm_entry_checks", Below(1 << 30), one_of((0, 0, 0, *range(64))))
 def aligned_to_64_bytes(subject: Subject, line: int, offset: int) -> None:
     """Addresses of 36 bits: no processor with these controls has fewer."""
     must_accept(subject, offset == 0, 64 * line + offset, PINV, CONTROLS)
 
 
-@clause(CHECKS, "PID-9", "vm_entry_checks", one_of((0, 0, *(1 << n for n in range(8)), *range(256))), Below(256))
+PID_9 = POSTED_DESCRIPTOR.alone.must(
+    "PID-9",
+    "The notification vector in the VMCS is 8 bits wide in a field of 16: VM entry fails if any of bits 15:8 is set.",
+    SDM("26.2.1.1"),
+    KVM_UNIT_TESTS("x86/vmx_tests.c test_posted_intr"),
+    observe="The VM-entry check accepts 0 to 255 and refuses every larger value of the field.",
+)
+
+
+@function(CHECKS, PID_9, "vm_entry_checks", one_of((0, 0, *(1 << n for n in range(8)), *range(256))), Below(256))
 def eight_bits_of_vector(subject: Subject, high: int, low: int) -> None:
     must_accept(subject, high == 0, 0x8000, high << 8 | low, CONTROLS)
 
 
-@clause(CHECKS, "PID-10", "vm_entry_checks", Below(1 << len(CONTROLS)))
+PID_10 = POSTED_DESCRIPTOR.alone.must(
+    "PID-10",
+    "Posted-interrupt processing may be enabled only with virtual-interrupt delivery and "
+    "acknowledge-interrupt-on-exit; virtual-interrupt delivery in turn needs external-interrupt exiting and the "
+    "TPR shadow. VM entry fails otherwise.",
+    SDM("26.2.1.1"),
+    BOCHS("cpu/vmx.cc, VM-entry control checks"),
+    XEN("cf6b3ccf28 (2015)", "the entry failed for lack of it"),
+    observe="Over all settings of the five controls, the VM-entry check accepts exactly the allowed ones.",
+)
+
+
+@function(CHECKS, PID_10, "vm_entry_checks", Below(1 << len(CONTROLS)))
 def controls_that_go_together(subject: Subject, mask: int) -> None:
     on = tuple(name for n, name in enumerate(CONTROLS) if mask >> n & 1)
     posting, delivery, acknowledges, exiting, shadow = (name in on for name in CONTROLS)
@@ -93,7 +134,16 @@ def controls_that_go_together(subject: Subject, mask: int) -> None:
 # The layout
 
 
-@clause(CHECKS, "PID-2", "processor iommu sender", one_of(range(LEGAL[0], 0x100)))
+PID_2 = POSTED_DESCRIPTOR.alone.must(
+    "PID-2",
+    "Bits 255:0 are the PIR: vector v is bit v, that is bit v%8 of byte v/8.",
+    SDM("29.6, table 29-1"),
+    LINUX("arch/x86/kvm/vmx/posted_intr.h struct pi_desc"),
+    observe="Setting vector v in an empty descriptor changes exactly that raw bit, for each v.",
+)
+
+
+@function(CHECKS, PID_2, "processor iommu sender", one_of(range(LEGAL[0], 0x100)))
 def vector_is_bit(subject: Subject, vector: int) -> None:
     """A post by hardware sets the vector's raw bit and no other; software may post elsewhere, but sets no other either.
     The processor takes that raw bit for this vector.
@@ -110,7 +160,16 @@ def vector_is_bit(subject: Subject, vector: int) -> None:
                    f"found {shown(ran.after.virr)}")  # fmt: skip
 
 
-@clause(CHECKS, "PID-3", "processor iommu sender", descriptors(), vector, one_of((*POSTERS, "acknowledge")), choices)
+PID_3 = POSTED_DESCRIPTOR.alone.must(
+    "PID-3",
+    "ON (outstanding notification) is bit 256: bit 0 of byte 32.",
+    SDM("29.6, table 29-1"),
+    LINUX("arch/x86/kvm/vmx/posted_intr.h struct pi_desc"),
+    observe="Setting and clearing ON changes exactly bit 0 of raw byte 32.",
+)
+
+
+@function(CHECKS, PID_3, "processor iommu sender", descriptors(), vector, one_of((*POSTERS, "acknowledge")), choices)
 def on_is_bit_256(subject: Subject, state: State, vector: int, routine: str, taken: tuple[int, ...]) -> None:
     """A post may set it, the processing may clear it, and neither changes anything else of the control word."""
     processing = routine == "acknowledge"
@@ -123,7 +182,17 @@ def on_is_bit_256(subject: Subject, state: State, vector: int, routine: str, tak
         raise BrokenError(f"{called(routine, *args)} on {state}: {due}; changed are {bits((before ^ after) << 256)}")
 
 
-@clause(CHECKS, "PID-4", "residency sender iommu", stories(Below(3)))
+PID_4 = POSTED_DESCRIPTOR.alone.must(
+    "PID-4",
+    "SN (suppress notification) is bit 257: bit 1 of byte 32. Bits 271:258 are reserved and stay 0.",
+    VTD("9.11"),
+    LINUX("arch/x86/kvm/vmx/posted_intr.h struct pi_desc"),
+    role="iommu",
+    observe="No routine ever sets bits 271:258. That bit 1 is SN is seen in what a post does (VTD-2, VTD-3).",
+)
+
+
+@function(CHECKS, PID_4, "residency sender iommu", stories(Below(3)))
 def bits_beside_sn_stay_0(subject: Subject, story: Story) -> None:
     life = Life(subject)
     for alone in life.lived(story):
@@ -131,7 +200,17 @@ def bits_beside_sn_stay_0(subject: Subject, story: Story) -> None:
             life.broken(f"due is 0 in bits 271:258 of the descriptor; set are {bits(wrong << 256)}")
 
 
-@clause(CHECKS, "PID-5", "residency iommu", stories(Below(3)), descriptors(on=0, sn=0), vector)
+PID_5 = POSTED_DESCRIPTOR.alone.must(
+    "PID-5",
+    "NV (notification vector) is bits 279:272: byte 34. Byte 35 is reserved and stays 0.",
+    VTD("9.11"),
+    LINUX("arch/x86/kvm/vmx/posted_intr.h struct pi_desc"),
+    role="iommu",
+    observe="Byte 35 is 0 whatever software does, and what hardware notifies with is byte 34.",
+)
+
+
+@function(CHECKS, PID_5, "residency iommu", stories(Below(3)), descriptors(on=0, sn=0), vector)
 def nv_is_byte_34(subject: Subject, story: Story, state: State, vector: int) -> None:
     """Byte 35 stays 0 whatever software does, and byte 34 is the vector that hardware notifies with."""
     life = Life(subject)
@@ -146,9 +225,22 @@ def nv_is_byte_34(subject: Subject, story: Story, state: State, vector: int) -> 
             raise BrokenError(f"{call} on {state}: {due}; sent is {sent[0].vector:#x}")
 
 
-@clause(
-    CHECKS,
+PID_6 = POSTED_DESCRIPTOR.alone.must(
     "PID-6",
+    "NDST (notification destination) is bits 319:288: bytes 36 to 39. In x2APIC mode it holds the 32-bit APIC id; "
+    "in xAPIC mode the 8-bit id lies in NDST[15:8] and the rest is 0.",
+    VTD("9.11"),
+    LINUX(f"{POSTED_INTR} vmx_vcpu_pi_load"),
+    XEN("PI_xAPIC_NDST_MASK"),
+    role="residency",
+    premise="device posting or IPI virtualization",
+    observe="After a load the raw bytes 36 to 39 are the pCPU's id as each APIC mode wants it.",
+)
+
+
+@function(
+    CHECKS,
+    PID_6,
     "residency iommu",
     stories(cpu_number, st.just(0)),
     one_of(MODES),
@@ -179,7 +271,22 @@ def ndst_is_bytes_36_to_39(subject: Subject, story: Story, mode: str, vector: in
                         f"{life.cpu:#x}; it goes to {sent[0].to:#x}")  # fmt: skip
 
 
-@clause(CHECKS, "PID-7", "processor", in_guest(), choices, stories(Below(3)))
+PID_7 = POSTED_DESCRIPTOR.alone.must(
+    "PID-7",
+    "Posted-interrupt processing uses PIR and ON only: SN, NV and NDST are for the IOMMU and IPI virtualization "
+    "and do not change what it does. Nobody writes bits 511:320.",
+    SDM("29.6, table 29-1"),
+    VTD("9.11", "reserved bits"),
+    LINUX("arch/x86/kvm/vmx/posted_intr.h struct pi_desc"),
+    ILLUMOS("ce6a7649078a", "moved private bits out of the descriptor"),
+    observe=(
+        "Processing gives the same vIRR, RVI, PIR and ON whatever the other bits are, and leaves them alone; no "
+        "routine writes beyond bit 319."
+    ),
+)
+
+
+@function(CHECKS, PID_7, "processor", in_guest(), choices, stories(Below(3)))
 def processing_uses_pir_and_on(subject: Subject, state: State, taken: tuple[int, ...], story: Story) -> None:
     """What SN, NV and NDST hold changes nothing else, and they stay; nobody writes beyond bit 319."""
     ran = subject.run(state, "acknowledge", PINV, choices=taken)

@@ -8,9 +8,19 @@ from typing import Any
 
 from conformance.automaton.alone import Memory
 from conformance.roles.operations import Rmw, Store
-from properties.function import Property, Ran, Subject
+from properties.function import Property, Ran, Subject, function
+from properties.x86.catalogue import (
+    IPI_PSEUDOCODE,
+    IPI_VIRTUALIZATION,
+    KERNEL,
+    LINUX,
+    POSTED_INTR,
+    VTD,
+    VTD_POSTING,
+    XEN,
+)
 from properties.x86.sequential import manual
-from properties.x86.sequential.state import CONTROL, DESCRIPTOR, NONE, OTHERS, PIR, VCPU, State, clause, flag, operands
+from properties.x86.sequential.state import CONTROL, DESCRIPTOR, NONE, OTHERS, PIR, VCPU, State, flag, operands
 
 CHECKS: dict[str, Property] = {}
 
@@ -76,7 +86,18 @@ def intruders(ran: Ran[State]) -> Iterator[Intruder]:
     return (Intruder(at, what) for at in range(ran.alone.steps) for what in AGENTS)
 
 
-@clause(CHECKS, "VTD-1", "iommu", posts, flag, needs=POSTING)
+VTD_1 = VTD_POSTING.alone.must(
+    "VTD-1",
+    "A post is one coherent atomic read-modify-write of the descriptor: setting the PIR bit of the entry's vector "
+    "and deciding on a notification happen in it together.",
+    VTD("5.2.3"),
+    LINUX(f"{POSTED_INTR} vmx_vcpu_pi_load", "comment"),
+    XEN("e6dfe4250c", "comment"),
+    observe="The device's post changes the descriptor in exactly one step.",
+)
+
+
+@function(CHECKS, VTD_1, "iommu", posts, flag, needs=POSTING)
 def one_atomic_post(subject: Subject, case: tuple[State, int], urgent: int) -> None:
     """One step changes the descriptor, and what it decides on is there in that step: with another agent's step at any
     point, all is as if that had come before the post or after it, whichever the other agent could see.
@@ -95,25 +116,65 @@ def one_atomic_post(subject: Subject, case: tuple[State, int], urgent: int) -> N
         )
 
 
-@clause(CHECKS, "VTD-2", "iommu", posts, flag, needs=POSTING)
+VTD_2 = VTD_POSTING.alone.must(
+    "VTD-2",
+    "The post notifies exactly if ON was 0 and either the entry is urgent (URG=1) or SN was 0, and then sets ON "
+    "in the same atomic operation.",
+    VTD("5.2.3"),
+    XEN("4b759ce163 and a3019170b2"),
+    KERNEL("6737557442e5", "message"),
+    observe="ON and the number of notifications after a post, over all ON, SN and URG.",
+)
+
+
+@function(CHECKS, VTD_2, "iommu", posts, flag, needs=POSTING)
 def notifies_if_due(subject: Subject, case: tuple[State, int], urgent: int) -> None:
     state, vector = case
     judge(post(subject, state, vector, urgent), *manual.post(state, vector, bool(urgent)), "on")
 
 
-@clause(CHECKS, "VTD-3", "iommu", operands("vector", OTHERS | {"sn": 1}), needs=POSTING)
+VTD_3 = VTD_POSTING.alone.must(
+    "VTD-3",
+    "With SN=1 and a non-urgent entry the PIR bit is set, ON stays as it was and nothing is sent.",
+    VTD("5.2.3"),
+    KERNEL("c112b5f50232", "message"),
+    observe="The descriptor after a non-urgent post under SN; no notification.",
+)
+
+
+@function(CHECKS, VTD_3, "iommu", operands("vector", OTHERS | {"sn": 1}), needs=POSTING)
 def silent_under_sn(subject: Subject, case: tuple[State, int]) -> None:
     state, vector = case
     judge(post(subject, state, vector, 0), *manual.post(state, vector, False), "pir", "on", "sn", "nv", "ndst")
 
 
-@clause(CHECKS, "VTD-4", "iommu", posts, needs=POSTING)
+VTD_4 = VTD_POSTING.alone.must(
+    "VTD-4",
+    "An urgent entry (URG=1) notifies in spite of SN=1; ON must still have been 0.",
+    VTD("5.2.3"),
+    premise="URG used",
+    observe="ON and the notifications after an urgent post, over all ON and SN.",
+)
+
+
+@function(CHECKS, VTD_4, "iommu", posts, needs=POSTING)
 def urgent_overrides_sn(subject: Subject, case: tuple[State, int]) -> None:
     state, vector = case
     judge(post(subject, state, vector, 1), *manual.post(state, vector, True), "pir", "on", "sn")
 
 
-@clause(CHECKS, "IPIV-1", "ipi_virtualization", posts, needs=SENDING)
+IPIV_1 = IPI_VIRTUALIZATION.alone.must(
+    "IPIV-1",
+    "The sending processor sets the PIR bit in one locked operation; in a second one it tests that ON and SN are "
+    "0 and sets ON. Another agent may come between, unlike in a post by VT-d.",
+    IPI_PSEUDOCODE,
+    KERNEL("6e0b456547f4 (2024)", "quotes the pseudocode"),
+    premise="IPI virtualization",
+    observe="The locked operations of a send: PIR first, ON in a later one.",
+)
+
+
+@function(CHECKS, IPIV_1, "ipi_virtualization", posts, needs=SENDING)
 def two_locked_operations(subject: Subject, case: tuple[State, int]) -> None:
     """PIR in one, ON in a later one; the second decides on what is there then."""
     state, vector = case
@@ -137,7 +198,17 @@ def two_locked_operations(subject: Subject, case: tuple[State, int]) -> None:
         )
 
 
-@clause(CHECKS, "IPIV-2", "ipi_virtualization", posts, needs=SENDING)
+IPIV_2 = IPI_VIRTUALIZATION.alone.must(
+    "IPIV-2",
+    "The sending processor honours SN: with SN=1 it neither sets ON nor notifies. There is no urgent bit.",
+    IPI_PSEUDOCODE,
+    KERNEL("6e0b456547f4 (2024)", "quotes the pseudocode"),
+    premise="IPI virtualization",
+    observe="ON and the notifications after a send, over all ON and SN.",
+)
+
+
+@function(CHECKS, IPIV_2, "ipi_virtualization", posts, needs=SENDING)
 def honours_sn(subject: Subject, case: tuple[State, int]) -> None:
     state, vector = case
     judge(send(subject, state, vector), *manual.post(state, vector, False), "on", "sn")

@@ -9,9 +9,10 @@ from conformance.automaton.alone import Alone, run_alone
 from conformance.automaton.meaning import may_change
 from conformance.roles import operations as ops
 from conformance.roles.x86 import PINV
-from properties.function import BrokenError, Property, Subject, UnjudgedError, called
+from properties.function import BrokenError, Property, Subject, UnjudgedError, called, function
+from properties.x86.catalogue import KERNEL, KVM_LIST, KVM_RESIDENCY, KVM_SENDER, LINUX, POSTED_INTR, VMX
 from properties.x86.sequential.life import Life, Posts, posts
-from properties.x86.sequential.state import CONTROL, VCPU, Below, State, clause, descriptors, number, one_of, vector
+from properties.x86.sequential.state import CONTROL, VCPU, Below, State, descriptors, number, one_of, vector
 
 CHECKS: dict[str, Property] = {}
 
@@ -20,7 +21,16 @@ REQUESTS = f"{VCPU}.requests"
 ON, SN = 1, 2
 
 
-@clause(CHECKS, "KVM-SND-10", "sender", one_of(("out", "in guest", "asleep")), vector, Below(3), needs=(INHIBITED,))
+KVM_SND_10 = KVM_SENDER.alone.must(
+    "KVM-SND-10",
+    "If APICv is not active for the target, the interrupt goes into vIRR directly, with an event request and a kick.",
+    LINUX(f"{VMX} vmx_deliver_interrupt"),
+    premise="APICv inhibited",
+    observe="A delivery to such a vCPU leaves the descriptor alone, sets the vIRR bit, then the request, then kicks.",
+)
+
+
+@function(CHECKS, KVM_SND_10, "sender", one_of(("out", "in guest", "asleep")), vector, Below(3), needs=(INHIBITED,))
 def falls_back_to_virr(subject: Subject, where: str, vector: int, cpu: int) -> None:
     """vIRR, then the request, then the kick: an interrupt message to the pCPU it runs on, or a wake."""
     life = Life(subject, (INHIBITED,))
@@ -64,7 +74,15 @@ def kicked(alone: Alone, cpu: int | None) -> int | None:
     return None
 
 
-@clause(CHECKS, "KVM-PI-3", "residency", st.lists(Below(3), max_size=2), Below(3), posts)
+KVM_PI_3 = KVM_RESIDENCY.alone.must(
+    "KVM-PI-3",
+    "A load on the same pCPU whose NV is already the notification vector only tests and clears SN.",
+    LINUX(f"{POSTED_INTR} vmx_vcpu_pi_load"),
+    observe="The operations of such a load, and the same descriptor afterwards as in KVM-PI-2.",
+)
+
+
+@function(CHECKS, KVM_PI_3, "residency", st.lists(Below(3), max_size=2), Below(3), posts)
 def load_where_it_was(subject: Subject, before: list[int], cpu: int, posts: Posts) -> None:
     """It may set ON too, which is KVM-PI-4's business."""
     life = Life(subject)
@@ -91,7 +109,18 @@ PUT_RULES = {(1, 0, 0): "SN only if preempted", (1, 1, 1): "SN unless the wakeup
 """SN after a put that was preempted, left for userspace, or blocks with guest interrupts closed: two rules."""
 
 
-@clause(CHECKS, "KVM-PI-10", "residency", st.lists(Below(3), max_size=1), Below(3), needs=("device-posting",))
+KVM_PI_10 = KVM_RESIDENCY.alone.must(
+    "KVM-PI-10",
+    "Any other put sets SN in newer kernels (preempted, blocking with guest interrupts closed, or leaving for "
+    "userspace); until 6.15 a put sets SN only if the vCPU was preempted.",
+    KERNEL("6737557442e5"),
+    LINUX(f"{POSTED_INTR} vmx_vcpu_pi_put"),
+    premise="device posting or IPI virtualization",
+    observe="SN after a put, for each reason to put: one of the two rules throughout.",
+)
+
+
+@function(CHECKS, KVM_PI_10, "residency", st.lists(Below(3), max_size=1), Below(3), needs=("device-posting",))
 def put_sets_sn(subject: Subject, before: list[int], cpu: int) -> None:
     """No declaration says which rule an implementation follows: it must follow one of the two throughout."""
     found: list[int] = []
@@ -116,7 +145,17 @@ def put_sets_sn(subject: Subject, before: list[int], cpu: int) -> None:
     subject.notes.add(f"put rule: {rule}")
 
 
-@clause(CHECKS, "KVM-PI-20", "residency", descriptors())
+KVM_PI_20 = KVM_RESIDENCY.alone.must(
+    "KVM-PI-20",
+    "Whether another vCPU has something pending is ON, or SN together with a non-empty PIR: under SN a device "
+    "posts without setting ON.",
+    LINUX(f"{POSTED_INTR} pi_has_pending_interrupt"),
+    KVM_LIST("J. Martins, 6 Nov 2019, patch 1 of 3, Message-ID 20191106175602.4515-2"),
+    observe="The answer over all ON, SN and PIR empty or not.",
+)
+
+
+@function(CHECKS, KVM_PI_20, "residency", descriptors())
 def something_is_pending(subject: Subject, state: State) -> None:
     assembly = subject.assembly()
     if "has_pending" not in assembly.routines:
@@ -127,7 +166,15 @@ def something_is_pending(subject: Subject, state: State) -> None:
         raise BrokenError(f"{called('has_pending')} on {state}: due is {due}; the answer is {found}")
 
 
-@clause(CHECKS, "KVM-PI-22", "residency", st.just(0))
+KVM_PI_22 = KVM_RESIDENCY.alone.must(
+    "KVM-PI-22",
+    "A new descriptor has the notification vector in NV and SN=1, because the vCPU is loaded nowhere.",
+    LINUX(f"{VMX} __vmx_vcpu_reset"),
+    observe="NV and SN of a fresh descriptor.",
+)
+
+
+@function(CHECKS, KVM_PI_22, "residency", st.just(0))
 def fresh_descriptor(subject: Subject, _: int) -> None:
     """What an implementation declares for the control word; the suite's own initial value is not its doing."""
     declared = [cls for cls in subject.implementation.roles.values() if "pid.control" in cls.vcpu_state]

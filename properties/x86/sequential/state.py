@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
 
 from conformance.roles.operations import Value
-from properties import function
 from properties.function import VCPU
 
 T = TypeVar("T")
-clause = partial(function.clause, architecture="x86")
 CONTROL = f"{VCPU}.pid.control"
 PIR = tuple(f"{VCPU}.pid.pir[{word}]" for word in range(4))
 DESCRIPTOR = (*PIR, CONTROL)
