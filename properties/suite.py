@@ -17,6 +17,7 @@ ASSUMPTIONS = (
     "preemption is not disabled, no spinning lock is held and no handler is on top (Linux scheduler, preempt notifiers).",
     "A wake leaves no token; schedule sleeps only if the announcement still stands (Linux set_current_state and schedule).",
     "A guest acknowledges and completes every interrupt it takes.",
+    "A retry loop that has gone round four times on the same values, and would do so for 400 operations, does so for ever.",
 )
 
 ANY = ArchitectureSuite(

@@ -44,6 +44,12 @@ class Raises(Kvm):
 class LoopsOverOperations(Kvm):
     def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
         while cpu.load(vcpu.cpu) == 0:
+            cpu.fetch_add(vcpu.requests, 1)
+
+
+class Spins(Kvm):
+    def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        while cpu.load(vcpu.cpu) == 0:
             pass
 
 
@@ -153,6 +159,13 @@ def test_a_broken_adapter_has_its_verdict(cls: type[Any], status: str, says: str
     assert says in found.fault
     assert advises in found.fault
     assert not found.complete
+
+
+def test_a_loop_that_nobody_ends_is_a_livelock() -> None:
+    found = explored(Spins)
+    assert found.complete and not found.fault
+    assert set(found.counterexamples) == {"LIVELOCK"}
+    assert "go round for ever" in found.counterexamples["LIVELOCK"].reason
 
 
 @pytest.mark.parametrize(("cls", "plain"), [(WithAndFinally, SameWithout), (SwallowsAndGoesOn, Kvm)])

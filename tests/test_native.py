@@ -23,6 +23,7 @@ from conformance.adapters.native import NativeError, NativeProgram, NativeUnavai
 from conformance.adapters.native.build import compiler_for
 from conformance.adapters.pipe import PipeError
 from conformance.adapters.protocol import WorldMessage
+from conformance.adapters.registry import resolve
 from conformance.automaton.assembly import assemble
 from conformance.machine.machine import Machine
 from conformance.roles.operations import (
@@ -46,6 +47,8 @@ from conformance.roles.operations import (
     Wake,
 )
 from conformance.search.proof import prove
+from conformance.verdict.explore import Explored, explore
+from properties.suite import SUITE
 from properties.x86.monitors import end_to_end
 from properties.x86.scenarios import SCENARIOS
 from reference.alternatives.x86.linux_posted_intr import HERE as LINUX
@@ -55,6 +58,7 @@ from reference.alternatives.x86.linux_posted_intr import (
     Replacements,
     implementation,
     kernel_files,
+    replaced,
 )
 
 needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -835,6 +839,21 @@ def linux_program(replacements: Replacements = (), facts: tuple[str, ...] = ()) 
     return program
 
 
+def changed_tree(tree: Path, *replacements: tuple[str, str]) -> Path:
+    """A source tree with these replacements done: one that a fresh process finds, too."""
+    folder = tree / "arch/x86/kvm/vmx"
+    folder.mkdir(parents=True)
+    for name, text in replaced(kernel_files(), replacements).items():
+        (folder / name).write_text(text)
+    return tree
+
+
+def explored(tree: Path, name: str) -> Explored:
+    """What the suite finds in one scenario, with the kernel's file of this tree."""
+    (scenario,) = (s for s in SUITE.scenarios if s.name == name)
+    return explore(resolve(f"linux-posted-intr:{tree}"), scenario, SUITE)
+
+
 @pytest.fixture(scope="module")
 def linux() -> LinuxPostedIntr:
     return linux_program()
@@ -1002,6 +1021,15 @@ class TestLinux:
             found.append({*explored.breached, *explored.at_rest})
         assert not found[0]
         assert "E2E-1" in found[1]
+
+    def test_a_retry_with_a_stale_value_is_a_livelock(self, linux: LinuxPostedIntr, tmp_path: Path) -> None:
+        """As found out: the compare-exchange is tried for ever with what was read before a device posted."""
+        stale = "u64 stale = *pold; if (!try_cmpxchg64(&pi_desc->control, &stale, new))"
+        tree = changed_tree(tmp_path, ("if (!try_cmpxchg64(&pi_desc->control, pold, new))", stale))
+        found = explored(tree, "block-preempt")
+        assert not found.fault and found.complete
+        *_, reads, posts = found.counterexamples["LIVELOCK"].rows
+        assert reads.routine == "put" and posts.changes["vcpu0.ON"] == ("0", "1")
 
     def test_the_program_speaks_the_protocol_by_itself(self, linux: LinuxPostedIntr) -> None:
         (scenario,) = (s for s in SCENARIOS if s.name == "block-preempt")

@@ -14,10 +14,10 @@ from tiny_machine import Code, X, Y, machine
 
 from conformance.adapters.python import PythonSource
 from conformance.adapters.source import Fault
-from conformance.automaton.unfold import LONGEST_CALL, Node, Unfolding
+from conformance.automaton.unfold import LONGEST_CALL, ROUNDS, Node, Unfolding
 from conformance.roles import operations as ops
 from conformance.roles.cpu import Cpu
-from conformance.search.proof import prove
+from conformance.search.proof import prove, shortest
 
 READS_X, READS_Y = ops.Load("x"), ops.Load("y")
 
@@ -210,18 +210,71 @@ def test_a_shorter_run_than_before_is_nondeterministic() -> None:
     assert fault.value.status == "NONDETERMINISTIC"
 
 
-def test_a_call_that_never_ends_is_unknown() -> None:
+def test_a_call_that_asks_for_ever_new_operations_is_unknown() -> None:
     class Endless:
         def start(self, cpu: Cpu) -> None:
-            while True:
-                cpu.load(X)
+            n = 0
+            while cpu.load(X) == 0:
+                cpu.store(Y, n := n + 1)
 
     node = Unfolding(PythonSource(Endless)).root("start", ())
-    for _ in range(LONGEST_CALL):
-        node = node.child(0)
+    for n in range(LONGEST_CALL):
+        node = node.child(None if n % 2 else 0)
     with pytest.raises(Fault, match="must call relax") as fault:
         node.child(0)
     assert fault.value.status == "UNKNOWN"
+
+
+class Retries:
+    """`stale` never looks again, so once it is too late it is so for ever; `impatient` gives up in the end."""
+
+    def stale(self, cpu: Cpu) -> int:
+        old, tries = cpu.load(X), 0
+        while cpu.cmpxchg(X, old, old | 1) != old:
+            cpu.load(Y)
+            tries += 1
+        return tries
+
+    def impatient(self, cpu: Cpu, most: int) -> int:
+        return next((n for n in range(most) if cpu.load(X)), -1)
+
+
+def test_a_loop_that_nothing_ends_is_a_cycle() -> None:
+    unfolding = Unfolding(PythonSource(Retries))
+    node = met = unfolding.root("stale", ()).child(2)
+    assert node.answer == ops.Rmw("x", "cas", 3, expect=2)
+    for _ in range(1000):
+        node = node.child(6).child(0)
+    assert node.answer == met.answer and node is not met
+    assert node.child(6).child(0) is node, "one round leads back to where it began"
+    assert node.child(2).answer == ops.Return(value=ROUNDS - 1)
+    assert len(list(unfolding.nodes())) == 1 + 2 * ROUNDS + 1
+    unfolding.recheck()
+
+
+@pytest.mark.parametrize("most", [3, 4, 5, 64, 200])
+def test_a_loop_that_gives_up_is_none(most: int) -> None:
+    node = Unfolding(PythonSource(Retries)).root("impatient", (most,))
+    for _ in range(most):
+        assert node.answer == READS_X
+        node = node.child(0)
+    assert node.answer == ops.Return(value=-1)
+
+
+def test_a_retry_with_what_it_read_once_is_a_livelock() -> None:
+    class Stale(Code):
+        def one(self, cpu: Cpu) -> None:
+            old = cpu.load(X)
+            while cpu.cmpxchg(X, old, old | 1) != old:
+                pass
+
+        def other(self, cpu: Cpu) -> None:
+            cpu.fetch_or(X, 2)
+
+    made = machine(Stale, "one", "other")
+    assert prove(made).livelock
+    found = shortest(made, {"LIVELOCK"})["LIVELOCK"]
+    assert found.steps == 2, "it reads, and then the other writes"
 
 
 def test_a_routine_that_raises_is_told_where() -> None:

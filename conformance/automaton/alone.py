@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from conformance.adapters.source import Fault
 from conformance.automaton.assembly import Assembly
 from conformance.automaton.meaning import after, merged, seen
-from conformance.automaton.unfold import Node
+from conformance.automaton.unfold import LONGEST_CALL, Node, too_long
 from conformance.roles import operations as ops
 
 Memory: TypeAlias = dict[str, ops.Value]
@@ -148,7 +148,10 @@ class _Run:
         self.woken: list[str] = []
 
     def call(self, node: Node) -> ops.Return:
+        asked = len(self.asked)
         while not isinstance(node.answer, ops.Return):
+            if len(self.asked) - asked > LONGEST_CALL:
+                raise too_long(node)
             if not self.atomic:
                 self.step += 1
                 if self.between:

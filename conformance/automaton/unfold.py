@@ -4,6 +4,10 @@ A node is a routine, its arguments and the results of its operations so far; its
 edge is one possible result. Exploration walks nodes and never runs the implementation twice for the same question, so
 code behind a pipe is explored as exhaustively as code in Python. `recheck` asks every node again, in another order, to
 a fresh source.
+
+A retry loop is a cycle: where a call has gone round four times, each time with the same operations and results, and
+would go on so for as long as a call may be, the next edge leads back by one round. So a loop that nothing ends is a
+LIVELOCK with a schedule, and not a call that is too long to be unfolded.
 """
 
 from __future__ import annotations
@@ -17,6 +21,10 @@ from conformance.roles import operations as ops
 
 LONGEST_CALL = 400
 """Operations in one call before it is taken to loop for ever."""
+ROUNDS = 4
+"""Equal rounds after which, and after each power of two of them, a loop is tried for going on for ever."""
+LONGEST_ROUND = 32
+"""Operations in one round."""
 
 
 class Node:
@@ -60,8 +68,24 @@ class Node:
         """The node after this one's operation answered `result`."""
         node = self.edges.get(result)
         if node is None:
-            node = self.edges[result] = Node(self.owner, self.routine, self.args, self, result)
+            node = self._round_again(result) or Node(self.owner, self.routine, self.args, self, result)
+            self.edges[result] = node
         return node
+
+    def _round_again(self, result: ops.Result) -> Node | None:
+        """The node one round before the one that `result` leads to, if that goes round and round for ever."""
+        passed: list[Node] = [self]
+        results: list[ops.Result] = [result]
+        while passed[-1].parent is not None:
+            results.append(passed[-1].result)
+            passed.append(passed[-1].parent)
+        for length in range(1, min(LONGEST_ROUND, len(passed) // ROUNDS) + 1):
+            rounds = _equal_rounds(passed, results, length)
+            if rounds >= ROUNDS and rounds & (rounds - 1) == 0:
+                block = [(passed[n].answer, results[n]) for n in reversed(range(length))]
+                if self.owner.goes_on(self, results[::-1], block):
+                    return passed[length - 1]
+        return None
 
     def _reads_since_relax(self) -> tuple[tuple[str, int, ops.Value], ...]:
         """(location, mask, value seen) of each load since the last relax: what `relax` waits to see change."""
@@ -95,12 +119,7 @@ class Unfolding:
     def ask(self, node: Node) -> ops.Answer:
         results = node.results
         if len(results) > LONGEST_CALL:
-            raise Fault(
-                "UNKNOWN",
-                f"{node.routine}{_shown(node.args)} asked for more than {LONGEST_CALL} operations in one call. "
-                "A loop that waits for another agent must call relax(); an endless loop must end the call and return the next one.",
-                node.routine,
-            )
+            raise too_long(node)
         self.questions += 1
         try:
             return self.source.next(node.routine, node.args, results)
@@ -108,6 +127,19 @@ class Unfolding:
             if fault.status == "CRASH":
                 self._same_history(node)
             raise
+
+    def goes_on(self, node: Node, results: list[ops.Result], block: list[tuple[ops.Answer, ops.Result]]) -> bool:
+        """Whether after `results` the call of `node` repeats `block` for as long as a call may be."""
+        for n in range(LONGEST_CALL - len(results)):
+            due, result = block[n % len(block)]
+            self.questions += 1
+            try:
+                if self.source.next(node.routine, node.args, tuple(results)) != due:
+                    return False
+            except Fault:
+                return False
+            results = [*results, result]
+        return True
 
     def _same_history(self, node: Node) -> None:
         """A routine that asks differently when run again meets results of other operations, and may crash on them."""
@@ -125,11 +157,12 @@ class Unfolding:
                 raise _differs(earlier, again)
 
     def nodes(self) -> Iterator[Node]:
+        """Each node once."""
         pending = list(self.roots.values())
         while pending:
             node = pending.pop()
             yield node
-            pending.extend(node.edges.values())
+            pending.extend(child for child in node.edges.values() if child.parent is node)
 
     def recheck(self) -> None:
         """Ask every node again, in another order, to a fresh source. Raises Fault NONDETERMINISTIC at the first that
@@ -147,6 +180,28 @@ class Unfolding:
                     raise _differs(node, answer)
         finally:
             close(again)
+
+
+def too_long(node: Node) -> Fault:
+    """Of a call that asks for more operations than a call may."""
+    return Fault(
+        "UNKNOWN",
+        f"{node.routine}{_shown(node.args)} asked for more than {LONGEST_CALL} operations in one call. "
+        "A loop that waits for another agent must call relax(); an endless loop must end the call and return the next one.",
+        node.routine,
+    )
+
+
+def _equal_rounds(passed: list[Node], results: list[ops.Result], length: int) -> int:
+    """How many rounds of this length, the last first, are the same. Both lists are the last first."""
+    same = 0
+    while same + length < len(passed) and _same(passed, results, same, same + length):
+        same += 1
+    return same // length + 1
+
+
+def _same(passed: list[Node], results: list[ops.Result], n: int, m: int) -> bool:
+    return results[n] == results[m] and type(results[n]) is type(results[m]) and passed[n].answer == passed[m].answer
 
 
 def _differs(node: Node, answer: object) -> Fault:

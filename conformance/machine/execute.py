@@ -8,7 +8,7 @@ because no other agent's step could tell the difference.
 from __future__ import annotations
 
 from conformance.adapters.source import Fault
-from conformance.automaton.unfold import Node
+from conformance.automaton.unfold import LONGEST_CALL, Node, too_long
 from conformance.machine import events as ev
 from conformance.machine.levels import takeable
 from conformance.machine.parts import Running
@@ -88,6 +88,9 @@ class Stepping(Operations):
         while not isinstance(node.answer, ops.Return):
             if not isinstance(node.answer, ops.Load) and self.noticeable(node.answer, node.routine):
                 raise Fault("CRASH", f"boundary may only look, not do {node.answer}", "boundary")
+            self.steps += 1
+            if self.steps > LONGEST_CALL:
+                raise too_long(node)
             node = node.child(self.perform(node.answer, node))
         return node.answer.value
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from conformance.adapters.source import Fault
 from conformance.automaton.meaning import seen
+from conformance.automaton.unfold import LONGEST_CALL
 from conformance.machine.parts import Parts
 from conformance.machine.state import NotEnabled, View
 from conformance.roles import operations as ops
@@ -41,7 +42,9 @@ def takeable(parts: Parts, view: View, c: int) -> int:
 def asserted(parts: Parts, view: View, c: int, routine: str) -> bool:
     """Whether a level is asserted at CPU `c`: what the routine answers, which may only load."""
     node = parts.assembly.root(routine, (c,))
-    while isinstance(node.answer, ops.Load):
+    for _ in range(LONGEST_CALL):
+        if not isinstance(node.answer, ops.Load):
+            break
         word = view.get(parts.memory[parts.assembly.shared(node.answer.at, routine) and node.answer.at])
         node = node.child(seen(word, node.answer.mask))
     if not isinstance(node.answer, ops.Return):

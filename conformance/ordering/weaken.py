@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from conformance.automaton.assembly import Assembly
 from conformance.automaton.meaning import combined, writes
-from conformance.automaton.unfold import Node, Unfolding
+from conformance.automaton.unfold import LONGEST_CALL, Node, Unfolding, too_long
 from conformance.roles import operations as ops
 from conformance.search.trace import place
 
@@ -110,7 +110,7 @@ class _Weakened:
     def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
         """Walks the whole routine's automaton along the results, which the site takes none or two of."""
         node, used, times = self._whole.root(routine, args), 0, 0
-        while True:
+        for _ in range(2 * LONGEST_CALL):
             operation = node.answer
             times += _shape(operation) == _shape(self._site.operation)
             if times == self._site.nth and _shape(operation) == _shape(self._site.operation):
@@ -122,6 +122,7 @@ class _Weakened:
                 return operation
             else:
                 node, used = node.child(results[used]), used + 1
+        raise too_long(node)
 
     def fresh(self) -> _Weakened:
         return _Weakened(Unfolding(self._whole.source.fresh()), self._site)
