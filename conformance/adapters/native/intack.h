@@ -110,6 +110,9 @@ bool intack_fact(const char *name);
 /* Written by the program: declares its routines and objects. Runs once, before any question. */
 void intack_setup(void);
 
+/* Whose routines these are, where their names do not tell: "x86" or "arm". */
+void intack_architecture(const char *name);
+
 /* `run` answers questions about the routine of this name; it fetches its arguments with the functions below. */
 void intack_routine(const char *name, void (*run)(void));
 

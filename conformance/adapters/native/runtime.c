@@ -1283,6 +1283,9 @@ static void lay_out(const struct token *row)
         give_up("the layout has a row of the unknown kind %s", kind);
 }
 
+static const char *architecture = "";
+void intack_architecture(const char *name) { architecture = name; }
+
 void intack_setup(void) __attribute__((weak));
 
 static void greet(const struct token *hello)
@@ -1306,8 +1309,9 @@ static void greet(const struct token *hello)
         lay_out(row);
     if (intack_setup)
         intack_setup();
-    char text[1 << 14] = "{\"type\":\"hello\",\"version\":1,\"routines\":[";
-    size_t n = strlen(text);
+    char text[1 << 14];
+    size_t n = (size_t)snprintf(text, sizeof text, "{\"type\":\"hello\",\"version\":1,\"architecture\":\"%s\","
+                                "\"routines\":[", architecture);
     for (size_t i = 0; i < routines && n < sizeof text; i++)
         n += (size_t)snprintf(text + n, sizeof text - n, "%s\"%s\"", i ? "," : "", routine[i].name);
     if (n < sizeof text)

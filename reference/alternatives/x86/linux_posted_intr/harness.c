@@ -148,6 +148,7 @@ static void has_pending(void) { intack_return_bool(pi_has_pending_interrupt(inta
 
 void intack_setup(void)
 {
+    intack_architecture("x86");
     intack_routine("load", load);
     intack_routine("put", put);
     intack_routine("wakeup_handler", wakeup_handler);
