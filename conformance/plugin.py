@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,9 @@ import pytest
 
 if TYPE_CHECKING:
     from conformance.ordering.order import Answer
+    from conformance.verdict.clause import Clause, Verdict
     from conformance.verdict.session import Session
+    from conformance.verdict.sharing import Shared
 
 TWINS = {
     "adapter": "the implementation to judge: a registered name or package.module:Class (default: reference)",
@@ -36,6 +39,8 @@ LISTS = {
 REPLAY = "follow the schedule of this replay string, and say what became of it"
 
 GATE = pytest.StashKey["Gate"]()
+PROPERTY = "intack"
+"""The user property of a pytest report that holds a verdict as JSON; it crosses xdist and reaches JUnit files too."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,6 +69,11 @@ def session_of(config: pytest.Config) -> Session:
     return config.stash[GATE].open()
 
 
+def judged(clause: Clause, config: pytest.Config, record_property: Callable[[str, object], None]) -> Verdict:
+    """The verdict on a clause, for its test."""
+    return config.stash[GATE].judge(clause, record_property)
+
+
 @pytest.fixture
 def directed(request: pytest.FixtureRequest) -> Answer:
     """What becomes of the constraints of this test's `intack_order` marker, in the one scenario that it names."""
@@ -82,9 +92,12 @@ class Gate:
     def __init__(self, config: pytest.Config) -> None:
         worker: dict[str, Any] = getattr(config, "workerinput", {})
         self.worker = bool(worker)
-        self.shared = Path(worker.get("intack_shared") or Path(tempfile.gettempdir(), f"intack-{uuid.uuid4().hex}"))
-        """Where the processes of this run share explorations. Made by who first needs it."""
+        self.folder = Path(worker.get("intack_shared") or Path(tempfile.gettempdir(), f"intack-{uuid.uuid4().hex}"))
+        """Where the processes of this run share what they find out. Made by who first needs it."""
+        self.shared: Shared | None = None
         self.session: Session | None = None
+        self.verdicts: dict[str, Verdict] = {}
+        """Where they are gathered."""
         self.trouble = ""
         self.asked: dict[str, Any] = {n: config.getoption(f"intack_{n}") for n in (*TWINS, *LISTS, "replay")}
         for name in TWINS:
@@ -96,10 +109,64 @@ class Gate:
             from conformance.verdict import session
 
             try:
-                self.session = session.Session(self.shared, **self.asked)
+                self.session = session.Session(**self.asked)
             except session.BadInput as error:
                 raise pytest.UsageError(str(error)) from None
         return self.session
+
+    # Where clauses are judged: the only process, or a worker
+
+    def judge(self, clause: Clause, record_property: Callable[[str, object], None]) -> Verdict:
+        import msgspec
+
+        from conformance.verdict.judge import concluded
+        from conformance.verdict.sharing import Shared
+
+        session = self.open()
+        if session.replay:
+            verdict = session.replayed()
+        else:
+            self.shared = self.shared or Shared(session.judge.work, self.folder)
+            verdict = concluded(session.judge.judging(clause), self.shared.do)
+        record_property(PROPERTY, msgspec.json.encode(verdict).decode())
+        return verdict
+
+    # Where verdicts are gathered: the only process, or xdist's controller
+
+    def gather(self, report: pytest.TestReport) -> None:
+        """The verdict that a report brings; if its process died or the suite itself failed, that is one too: CRASH."""
+        import msgspec
+
+        from conformance.verdict.clause import Status, Verdict
+
+        session = self.open()
+        for name, value in report.user_properties:
+            if name == PROPERTY:
+                verdict = msgspec.json.decode(str(value), type=Verdict)
+                self.verdicts[verdict.clause.id] = verdict
+                return
+        clause = next((c for c in session.clauses if report.nodeid.endswith(f"::test_clause[{c.id}]")), None)
+        if clause and report.failed:
+            crash: Any = getattr(report.longrepr, "reprcrash", None)
+            reason = f"{crash.message} at {crash.path}:{crash.lineno}" if crash else report.longreprtext.strip()
+            self.verdicts[clause.id] = session.without_proof(clause, Status.CRASH, f"the suite itself failed: {reason}")
+
+    def gathered(self) -> list[Verdict]:
+        """All verdicts so far, in the order of the catalogue."""
+        return [self.verdicts[c.id] for c in self.open().clauses if c.id in self.verdicts]
+
+    def write_reports(self) -> str:
+        """Answers what kept a report from being written."""
+        from conformance.report import document
+
+        session = self.open()
+        if session.reports and not self.verdicts:
+            return "no clause was judged, so no report is written: properties/test_clauses.py was not among the tests"
+        try:
+            document.write_all(session.reports, document.of_session(session, self.gathered()))
+        except document.ReportError as error:
+            return str(error)
+        return ""
 
     def pytest_report_header(self) -> list[str]:
         return [f"intack: {self.session.about()}"] if self.session else []
@@ -107,27 +174,30 @@ class Gate:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """xdist starts a worker."""
-        node.workerinput["intack_shared"] = str(self.shared)
+        node.workerinput["intack_shared"] = str(self.folder)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        ours = self.session or any(name == "intack" for name, _ in report.user_properties)
+        ours = self.session or any(name == PROPERTY for name, _ in report.user_properties)
         if ours and not self.worker and "::test_clause[" in report.nodeid:
-            self.open().gather(report)
+            self.gather(report)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.session and not self.worker and not session.config.option.collectonly:
-            self.trouble = self.session.write_reports()
+            self.trouble = self.write_reports()
             if self.trouble:
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if self.session and (self.session.verdicts or self.trouble):
+        if self.session and (self.verdicts or self.trouble):
+            from conformance.report.terminal import overview
+
+            missing = [c.id for c in self.session.clauses if c.id not in self.verdicts]
             terminalreporter.section("intack")
-            terminalreporter.write(self.session.overview(color=terminalreporter.hasmarkup))
+            terminalreporter.write(overview(self.gathered(), color=terminalreporter.hasmarkup, missing=missing))
             if self.trouble:
                 terminalreporter.write_line(self.trouble, red=True)
 
     def pytest_unconfigure(self) -> None:
         if not self.worker:
-            shutil.rmtree(self.shared, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)

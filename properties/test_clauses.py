@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 import pytest
 
-from conformance.plugin import session_of
+from conformance.plugin import judged, session_of
 from conformance.report.terminal import block_text
 from conformance.verdict.clause import PASSES, Clause, Status, undecided
-from conformance.verdict.session import PROPERTY
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -24,9 +22,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_clause(clause: Clause, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> None:
-    session = session_of(pytestconfig)
-    verdict = session.verdict(clause)
-    record_property(PROPERTY, msgspec.json.encode(verdict).decode())
+    verdict = judged(clause, pytestconfig, record_property)
     if verdict.status is Status.VIOLATED or undecided(verdict):
         pytest.fail(block_text(verdict), pytrace=False)
     if verdict.status not in PASSES:

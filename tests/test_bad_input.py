@@ -177,9 +177,9 @@ def test_with_and_finally_are_fine(cls: type[Any], plain: type[Any]) -> None:
     assert unwinding == explored(plain)
 
 
-def test_the_other_clauses_are_still_judged(tmp_path: Path) -> None:
+def test_the_other_clauses_are_still_judged() -> None:
     """Every clause has a verdict; only those that need the broken routine are without a decision."""
-    judge = Judge(resolve(f"{__name__}:Raises"), "kvm", SUITE, tmp_path)
+    judge = Judge(resolve(f"{__name__}:Raises"), "kvm", SUITE)
     verdicts = {c.id: judge.verdict(c) for c in SUITE.clauses}
     assert verdicts[HELD].status is Status.CRASH
     assert "purged twice" in verdicts[HELD].evidence
@@ -223,16 +223,15 @@ def test_what_cannot_be_plugged_in(spec: str, message: str) -> None:
         ({"replay": "intack1.AAAA.00000000", "adapter": "xen"}, "names its own implementation"),
     ],
 )
-def test_what_cannot_be_asked_for(tmp_path: Path, asked: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_asked_for(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        Session(tmp_path / "shared", **asked)
-    assert not (tmp_path / "shared").exists()
+        Session(**asked)
 
 
 def test_a_report_path_is_tried_before_anything_runs(tmp_path: Path) -> None:
     """What stood there before is left alone, and nothing new is left behind."""
     old = tmp_path / "old.json"
     old.write_text("{}")
-    Session(tmp_path / "shared", report=[str(old), str(tmp_path / "new.json")])
+    Session(report=[str(old), str(tmp_path / "new.json")])
     assert [p.name for p in tmp_path.iterdir()] == ["old.json"]
     assert old.read_text() == "{}"

@@ -69,6 +69,24 @@ def test_a_machine_that_remembers_nothing() -> None:
     assert warm == in_machine(implementation, scenario, SUITE, lambda m: least(m, {"E2E-10", "E2E-1"}, MOST))
 
 
+@pytest.mark.parametrize("few", [0, search.FEW_VISITS])
+@pytest.mark.parametrize("bad", ["B17", "B14"])
+def test_the_bound_on_costs(bad: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just above its cost a counterexample is found, the same one; at its cost it is not."""
+    monkeypatch.setattr(search, "FEW_VISITS", few)
+
+    def compare(machine: Machine) -> None:
+        done = prove(machine)
+        broken = {*done.breached, *done.at_rest, *(("LIVELOCK",) if done.livelock else ())}
+        for clause, found in shortest(machine, broken).items():
+            cost = (found.switches, found.steps)
+            assert shortest(machine, {clause}, below=cost) == {}
+            assert shortest(machine, {clause}, below=(found.switches, found.steps + 1)) == {clause: found}
+            assert shortest(machine, {clause}, below=(found.switches + 1, 0)) == {clause: found}
+
+    in_machine(resolve(f"known-bad:{bad}"), BY_NAME[KNOWN_BAD[bad].scenario], SUITE, compare)
+
+
 def test_the_bound_on_visits() -> None:
     scenario, implementation = BY_NAME["core"], resolve("known-bad:M1")
     assert in_machine(implementation, scenario, SUITE, lambda m: least(m, {"E2E-1"}, 1_000)) == {}

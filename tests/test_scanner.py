@@ -25,8 +25,8 @@ from conformance.adapters.registry import AdapterError
 from conformance.adapters.scanner import PROTOTYPE, Descriptors, Scanned, call
 from conformance.adapters.scanner_process import ScannerProcess
 from conformance.adapters.source import Fault
-from conformance.commands.scan import load_scanner_suite
 from conformance.report import document
+from conformance.verdict.scanner import load_scanner_suite
 from properties.scanner import SUITE, check
 from reference.known_bad.scanner import scanners
 from reference.known_bad.scanner.scanners import KNOWN_BAD, MUST_PASS, Plain

@@ -1,90 +1,93 @@
-"""`intack run`: the properties under pytest, in this process, with progress in place of pytest's own output."""
+"""`intack run`: judge an implementation, and print the report."""
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
-import time
-from collections.abc import Sequence
+import click
 
-import pytest
-from rich.console import Console
-
-from conformance.commands.main import BAD_USAGE, FAILED, INTERRUPTED
-from conformance.plugin import GATE, Gate
-from conformance.verdict.session import Session
+from conformance.commands.status import FAILED, INTERRUPTED, STATUS
 
 
-def judge(options: Sequence[str], workers: str) -> tuple[int, Session | None]:
-    """Judge what the plugin's options ask for. Answers 0, or the exit status that says why clauses have no verdict."""
-    os.environ.pop("PYTEST_ADDOPTS", None)  # meant for the user's own tests
-    arguments = [
-        *("-c", os.devnull, "--rootdir", os.getcwd(), "-p", "no:cacheprovider", "-p", "no:terminal"),
-        *("--disable-plugin-autoload", "-p", "xdist", "-p", "intack", "-n", workers),
-        *("--pyargs", "properties.test_clauses", *options),
-    ]
-    with Watcher() as watcher:
-        code = pytest.main(arguments, plugins=[watcher])
-    return watcher.outcome(code), watcher.session
+def _workers(context: click.Context, option: click.Parameter, value: str) -> int:
+    if value == "auto":
+        from conformance.verdict.pool import cores
+
+        return cores()
+    if not value.isdecimal():
+        raise click.BadParameter(f"{value!r} is neither a number nor auto")
+    return int(value)
 
 
-class Watcher:
-    """What a user sees of a run of pytest whose terminal reporter is off: how far it is, and what went wrong."""
+@click.command(epilog=STATUS)
+@click.option(
+    "-a", "--adapter", metavar="SPEC", default="", help="A registered name or package.module:Class. Default: reference."
+)
+@click.option(
+    "--profile", metavar="NAME", default="", help="strict, kvm or generic. Default: what the implementation declares."
+)
+@click.option("--clause", "clauses", multiple=True, metavar="GLOB", help="Only clauses whose id matches. Repeatable.")
+@click.option(
+    "--environment",
+    "environments",
+    multiple=True,
+    metavar="NAME",
+    help="Widen the hardware beyond the architecture: late-mi. Repeatable.",
+)
+@click.option("--report", "reports", multiple=True, metavar="PATH", help="Write the report here (.json). Repeatable.")
+@click.option("-x", "--exitfirst", "stop", is_flag=True, help="Stop at the first violation.")
+@click.option("--durations", metavar="N", type=click.IntRange(0), default=0, help="Show what took longest.")
+@click.option(
+    "-n", "workers", default="auto", callback=_workers, metavar="N",
+    help="Worker processes; 0: none but this one. Default: auto.",
+)  # fmt: skip
+def run(
+    adapter: str,
+    profile: str,
+    clauses: tuple[str, ...],
+    environments: tuple[str, ...],
+    reports: tuple[str, ...],
+    stop: bool,
+    durations: int,
+    workers: int,
+) -> int:
+    """Judge an implementation, clause by clause, and print the report.
 
-    def __init__(self) -> None:
-        # A file of its own: while a clause is judged in this process, pytest captures the usual one.
-        self.console = Console(file=os.fdopen(os.dup(sys.stderr.fileno()), "w"), highlight=False)
-        self.gate: Gate | None = None
-        self.trouble = ""
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self.speak, daemon=True)
+    What is broken is told as soon as it is found, on standard error.
+    """
+    from rich.console import Console
 
-    def __enter__(self) -> Watcher:
-        self.thread.start()
-        return self
+    from conformance.commands.progress import Watch
+    from conformance.report import document, terminal
+    from conformance.verdict.clause import exit_status
+    from conformance.verdict.events import RunEnded
+    from conformance.verdict.run import Run
+    from conformance.verdict.session import BadInput, Session
 
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
-
-    def speak(self) -> None:
-        """On a terminal one line that changes, elsewhere a line now and then."""
-        start = time.monotonic()
-        with self.console.status("starting") as status:
-            while not self.over.wait(0.5 if self.console.is_terminal else 10):
-                text = f"{self.session.progress() if self.session else 'starting'}, {time.monotonic() - start:.0f} s"
-                status.update(text)
-                if not self.console.is_terminal:
-                    self.console.print(text)
-
-    @property
-    def session(self) -> Session | None:
-        return self.gate.session if self.gate else None
-
-    def outcome(self, code: int) -> int:
-        """The exit status if it is none of verdict.exit_status's, else 0."""
-        if code == pytest.ExitCode.USAGE_ERROR:
-            return BAD_USAGE
-        if code == pytest.ExitCode.INTERRUPTED and not self.trouble:
-            return INTERRUPTED
-        if self.gate and self.gate.trouble:
-            self.fails(self.gate.trouble)
-        judged = self.session and len(self.session.verdicts) == len(self.session.clauses)
-        return 0 if judged and not self.trouble else FAILED
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_configure(self, config: pytest.Config) -> None:
-        self.gate = config.stash[GATE]
-        self.gate.open()
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self.fails(report.longreprtext)
-
-    def pytest_internalerror(self, excrepr: object) -> None:
-        self.fails(str(excrepr))
-
-    def fails(self, text: str) -> None:
-        self.trouble = text
-        self.console.print(text, markup=False)
+    try:
+        session = Session(adapter=adapter, profile=profile, clause=clauses, environment=environments, report=reports)
+    except BadInput as error:
+        raise click.UsageError(str(error)) from None
+    going = Run(session.judge, session.clauses, workers, stop=stop)
+    ended: RunEnded | None = None
+    with Watch() as watch:
+        events = going.events()
+        try:
+            for event in events:
+                watch.see(event)
+                if isinstance(event, RunEnded):
+                    ended = event
+        except KeyboardInterrupt:
+            events.close()
+    ended = ended or going.ended("interrupted")
+    terminal.show(ended.verdicts, Console(), assumptions=session.assumptions, missing=ended.missing)
+    if durations:
+        click.echo(watch.slowest(durations), err=True)
+    status = INTERRUPTED if ended.why == "interrupted" else exit_status(ended.verdicts)
+    if ended.missing:
+        of = f"{len(ended.verdicts)} of {len(session.clauses)} clauses judged"
+        click.echo(f"{ended.why}: {of}; no verdict on {', '.join(ended.missing)} (exit status {status})", err=True)
+    try:
+        document.write_all(session.reports, document.of_session(session, ended.verdicts))
+    except document.ReportError as error:
+        click.echo(str(error), err=True)
+        return FAILED
+    return status

@@ -1,84 +1,39 @@
-"""From a plugged PIR scanner to verdicts: the clauses of posted-interrupt processing that a scanner alone can keep."""
+"""`intack scan`: judge a PIR scanner."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
-from typing import Protocol
+import click
 
-from conformance.adapters.registry import AdapterError
-from conformance.adapters.scanner import Descriptors, Scanned
-from conformance.adapters.scanner_process import ScannerProcess
-from conformance.report import document
-from conformance.verdict.clause import Clause, Counterexample, Status, Verdict
-from conformance.verdict.judge import catalogue_hash
-from conformance.verdict.session import BadInput, select, writable
-from conformance.verdict.suite import Checked, load_suite
-
-PROFILE = "strict"
-"""What a scanner is judged by: the manual alone."""
+from conformance.commands.status import FAILED, STATUS
 
 
-class ScannerSuite(Protocol):
-    """Checks of a scanner, found by the entry point group `intack.scan`."""
+@click.command(epilog=STATUS)
+@click.option(
+    "-a", "--adapter", "spec", metavar="SPEC", required=True, help="package.module:function or c:FILE.c:function."
+)
+@click.option("--clause", "clauses", multiple=True, metavar="GLOB", help="Only clauses whose id matches. Repeatable.")
+@click.option("--report", "reports", multiple=True, metavar="PATH", help="Write the report here (.json). Repeatable.")
+def scan(spec: str, clauses: tuple[str, ...], reports: tuple[str, ...]) -> int:
+    """Judge a PIR scanner: a function that harvests arrays of posted-interrupt descriptors (docs/scanner.md)."""
+    from rich.console import Console
 
-    clauses: tuple[str, ...]
-    assumptions: tuple[str, ...]
+    from conformance.report import document, terminal
+    from conformance.verdict.clause import exit_status
+    from conformance.verdict.scanner import judged
+    from conformance.verdict.session import BadInput, writable
+    from conformance.verdict.suite import catalogue_hash, load_suite
 
-    def check(self, clause: str, scanner: Callable[[Descriptors], Scanned]) -> Checked: ...
-
-
-def load_scanner_suite() -> ScannerSuite:
-    """The installed checks. Raises LookupError if there are none."""
-    for entry in entry_points(group="intack.scan"):
-        return entry.load()
-    raise LookupError("no checks are installed: the entry point group intack.scan is empty. pip install -e . again.")
-
-
-def scan(spec: str, globs: Sequence[str] = (), reports: Sequence[str] = ()) -> tuple[list[Verdict], Sequence[str]]:
-    """Judge the scanner that `spec` names, and write the reports. Answers the verdicts and what they assume.
-
-    Raises BadInput where what was asked for makes no sense, and ReportError.
-    """
-    catalogue, suite = load_suite(), load_scanner_suite()
-    clauses = select([c for c in catalogue.clauses if c.id in suite.clauses], globs)
-    paths = [writable(path) for path in reports]
     try:
-        with ScannerProcess(spec) as scanner:
-            scanner.start()
-            verdicts = [_verdict(spec, clause, suite.check(clause.id, scanner)) for clause in clauses]
-    except AdapterError as error:
-        raise BadInput(str(error)) from None
-    made = document.report(verdicts, catalogue=catalogue_hash(catalogue), assumptions=suite.assumptions)
-    for path in paths:
-        document.write(path, made)
-    return verdicts, suite.assumptions
-
-
-def _verdict(spec: str, clause: Clause, checked: Checked) -> Verdict:
-    status, counterexample = Status.HELD, None
-    if checked.fault:
-        status = Status(checked.fault_status)
-    elif clause.modality == "MAY":
-        status = Status.OBSERVED if checked.counterexample else Status.NEVER_OBSERVED
-    elif checked.counterexample:
-        status = Status.VIOLATED
-    if checked.counterexample:
-        counterexample = Counterexample(
-            scenario="a scanner alone",
-            switches=0,
-            steps=1,
-            at_rest=False,
-            reason=checked.counterexample,
-            role=f"the scanner {spec}",
-            replay=f"intack scan -a {spec} --clause {clause.id}",
+        paths = [writable(path) for path in reports]
+        verdicts, assumptions = judged(spec, clauses)
+    except BadInput as error:
+        raise click.UsageError(str(error)) from None
+    try:
+        document.write_all(
+            paths, document.report(verdicts, catalogue=catalogue_hash(load_suite()), assumptions=assumptions)
         )
-    evidence = checked.fault or checked.evidence
-    return Verdict(
-        clause=clause,
-        implementation=spec,
-        profile=PROFILE,
-        status=status,
-        evidence=evidence,
-        counterexample=counterexample,
-    )
+    except document.ReportError as error:
+        click.echo(str(error), err=True)
+        return FAILED
+    terminal.show(verdicts, Console(), assumptions=assumptions)
+    return exit_status(verdicts)

@@ -6,7 +6,7 @@ The schema is report.schema.json beside this file; `python -m conformance.report
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ import msgspec
 from conformance import __version__
 from conformance.machine.clause import Authority, Citation
 from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
+from conformance.verdict.session import Session
+from conformance.verdict.suite import catalogue_hash
 
 SCHEMA = "intack.report/2"
 
@@ -35,6 +37,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     assumptions: tuple[str, ...]
     """Rules of the machine on which every verdict rests."""
     exit_status: Literal[0, 1, 2]
+    missing: tuple[str, ...] = ()
+    """Clauses that were asked for and have no verdict, for the run ended before its time: then it is not complete."""
 
 
 class ClauseRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +86,7 @@ def report(
     bounds: Mapping[str, str] | None = None,
     catalogue: str = "",
     assumptions: Sequence[str] = (),
+    missing: Sequence[str] = (),
 ) -> Report:
     """The document of a run."""
     run = RunSummary(
@@ -91,8 +96,21 @@ def report(
         catalogue=catalogue,
         assumptions=tuple(assumptions),
         exit_status=_exit_status(verdicts),
+        missing=tuple(missing),
     )
     return Report(schema=SCHEMA, version=__version__, run=run, clauses=tuple(map(_row, verdicts)))
+
+
+def of_session(session: Session, verdicts: Sequence[Verdict]) -> Report:
+    """The document of what was asked for, as far as it was judged."""
+    judged = {v.clause.id for v in verdicts}
+    return report(
+        verdicts,
+        bounds={s.name: s.bounds() for s in session.suite.scenarios},
+        catalogue=catalogue_hash(session.suite),
+        assumptions=session.assumptions,
+        missing=[c.id for c in session.clauses if c.id not in judged],
+    )
 
 
 def _exit_status(verdicts: Sequence[Verdict]) -> Literal[0, 1, 2]:
@@ -121,6 +139,12 @@ def _row(verdict: Verdict) -> ClauseRow:
         suspicion=verdict.suspicion,
         counterexample=verdict.counterexample,
     )
+
+
+def write_all(paths: Iterable[Path], document: Report) -> None:
+    """Raises ReportError."""
+    for path in paths:
+        write(path, document)
 
 
 def write(path: str | Path, document: Report) -> None:

@@ -42,11 +42,14 @@ AUTHORITY = {
 """Whose word a clause is."""
 
 
-def show(verdicts: Sequence[Verdict], console: Console, *, assumptions: Sequence[str] = ()) -> None:
-    """Print the whole report."""
+def show(
+    verdicts: Sequence[Verdict], console: Console, *, assumptions: Sequence[str] = (), missing: Sequence[str] = ()
+) -> None:
+    """Print the whole report. `missing` are clauses that were asked for and have no verdict."""
     fancy = console.is_terminal and not console.options.ascii_only
     width = min(WIDTH, console.width) if console.is_terminal else WIDTH
-    for line in lines(verdicts, assumptions=assumptions, width=width, glyphs=UNICODE if fancy else ASCII):
+    glyphs = UNICODE if fancy else ASCII
+    for line in lines(verdicts, assumptions=assumptions, width=width, glyphs=glyphs, missing=missing):
         console.print(line, soft_wrap=True, highlight=False)
 
 
@@ -55,9 +58,9 @@ def text(verdicts: Sequence[Verdict], *, assumptions: Sequence[str] = (), color:
     return _rendered(lines(verdicts, assumptions=assumptions, glyphs=UNICODE if color else ASCII), color)
 
 
-def overview(verdicts: Sequence[Verdict], *, color: bool = False) -> str:
+def overview(verdicts: Sequence[Verdict], *, color: bool = False, missing: Sequence[str] = ()) -> str:
     """Verdicts by section and the summary, without the schedules."""
-    return _rendered([*_clauses(verdicts, WIDTH), Text(), Text(summary(verdicts), "bold")], color)
+    return _rendered([*_clauses(verdicts, WIDTH), Text(), Text(summary(verdicts, missing), "bold")], color)
 
 
 def block_text(verdict: Verdict, *, color: bool = False) -> str:
@@ -76,7 +79,12 @@ def _rendered(lines: Iterable[Text], color: bool) -> str:
 
 
 def lines(
-    verdicts: Sequence[Verdict], *, assumptions: Sequence[str] = (), width: int = WIDTH, glyphs: Glyphs = ASCII
+    verdicts: Sequence[Verdict],
+    *,
+    assumptions: Sequence[str] = (),
+    width: int = WIDTH,
+    glyphs: Glyphs = ASCII,
+    missing: Sequence[str] = (),
 ) -> Iterator[Text]:
     yield from _clauses(verdicts, width)
     for status in (Status.VIOLATED, Status.DEVIATES):
@@ -92,7 +100,7 @@ def lines(
             yield from _hang("  - ", rule, width)
     style = {0: "bold green", 1: "bold red", 2: "bold magenta"}[exit_status(list(verdicts))]
     yield Text()
-    yield from _hang("", summary(verdicts), width, style=style)
+    yield from _hang("", summary(verdicts, missing), width, style=style)
 
 
 def _clauses(verdicts: Sequence[Verdict], width: int) -> Iterator[Text]:
@@ -180,11 +188,13 @@ def _not_checked(verdicts: Sequence[Verdict], width: int) -> Iterator[Text]:
         yield from _hang(f"  {', '.join(dict.fromkeys(clauses))}: ", reason, width, indent=4)
 
 
-def summary(verdicts: Sequence[Verdict]) -> str:
-    """One sentence with the exit status and the counts it rests on."""
-    status = exit_status(list(verdicts))
+def summary(verdicts: Sequence[Verdict], missing: Sequence[str] = ()) -> str:
+    """One sentence with the exit status and the counts it rests on. Where verdicts are missing nothing passes."""
+    status = exit_status(verdicts)
     counts = Counter(v.status for v in verdicts)
     told = ", ".join(f"{counts[s]} {s.value}" for s in STYLES if counts[s]) or "no clause was asked for"
+    if missing:
+        told += f"; {len(missing)} of {len(verdicts) + len(missing)} clauses have no verdict, for the run ended before its time"
     if status == 1:
         violated = [v for v in verdicts if v.status is Status.VIOLATED]
         names = (
@@ -193,6 +203,8 @@ def summary(verdicts: Sequence[Verdict]) -> str:
             for v in violated
         )
         return f"FAIL (exit status 1): {told}. Violated: {', '.join(dict.fromkeys(names))}."
+    if missing:
+        return f"INCOMPLETE: nothing violated so far: {told}."
     if status == 2:
         return f"UNDECIDED (exit status 2): nothing violated, but not everything could be decided: {told}."
     judged = counts[Status.HELD] + counts[Status.DEVIATES] + counts[Status.OBSERVED] + counts[Status.NEVER_OBSERVED]

@@ -42,21 +42,27 @@ class Visits(NamedTuple):
         return Visits([column.take(which) for column in self.where], *(column.take(which) for column in self[1:]))
 
 
-def least(machine: Machine, clauses: set[str], most: int, kind: type[Finding] = Breach) -> dict[str, BreakingSchedule]:
-    """The least counterexample (`kind` Witness: witness) to each of `clauses` that has one within `most` visits. LIVELOCK
-    is not looked for.
+def least(
+    machine: Machine,
+    clauses: set[str],
+    most: int,
+    kind: type[Finding] = Breach,
+    below: Cost | None = None,
+) -> dict[str, BreakingSchedule]:
+    """The least counterexample (`kind` Witness: witness) to each of `clauses` that has one within `most` visits. Where
+    visits cost as much as `below`, none is made. LIVELOCK is not looked for.
     """
     while True:
         try:
-            return _Search(machine, clauses, kind).search(most)
+            return _Search(machine, clauses, kind, below).search(most)
         except Outgrown:
             pass  # by now the cells have met the values that did not fit
 
 
 class _Search:
-    def __init__(self, machine: Machine, clauses: set[str], kind: type[Finding]) -> None:
+    def __init__(self, machine: Machine, clauses: set[str], kind: type[Finding], below: Cost | None) -> None:
         assert 2 * len(machine.agents) < START
-        self.machine, self.wanted, self.kind = machine, set(clauses), kind
+        self.machine, self.wanted, self.kind, self.below = machine, set(clauses), kind, below
         self.packing = Packing(machine.layout)
         self.recall = Recall(machine, self.packing)
         self.found: dict[str, BreakingSchedule] = {}
@@ -87,6 +93,8 @@ class _Search:
         return self.found
 
     def _put(self, cost: Cost, visits: Visits) -> None:
+        if self.below is not None and cost >= self.below:
+            return
         if cost not in self.queue:
             self.queue[cost] = []
             heapq.heappush(self.costs, cost)

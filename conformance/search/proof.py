@@ -188,26 +188,33 @@ def can_rest(machine: Machine, state: int, known: set[int] | None = None) -> boo
 
 
 def shortest(
-    machine: Machine, clauses: frozenset[str] | set[str], most: int = 3_000_000, kind: type[Finding] = Breach
+    machine: Machine,
+    clauses: frozenset[str] | set[str],
+    most: int = 3_000_000,
+    kind: type[Finding] = Breach,
+    below: Cost | None = None,
 ) -> dict[str, BreakingSchedule]:
     """The least counterexample to each of `clauses` (`kind` Witness: the least witness) that has one within `most`
-    visits.
+    visits and at a lower cost than `below`: what costs as much is not looked at.
 
     What takes more than `FEW_VISITS` is left to `least`, which makes many at a time and answers the same; but LIVELOCK,
     for which each state has to be looked at, is searched for one visit at a time.
     """
-    found, over = _one_visit_at_a_time(machine, clauses, min(FEW_VISITS, most), kind)
-    if over or most <= FEW_VISITS:
-        return found
-    many = set(clauses) - {"LIVELOCK"}
-    found = least(machine, many, most, kind) if many else {}
-    if many != clauses:
-        found |= _one_visit_at_a_time(machine, {"LIVELOCK"}, most, kind)[0]
-    return found
+    found, over = _one_visit_at_a_time(machine, clauses, min(FEW_VISITS, most), kind, below)
+    if not over and most > FEW_VISITS:
+        many = set(clauses) - {"LIVELOCK"}
+        found = least(machine, many, most, kind, below) if many else {}
+        if many != clauses:
+            found |= _one_visit_at_a_time(machine, {"LIVELOCK"}, most, kind, below)[0]
+    return {c: f for c, f in found.items() if below is None or (f.switches, f.steps) < below}
 
 
 def _one_visit_at_a_time(
-    machine: Machine, clauses: frozenset[str] | set[str], most: int, kind: type[Finding] = Breach
+    machine: Machine,
+    clauses: frozenset[str] | set[str],
+    most: int,
+    kind: type[Finding] = Breach,
+    below: Cost | None = None,
 ) -> tuple[dict[str, BreakingSchedule], bool]:
     """What was found, and whether there is nothing more to find."""
     wanted = set(clauses)
@@ -239,7 +246,7 @@ def _one_visit_at_a_time(
                             schedule = (*_schedule(came_from, here), step)
                             found[clause] = BreakingSchedule(finding, schedule, cost[0], False)
                     there = (state & outcome.keep | outcome.add, now)
-                    if there not in came_from:
+                    if there not in came_from and (below is None or cost < below):
                         if cost not in queue:
                             queue[cost] = []
                             heapq.heappush(costs, cost)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from conformance.adapters.registry import Implementation
@@ -25,6 +23,7 @@ from conformance.verdict.clause import Counterexample
 from conformance.verdict.suite import Suite
 
 MOST_STATES = 1_000_000
+MOST_VISITS, MOST_VISITS_TO_A_WITNESS = 3_000_000, 200_000
 
 
 class Explored(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,15 +55,18 @@ def explore(
     suite: Suite,
     *,
     reduce: bool = True,
-    pulse: Callable[[int], None] | None = None,
     profile: str = "",
+    shorten: bool = True,
 ) -> Explored:
-    """Never raises for what the implementation does: a fault is part of the result, with all that was found before it."""
+    """Never raises for what the implementation does: a fault is part of the result, with all that was found before it.
+
+    Unless `shorten` is set, what an exhaustive search finds broken stays without a schedule: `least` finds the least.
+    """
     try:
         if scenario.samples:
             return in_machine(implementation, scenario, suite, lambda m: _sampled(m, implementation, profile))
         return in_machine(
-            implementation, scenario, suite, lambda m: _explore(m, implementation, reduce, pulse, profile)
+            implementation, scenario, suite, lambda m: _explore(m, implementation, reduce, profile, shorten)
         )
     except Fault as fault:
         return Explored(
@@ -77,28 +79,26 @@ def explore(
         )
 
 
-def _explore(
-    machine: Machine, implementation: Implementation, reduce: bool, pulse: Callable[[int], None] | None, profile: str
-) -> Explored:
+def _explore(machine: Machine, implementation: Implementation, reduce: bool, profile: str, shorten: bool) -> Explored:
     scenario = machine.scenario
     done = Proved()
     try:
-        prove(machine, reduce=reduce, most=MOST_STATES, pulse=pulse, done=done)
+        prove(machine, reduce=reduce, most=MOST_STATES, done=done)
         machine.assembly.recheck()
     except Fault as fault:
-        return _until(fault, machine, done, implementation, profile)
+        return _until(fault, machine, done, implementation, profile, shorten)
     broken = {*done.breached, *done.at_rest, *(("LIVELOCK",) if done.livelock else ())}
     counterexamples: dict[str, Counterexample] = {}
     if broken:
         in_fresh_process(implementation, scenario, machine.assembly)
-        for clause, found in shortest(machine, broken).items():
+        for clause, found in (shortest(machine, broken) if shorten else {}).items():
             counterexamples[clause] = document(machine, found, implementation, profile)
         for clause in broken - counterexamples.keys():
             breach = done.at_rest.get(clause) or done.breached.get(clause, LIVELOCK)
             counterexamples[clause] = unshortened(scenario, clause in done.at_rest, breach)
         if "LIVELOCK" in broken:
-            for clause in (c for attached in machine.attached for c in attached.monitor.also(rules.LIVELOCK)):
-                counterexamples[clause.id] = counterexamples["LIVELOCK"]
+            for clause in restless(machine):
+                counterexamples[clause] = counterexamples["LIVELOCK"]
     return Explored(
         scenario=scenario.name,
         bounds=scenario.bounds(),
@@ -112,12 +112,14 @@ def _explore(
     )
 
 
-def _until(fault: Fault, machine: Machine, done: Proved, implementation: Implementation, profile: str) -> Explored:
+def _until(
+    fault: Fault, machine: Machine, done: Proved, implementation: Implementation, profile: str, shorten: bool
+) -> Explored:
     """What was found before the fault. If the implementation contradicts itself, nothing that it led to counts."""
     scenario = machine.scenario
     broken = {} if fault.status == "NONDETERMINISTIC" else done.breached | done.at_rest
     counterexamples = {c: unshortened(scenario, c in done.at_rest, breach) for c, breach in broken.items()}
-    for clause in broken:
+    for clause in broken if shorten else ():
         try:  # the fault may lie on the way to the least schedule, too
             found = shortest(machine, {clause}).get(clause)
             counterexamples |= {clause: document(machine, found, implementation, profile)} if found else {}
@@ -133,6 +135,50 @@ def _until(fault: Fault, machine: Machine, done: Proved, implementation: Impleme
         fault_status=fault.status,
         fault_routine=fault.routine,
     )
+
+
+def least(
+    implementation: Implementation,
+    scenario: Scenario,
+    suite: Suite,
+    clause: str,
+    *,
+    witness: bool = False,
+    below: tuple[int, int] | None = None,
+    profile: str = "",
+) -> Counterexample | None:
+    """The least schedule that breaks the clause (of a MAY clause: shows it), if there is one within the bound of the
+    search, and with fewer (switches, steps) than `below`.
+    """
+
+    def found(machine: Machine) -> Counterexample | None:
+        name = "LIVELOCK" if clause in restless(machine) else clause
+        most, kind = (MOST_VISITS_TO_A_WITNESS, Witness) if witness else (MOST_VISITS, Breach)
+        breaking = shortest(machine, {name}, most, kind, below).get(name)
+        return breaking and document(machine, breaking, implementation, profile)
+
+    try:
+        return in_machine(implementation, scenario, suite, found)
+    except Fault:  # it may lie on the way
+        return None
+
+
+def shrunk(
+    implementation: Implementation, scenario: Scenario, suite: Suite, clause: str, *, profile: str = ""
+) -> Counterexample | None:
+    """The least schedule that Hypothesis finds to break the clause in a sampled scenario; None where it is too rare to be
+    drawn again within the limits.
+    """
+    from hypothesis.errors import NoSuchExample
+
+    from conformance.search.sampling import shrink
+
+    try:
+        return in_machine(
+            implementation, scenario, suite, lambda m: document(m, shrink(m, clause), implementation, profile)
+        )
+    except (Fault, NoSuchExample):
+        return None
 
 
 def _sampled(machine: Machine, implementation: Implementation, profile: str) -> Explored:
@@ -161,6 +207,11 @@ def unshortened(scenario: Scenario, at_rest: bool, breach: Breach) -> Counterexa
     """A breach that the proof met and the search for the least schedule did not reach within its bound: still a breach."""
     told = f"{breach.reason} (no shortest schedule within the bound of the second search)"
     return Counterexample(scenario=scenario.name, switches=1_000, steps=0, at_rest=at_rest, reason=told)
+
+
+def restless(machine: Machine) -> list[str]:
+    """Clauses that a scenario breaks by never coming to rest: LIVELOCK, and those that are declared to be that there."""
+    return [clause.id for attached in machine.attached for clause in attached.monitor.also(rules.LIVELOCK)]
 
 
 def document(machine: Machine, found: Found, implementation: Implementation, profile: str) -> Counterexample:

@@ -1,61 +1,75 @@
-"""From explorations to verdicts, one clause at a time.
+"""From what was found out to verdicts, one clause at a time.
 
-Explorations are shared: between the clauses of a process, and between processes through a directory of result files,
-each guarded by a file lock. Whoever comes first explores; whoever finds a scenario taken explores another one first and
-waits last. A lock dies with its holder. So any number of workers gives the same verdicts, and each scenario is explored
-once.
+How a clause is judged is a generator: it asks for items of work, is sent their results, and ends with the verdict. Who
+does the work, in which order and where, is not its business: `verdict` does it here and now; a run hands it out to
+processes, and goes on with other clauses in between.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Generator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
-from hypothesis.errors import NoSuchExample
 
 from conformance.adapters.registry import Implementation
-from conformance.machine.build import in_machine
-from conformance.machine.finding import Witness
-from conformance.machine.machine import Machine
 from conformance.machine.rules import ALWAYS
 from conformance.roles import environments
-from conformance.roles.scenario import Scenario, many
-from conformance.search.proof import shortest
-from conformance.search.sampling import shrink
+from conformance.roles.scenario import Scenario
 from conformance.verdict.clause import Clause, Counterexample, Status, Verdict
-from conformance.verdict.explore import Explored, document, explore
+from conformance.verdict.evidence import exhaustively, named
+from conformance.verdict.explore import Explored
 from conformance.verdict.suite import Checked, Suite
+from conformance.verdict.work import Check, Explore, Item, Least, Result, Shrink, Work
+
+Judging: TypeAlias = Generator[tuple[Item, ...], Any, Verdict]
+"""Yields items, is sent their results in the same order."""
 
 
-def catalogue_hash(suite: Suite) -> str:
-    """Eight hex digits that change with any clause or scenario."""
-    return hashlib.sha256(msgspec.json.encode((suite.clauses, suite.scenarios))).hexdigest()[:8]
+class Ruling(NamedTuple):
+    """What is said of a clause."""
+
+    status: Status
+    evidence: str
+    counterexample: Counterexample | None = None
+
+
+Rules: TypeAlias = Generator[tuple[Item, ...], Any, Ruling]
+
+
+def concluded(judging: Judging, do: Callable[[tuple[Item, ...]], tuple[Result, ...]]) -> Verdict:
+    """The verdict, after all work that it takes."""
+    results: tuple[Result, ...] | None = None
+    while True:
+        try:
+            items = judging.send(results)
+        except StopIteration as judged:
+            return judged.value
+        results = do(items)
+
+
+def broken_by(result: Result, clause: Clause, item: Item) -> Counterexample | None:
+    """A counterexample to the clause, if the result of the item holds one: not the least."""
+    match item, result:
+        case Explore(), Explored(counterexamples=found):
+            return found.get(clause.id)
+        case Check(clause=clause.id), Checked(counterexample=reason) if reason:
+            where = "one routine alone"
+            return Counterexample(scenario=where, switches=0, steps=1, at_rest=False, reason=reason)
+        case _:
+            return None
 
 
 class Judge:
-    """Judges one implementation under one profile. `shared` is a directory that all processes of a run agree on."""
+    """Judges one implementation under one profile."""
 
     def __init__(
-        self,
-        implementation: Implementation,
-        profile: str,
-        suite: Suite,
-        shared: Path,
-        pulse: Callable[[str, int], None] | None = None,
-        environment: Collection[str] = (),
+        self, implementation: Implementation, profile: str, suite: Suite, environment: Collection[str] = ()
     ) -> None:
-        self.environment = environment
-        self.implementation, self.profile, self.suite, self.shared, self.pulse = (
-            implementation,
-            profile,
-            suite,
-            shared,
-            pulse,
-        )
-        self.known: dict[str, Explored] = {}
+        self.implementation, self.profile, self.suite, self.environment = implementation, profile, suite, environment
+        self.work = Work(implementation, profile, suite)
+        self.known: dict[Item, Result] = {}
+        """What `verdict` has found out so far."""
         self.watchers: dict[str, list[Scenario]] = {}
         for scenario in suite.scenarios:
             if not self._applies(scenario):
@@ -76,207 +90,143 @@ class Judge:
                 return min(needs)
         return ""
 
-    # Explorations
-
-    def explored(self, scenarios: Iterable[Scenario]) -> list[Explored]:
-        """The explorations of these scenarios, in their order, each done by whoever gets to it first."""
-        wanted = list(scenarios)
-        taken = [s for s in wanted if s.name not in self.known and not self._explore(s, wait=False)]
-        for scenario in taken:
-            self._explore(scenario, wait=True)
-        return [self.known[s.name] for s in wanted]
-
-    def _explore(self, scenario: Scenario, wait: bool) -> bool:
-        """Fetch or make one result. False if another process is at it and `wait` is not set."""
-        result = self.shared / f"{scenario.name}.json"
-        with (self.shared / f"{scenario.name}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                return False
-            if result.exists():
-                self.known[scenario.name] = msgspec.json.decode(result.read_bytes(), type=Explored)
-            else:
-                pulse = self.pulse and (lambda states: self.pulse and self.pulse(scenario.name, states))
-                found = explore(self.implementation, scenario, self.suite, pulse=pulse or None, profile=self.profile)
-                result.write_bytes(msgspec.json.encode(found))
-                self.known[scenario.name] = found
-        return True
-
     # Verdicts
 
     def verdict(self, clause: Clause) -> Verdict:
-        status, evidence, counterexample = self._judge(clause)
+        """Find out here and now what is not known yet."""
+        return concluded(self.judging(clause), self._do)
+
+    def _do(self, items: tuple[Item, ...]) -> tuple[Result, ...]:
+        self.known |= {item: self.work.do(item) for item in items if item not in self.known}
+        return tuple(self.known[item] for item in items)
+
+    def judging(self, clause: Clause) -> Judging:
+        found = yield from self._judge(clause)
+        return self._verdict(clause, found)
+
+    def _verdict(self, clause: Clause, found: Ruling) -> Verdict:
         return Verdict(
             clause=clause,
             implementation=self.implementation.name,
             profile=self.profile,
-            status=status,
-            evidence=evidence,
-            counterexample=counterexample,
+            status=found.status,
+            evidence=found.evidence,
+            counterexample=found.counterexample,
         )
 
-    def _judge(self, clause: Clause) -> tuple[Status, str, Counterexample | None]:
+    def judging_by(self, clause: Clause, result: Explored | Checked) -> Judging:
+        """By one result alone, in which the clause is broken."""
+        if isinstance(result, Checked):
+            return self._verdict(clause, self._judge_function(clause, result))
+        found = yield from self._judge_rule(clause, [result])
+        return self._verdict(clause, found)
+
+    def _judge(self, clause: Clause) -> Rules:
         if reason := self.implementation.not_applicable.get(clause.id):
-            return Status.NOT_APPLICABLE, f"declared by the implementation: {reason}", None
+            return Ruling(Status.NOT_APPLICABLE, f"declared by the implementation: {reason}")
         if self.profile not in clause.profiles:
-            return Status.NOT_APPLICABLE, f"profile {self.profile} does not judge it", None
+            return Ruling(Status.NOT_APPLICABLE, f"profile {self.profile} does not judge it")
         if waiver := clause.waived.get(self.profile):
-            return Status.NOT_APPLICABLE, f"waived in profile {self.profile}: {waiver}", None
+            return Ruling(Status.NOT_APPLICABLE, f"waived in profile {self.profile}: {waiver}")
         if clause.check == "not-checked":
-            return Status.NOT_CHECKED, clause.reason, None
+            return Ruling(Status.NOT_CHECKED, clause.reason)
         if clause.check == "sequential":
-            return self._judge_function(clause, self.suite.sequential(clause.id, self.implementation))
+            (checked,) = yield (Check(clause=clause.id),)
+            return self._judge_function(clause, checked)
         scenarios = self.watchers.get(clause.id, [])
         if not scenarios and (needs := self._needs(clause)):
-            return Status.NOT_CHECKED, f"it takes --environment {needs}: {environments()[needs]}", None
+            return Ruling(Status.NOT_CHECKED, f"it takes --environment {needs}: {environments()[needs]}")
         if not scenarios:
-            return Status.NOT_APPLICABLE, "no scenario that this implementation can take part in concerns it", None
-        results = self.explored(scenarios)
-        return self._judge_witness(clause, results) if clause.modality == "MAY" else self._judge_rule(clause, results)
+            return Ruling(Status.NOT_APPLICABLE, "no scenario that this implementation can take part in concerns it")
+        results = yield tuple(Explore(scenario=s.name) for s in scenarios)
+        if clause.modality == "MAY":
+            return (yield from self._judge_witness(clause, results))
+        return (yield from self._judge_rule(clause, results))
 
-    def _judge_function(self, clause: Clause, checked: Checked) -> tuple[Status, str, Counterexample | None]:
+    def _judge_function(self, clause: Clause, checked: Checked) -> Ruling:
         if checked.fault:
-            return Status(checked.fault_status), checked.fault, None
-        if not checked.counterexample:
-            return Status.HELD, checked.evidence, None
+            return Ruling(Status(checked.fault_status), checked.fault)
+        found = broken_by(checked, clause, Check(clause=clause.id))
+        if found is None:
+            return Ruling(Status.HELD, checked.evidence)
         status = Status.VIOLATED if clause.kind == "guarantee" else Status.DEVIATES
-        found = Counterexample(
-            scenario="one routine alone",
-            switches=0,
-            steps=1,
-            at_rest=False,
-            reason=checked.counterexample,
-            replay=f"intack run -a {self.implementation.spec} --clause {clause.id}",
-        )
-        return status, checked.evidence, found
+        again = f"intack run -a {self.implementation.spec} --clause {clause.id}"
+        return Ruling(status, checked.evidence, msgspec.structs.replace(found, replay=again))
 
-    def _judge_rule(self, clause: Clause, results: list[Explored]) -> tuple[Status, str, Counterexample | None]:
+    def _judge_rule(self, clause: Clause, results: Sequence[Explored]) -> Rules:
         breaking = [r for r in results if clause.id in r.counterexamples]
         if breaking:
-            broken = [r.counterexamples[clause.id] for r in breaking if not r.samples]
-            least = min(broken, key=lambda c: (c.switches, c.steps)) if broken else self._shrunk(clause, breaking[0])
+            least = yield from self._least(clause, breaking)
             where = f"in {len(breaking)} of {len(results)} scenarios; least in {least.scenario}: {self._bounds(least.scenario)}"
             if clause.kind == "guarantee":
-                return Status.VIOLATED, where, least
+                return Ruling(Status.VIOLATED, where, least)
             failing = sorted(
-                {
-                    c.id
-                    for c in self.suite.clauses
-                    if self._guaranteed(c) and any(c.id in r.counterexamples for r in results)
-                }
+                c.id
+                for c in self.suite.clauses
+                if self.guaranteed(c) and any(c.id in r.counterexamples for r in results)
             )
             means = (
                 f"guarantees that fail too: {', '.join(failing)}"
                 if failing
                 else "no guarantee fails within these bounds"
             )
-            return Status.DEVIATES, f"{where}; {means}", least
+            return Ruling(Status.DEVIATES, f"{where}; {means}", least)
         if undecided := self._undecided(results):
             return undecided
         if clause.id in ALWAYS:
-            return Status.HELD, self._exhaustively(results), None
+            return Ruling(Status.HELD, exhaustively(results, self.work.scenarios))
         if any(clause.id in r.witnessed for r in results):
             exercised = [r for r in results if clause.id in r.witnessed or r.samples]
-            return Status.HELD, self._exhaustively(exercised), None
+            return Ruling(Status.HELD, exhaustively(exercised, self.work.scenarios))
         premise = f"its premise{f' ({clause.premise})' * bool(clause.premise)} never became true"
         habit = ", and a discipline is one design's habit: nothing is undecided" * (clause.kind == "discipline")
-        return Status.NOT_EXERCISED, f"in {named(results)}: {premise}{habit}", None
+        return Ruling(Status.NOT_EXERCISED, f"in {named(results)}: {premise}{habit}")
 
-    def _guaranteed(self, clause: Clause) -> bool:
+    def guaranteed(self, clause: Clause) -> bool:
+        """Whether the implementation violates something if it breaks the clause."""
         applies = clause.id not in self.implementation.not_applicable and self.profile in clause.profiles
         return applies and clause.kind == "guarantee" and not clause.waived.get(self.profile)
 
-    def _judge_witness(self, clause: Clause, results: list[Explored]) -> tuple[Status, str, Counterexample | None]:
+    def _least(self, clause: Clause, breaking: Sequence[Explored]) -> Generator[tuple[Item, ...], Any, Counterexample]:
+        """The least counterexample of all scenarios, and of equal ones that of the first in the catalogue's order.
+
+        The smallest are searched first; in the others only what is less than the least so far is looked for.
+        """
+        least: Counterexample | None = None
+        at = 0
+        exhausted = [(r.states, n, r.scenario) for n, r in enumerate(breaking) if not r.samples]
+        first = next((r for r in breaking if not r.samples), breaking[0])
+        for _, n, scenario in sorted(exhausted):
+            below = None if least is None else (least.switches, least.steps + (n < at))
+            (found,) = yield (Least(scenario=scenario, clause=clause.id, below=below),)
+            if found is not None:
+                least, at = found, n
+        if not exhausted:
+            (least,) = yield (Shrink(scenario=first.scenario, clause=clause.id),)
+        return least or first.counterexamples[clause.id]
+
+    def _judge_witness(self, clause: Clause, results: Sequence[Explored]) -> Rules:
         seen = [r for r in results if clause.id in r.witnessed]
         if not seen:
             if undecided := self._undecided(results):
                 return undecided
-            return Status.NEVER_OBSERVED, f"allowed, and never seen: {self._exhaustively(results)}", None
+            return Ruling(
+                Status.NEVER_OBSERVED, f"allowed, and never seen: {exhaustively(results, self.work.scenarios)}"
+            )
         smallest = min(seen, key=lambda r: (r.states, r.scenario))
-        witness = self._witness(clause, self._scenario(smallest.scenario))
-        return (
-            Status.OBSERVED,
-            f"allowed, and seen in {len(seen)} of {len(results)} scenarios, first in {smallest.scenario}",
-            witness,
-        )
+        (witness,) = yield (Least(scenario=smallest.scenario, clause=clause.id, witness=True),)
+        where = f"allowed, and seen in {len(seen)} of {len(results)} scenarios, first in {smallest.scenario}"
+        return Ruling(Status.OBSERVED, where, witness)
 
-    def _shrunk(self, clause: Clause, sampled: Explored) -> Counterexample:
-        """What no exhausted scenario breaks, but a sampled schedule does."""
-
-        def least(machine: Machine) -> Counterexample:
-            try:
-                return document(machine, shrink(machine, clause.id), self.implementation, self.profile)
-            except NoSuchExample:  # too rare to be drawn again within the limits: what was found stands, unshrunk
-                return sampled.counterexamples[clause.id]
-
-        return in_machine(self.implementation, self._scenario(sampled.scenario), self.suite, least)
-
-    def _scenario(self, name: str) -> Scenario:
-        return next(s for s in self.suite.scenarios if s.name == name)
-
-    def _witness(self, clause: Clause, scenario: Scenario) -> Counterexample | None:
-
-        def least(machine: Machine) -> Counterexample | None:
-            found = shortest(machine, {clause.id}, most=200_000, kind=Witness).get(clause.id)
-            return found and document(machine, found, self.implementation, self.profile)
-
-        return in_machine(self.implementation, scenario, self.suite, least)
-
-    def _undecided(self, results: list[Explored]) -> tuple[Status, str, None] | None:
+    def _undecided(self, results: Sequence[Explored]) -> Ruling | None:
         for result in results:
             if result.fault:
-                return Status(result.fault_status), f"scenario {result.scenario}: {result.fault}", None
+                return Ruling(Status(result.fault_status), f"scenario {result.scenario}: {result.fault}")
         for result in results:
             if not result.complete:
-                return (
-                    Status.UNKNOWN,
-                    f"scenario {result.scenario} hit the bound of {result.states} states; nothing broken so far",
-                    None,
-                )
+                bound = f"the bound of {result.states} states; nothing broken so far"
+                return Ruling(Status.UNKNOWN, f"scenario {result.scenario} hit {bound}")
         return None
 
     def _bounds(self, scenario: str) -> str:
-        return self._scenario(scenario).bounds()
-
-    def _exhaustively(self, results: list[Explored]) -> str:
-        """The bounds of a proof over several scenarios, in one sentence."""
-        drawn = "; ".join(_drawn(r) for r in results if r.samples)
-        results = [r for r in results if not r.samples]
-        if not results:
-            return drawn
-        scenarios = [s for s in self.suite.scenarios if any(r.scenario == s.name for r in results)]
-        optional = {
-            name
-            for s in scenarios
-            for name, n in (("preemption", s.budget.preempt), ("migration", s.budget.migrate), ("exit", s.budget.exit),
-                            ("spurious interrupt", len(s.budget.spurious)))
-            if n
-        }  # fmt: skip
-        return (
-            f"exhaustively in {named(results)}, {sum(r.states for r in results):,} states: at most "
-            f"{many(max(len(s.vcpus) for s in scenarios), 'vCPU')}, {many(max(s.cpus for s in scenarios), 'pCPU')}, "
-            f"{many(max(s.agents for s in scenarios), 'other agent')}, "
-            f"{many(max(len(s.vectors) for s in scenarios), 'interrupt')}, "
-            f"{'one each of ' * bool(optional)}{', '.join(sorted(optional)) or 'no optional steps'}"
-            f"{'; with store buffers' * any(s.buffer for s in scenarios)}{'; ' * bool(drawn)}{drawn}"
-        )
-
-
-FEW = 3
-"""Scenarios that a sentence names."""
-
-
-def named(results: Sequence[Explored]) -> str:
-    """How many scenarios, and which; of many the first."""
-    names = [r.scenario for r in results]
-    first = names if len(names) <= FEW + 1 else [*names[:FEW], f"{len(names) - FEW} more"]
-    listed = f"{', '.join(first[:-1])} and {first[-1]}" if len(first) > 1 else "".join(first)
-    return f"{many(len(names), 'scenario')} ({listed})"
-
-
-def _drawn(sampled: Explored) -> str:
-    """What stands for a proof where there is none."""
-    predicted = f" and {sampled.predicted} that these predict" * bool(sampled.predicted)
-    undecided = f" ({sampled.undecided} questions undecided: the solver gave up)" * bool(sampled.undecided)
-    return f"{sampled.samples} sampled schedules of {sampled.scenario}{predicted}{undecided}"
+        return self.work.scenarios[scenario].bounds()

@@ -1,4 +1,4 @@
-"""One run of the suite: what was asked for, checked before anything runs, then verdicts, then reports."""
+"""What is asked for, checked before anything runs: which implementation, judged how, by which clauses."""
 
 from __future__ import annotations
 
@@ -10,26 +10,21 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
-import pytest
 
 import conformance
 from conformance.adapters.registry import DEFAULT, AdapterError, resolve
 from conformance.adapters.source import Fault
-from conformance.report import document, terminal
 from conformance.roles import environments
 from conformance.roles.registered import RegistrationError
 from conformance.search.replay import ReplayError
-from conformance.verdict import again
 from conformance.verdict.clause import Clause, Status, Verdict
-from conformance.verdict.judge import Judge, catalogue_hash
+from conformance.verdict.judge import Judge
 from conformance.verdict.suite import load_suite
 
 PACKAGES = ("conformance", "reference", "properties")
-PROPERTY = "intack"
-"""The user property of a pytest report that holds a verdict as JSON; it crosses xdist and reaches JUnit files too."""
 
 T = TypeVar("T")
 
@@ -39,11 +34,10 @@ class BadInput(Exception):
 
 
 class Session:
-    """`shared` is a directory that the processes of this run have in common; it need not exist yet. Raises BadInput."""
+    """What is asked for. Raises BadInput."""
 
     def __init__(
         self,
-        shared: Path,
         *,
         adapter: str = "",
         profile: str = "",
@@ -53,11 +47,13 @@ class Session:
         environment: Sequence[str] = (),
     ) -> None:
         check_packages()
-        self.shared, self.replay = shared, replay
+        self.replay = replay
         self.suite = _or_bad_input(load_suite)
         if replay:
             if adapter or profile or clause:
                 raise BadInput("a replay string names its own implementation, profile and clause: give none beside it")
+            from conformance.verdict import again
+
             recorded = _or_bad_input(lambda: again.fitting(self.replay, self.suite)[0])
             adapter, profile, clause = recorded.implementation, recorded.profile, [recorded.clause]
         self.implementation = _or_bad_input(lambda: resolve(adapter or DEFAULT))
@@ -71,7 +67,6 @@ class Session:
         self.environment = tuple(environment)
         self.clauses = self.concerned(select(self.suite.clauses, clause))
         self.reports = [writable(path) for path in report]
-        self.verdicts: dict[str, Verdict] = {}
 
     def concerned(self, clauses: Sequence[Clause]) -> tuple[Clause, ...]:
         """Less the clauses of an architecture of which the implementation fills no role."""
@@ -89,72 +84,27 @@ class Session:
         widened = "".join(f", environment {name}" for name in self.environment)
         return f"adapter {self.implementation.spec}, profile {self.profile}{widened}, {clauses}"
 
-    # Where clauses run: the only process, or a worker
-
     @cached_property
     def judge(self) -> Judge:
-        self.shared.mkdir(mode=0o700, exist_ok=True)
-        return Judge(self.implementation, self.profile, self.suite, self.shared, environment=self.environment)
-
-    def verdict(self, clause: Clause) -> Verdict:
-        return self.replayed() if self.replay else self.judge.verdict(clause)
+        return Judge(self.implementation, self.profile, self.suite, environment=self.environment)
 
     def replayed(self) -> Verdict:
         """What became of the replay string's counterexample: the evidence begins with the word for it."""
+        from conformance.verdict import again
+
         try:
             word, verdict = again.replay(self.replay)
         except Fault as fault:
-            return self._without_proof(self.clauses[0], Status(fault.status), str(fault))
+            return self.without_proof(self.clauses[0], Status(fault.status), str(fault))
         return msgspec.structs.replace(verdict, evidence=f"{word}: {verdict.evidence}")
 
-    # Where verdicts are gathered: the only process, or xdist's controller
-
-    def gather(self, report: pytest.TestReport) -> None:
-        """The verdict that a report brings; if its process died or the suite itself failed, that is one too: CRASH."""
-        for name, value in report.user_properties:
-            if name == PROPERTY:
-                verdict = msgspec.json.decode(str(value), type=Verdict)
-                self.verdicts[verdict.clause.id] = verdict
-                return
-        clause = next((c for c in self.clauses if report.nodeid.endswith(f"::test_clause[{c.id}]")), None)
-        if clause and report.failed:
-            crash: Any = getattr(report.longrepr, "reprcrash", None)
-            reason = f"{crash.message} at {crash.path}:{crash.lineno}" if crash else report.longreprtext.strip()
-            self.verdicts[clause.id] = self._without_proof(clause, Status.CRASH, f"the suite itself failed: {reason}")
-
-    def _without_proof(self, clause: Clause, status: Status, evidence: str) -> Verdict:
+    def without_proof(self, clause: Clause, status: Status, evidence: str) -> Verdict:
         name, profile = self.implementation.name, self.profile
         return Verdict(clause=clause, implementation=name, profile=profile, status=status, evidence=evidence)
 
-    def gathered(self) -> list[Verdict]:
-        """All verdicts so far, in the order of the catalogue."""
-        return [self.verdicts[c.id] for c in self.clauses if c.id in self.verdicts]
-
-    def progress(self) -> str:
-        explored = len(list(self.shared.glob("*.json")))
-        return f"{explored} scenarios explored, {len(self.verdicts)} of {len(self.clauses)} clauses judged"
-
-    def write_reports(self) -> str:
-        """Answers what kept a report from being written."""
-        if self.reports and not self.verdicts:
-            return "no clause was judged, so no report is written: properties/test_clauses.py was not among the tests"
-        bounds = {s.name: s.bounds() for s in self.suite.scenarios}
-        hashed = catalogue_hash(self.suite)
-        made = document.report(self.gathered(), bounds=bounds, catalogue=hashed, assumptions=self.assumptions)
-        try:
-            for path in self.reports:
-                document.write(path, made)
-        except document.ReportError as error:
-            return str(error)
-        return ""
-
-    def overview(self, color: bool) -> str:
-        """Verdicts by section and the summary, without the schedules that pytest has shown with its failures."""
-        return terminal.overview(self.gathered(), color=color)
-
     @property
     def assumptions(self) -> Sequence[str]:
-        """Those of the architectures that were judged."""
+        """Those of the architectures that are judged."""
         judged = {c.architecture for c in self.clauses} - {"any"} or set(self.implementation.architectures)
         return [rule for name, rules in self.suite.assumptions.items() if name in ("any", *judged) for rule in rules]
 

@@ -6,6 +6,7 @@ somebody else's brings its own.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -108,3 +109,8 @@ def load_suite() -> Suite:
         return suites[0] if len(suites) == 1 else JoinedSuite(suites)
     except ValueError as error:
         raise RegistrationError(f"the suites {', '.join(entries)} do not fit together: {error}") from None
+
+
+def catalogue_hash(suite: Suite) -> str:
+    """Eight hex digits that change with any clause or scenario."""
+    return hashlib.sha256(msgspec.json.encode((suite.clauses, suite.scenarios))).hexdigest()[:8]

@@ -1,0 +1,195 @@
+"""Where items of work are done: in processes, or in this one.
+
+A process that dies takes no other item along: what was under way with it is done again, each item alone in a process,
+and the item that kills that one too has its CRASH.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
+from typing import NamedTuple, Protocol
+
+from conformance.verdict.work import Item, Result
+
+PR_SET_PDEATHSIG = 1
+
+
+class Done(NamedTuple):
+    result: Result
+    seconds: float
+
+
+class Died(NamedTuple):
+    """The process that did an item ended; `how` says with what."""
+
+    how: str
+
+
+Do = Callable[[Item], Result]
+
+
+class Pool(Protocol):
+    """Takes items, gives results, in any order."""
+
+    @property
+    def free(self) -> int:
+        """How many items may be put in now."""
+        ...
+
+    def put(self, item: Item) -> None: ...
+
+    def take(self, seconds: float) -> list[tuple[Item, Done | Died]]:
+        """What is done, waiting for it as long as that if need be."""
+        ...
+
+    def close(self) -> None:
+        """At once: what is under way is dropped."""
+        ...
+
+
+def pool(do: Do, workers: int) -> Pool:
+    """So many processes; 0: this one."""
+    return Processes(do, workers) if workers else Here(do)
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Here:
+    """One item at a time, done when it is waited for."""
+
+    def __init__(self, do: Do) -> None:
+        self.do = do
+        self.item: Item | None = None
+
+    @property
+    def free(self) -> int:
+        return int(self.item is None)
+
+    def put(self, item: Item) -> None:
+        self.item = item
+
+    def take(self, seconds: float) -> list[tuple[Item, Done | Died]]:
+        assert self.item is not None
+        with contextlib.redirect_stdout(sys.stderr):  # what an implementation prints is no part of the report
+            item, self.item = self.item, None
+            return [(item, timed(self.do, item))]
+
+    def close(self) -> None:
+        self.item = None
+
+
+class Processes:
+    """Forked, so that they have all modules and the implementation at once. They end with this process."""
+
+    def __init__(self, do: Do, workers: int) -> None:
+        self.do, self.workers = do, workers
+        self.executor: ProcessPoolExecutor | None = None
+        self.processes: list[BaseProcess] = []
+        self.running: dict[Future[Done], Item] = {}
+        self.suspects: deque[Item] = deque()
+        """Items that were under way when a process died: each is done alone."""
+
+    @property
+    def free(self) -> int:
+        return 0 if self.suspects else 2 * self.workers - len(self.running)
+
+    def put(self, item: Item) -> None:
+        if self.executor is None:
+            context = multiprocessing.get_context("fork")
+            self.executor = ProcessPoolExecutor(
+                self.workers, context, initializer=_begin, initargs=(self.do, os.getpid())
+            )
+            others = set(multiprocessing.active_children())
+            self.running[self.executor.submit(_work, item)] = item
+            self.processes = [p for p in multiprocessing.active_children() if p not in others]
+        else:
+            self.running[self.executor.submit(_work, item)] = item
+
+    def take(self, seconds: float) -> list[tuple[Item, Done | Died]]:
+        if self.suspects and not self.running:
+            self.put(self.suspects[0])
+        done, _ = wait(self.running, seconds, FIRST_COMPLETED)
+        if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+            return self._died()
+        taken: list[tuple[Item, Done | Died]] = []
+        for future in done:
+            item = self.running.pop(future)
+            taken.append((item, future.result()))
+            if self.suspects:
+                self.suspects.popleft()
+        return taken
+
+    def _died(self) -> list[tuple[Item, Done | Died]]:
+        wait(self.running)  # all of them know by now
+        under_way, self.running = self.running, {}
+        processes = self.processes
+        self._end()
+        taken: list[tuple[Item, Done | Died]] = []
+        lost: list[Item] = []
+        for future, item in under_way.items():
+            if future.exception() is None:
+                taken.append((item, future.result()))
+            else:
+                lost.append(item)
+        if self.suspects:
+            taken.append((self.suspects.popleft(), Died(_how(processes))))
+        else:
+            self.suspects.extend(lost)
+        return taken
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+        self._end()
+
+    def _end(self) -> None:
+        if self.executor is not None:
+            self.executor.shutdown(wait=True, cancel_futures=True)
+        self.executor, self.processes = None, []
+
+
+def _how(processes: list[BaseProcess]) -> str:
+    """With what the process ended that ended by itself: the executor terminates the others."""
+    codes = [p.exitcode for p in processes if p.exitcode not in (None, 0, -signal.SIGTERM)]
+    code = codes[0] if codes else 0
+    return f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit status {code}"
+
+
+_do: Do | None = None
+"""Of this process, if it is one of a pool's."""
+
+
+def _begin(do: Do, parent: int) -> None:
+    global _do
+    _do = do
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the parent's to end this
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+    os.dup2(2, 1)  # what an implementation prints is no part of the report
+
+
+def _work(item: Item) -> Done:
+    assert _do
+    return timed(_do, item)
+
+
+def timed(do: Do, item: Item) -> Done:
+    begun = time.monotonic()
+    result = do(item)
+    return Done(result, time.monotonic() - begun)
