@@ -17,8 +17,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from conformance.litmus.grammar import Damaged
 from conformance.litmus.observe import observe
-from conformance.litmus.parse import Damaged, parse
+from conformance.litmus.parse import parse
 from conformance.litmus.program import build
 
 OWN = Path(__file__).parents[1] / "tests" / "litmus"

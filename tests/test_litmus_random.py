@@ -35,16 +35,16 @@ ARM_SHAPES = (
     "DMB ST",
     "ISB",
     "EOR {q},{r},{r}",
-    "LDR {r},[{at},{q},SXTW]",
-    "STR {r},[{at},{q},SXTW]",
+    "LDR {r},[{at},{q},SXTW #3]",
+    "STR {r},[{at},{q},SXTW #3]",
     "CMP {r},#1",
     "CSEL {r},{q},{r},EQ",
     "SWPAL {r},{q},[{at}]",
     "LDADD {r},{q},[{at}]",
     "STADD {r},[{at}]",
     "CAS {r},{q},[{at}]",
-    "LDXR {r},[{at}]",
-    "STXR {q},{r},[{at}]",
+    "LDXR {r},[X1]",
+    "STXR {q},{r},[X1]",
 )
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-UNDECIDED, BAD_INPUT = 2, 3
+UNDECIDED, BAD_INPUT, FAILED = 2, 3, 4
 
 STATUS = """
 Exit status: 0 every test that is supported was decided; 2 one stayed UNKNOWN; 3 a file cannot be read or is no litmus
-test (the others are decided all the same).
+test; 4 the suite itself failed on one. The other files are decided all the same.
 """
 
 
@@ -25,8 +25,8 @@ def litmus(files: tuple[Path, ...], model: str | None, witness: bool, seconds: f
 
     A directory stands for all *.litmus files in it.
     """
+    from conformance.litmus.grammar import Damaged
     from conformance.litmus.observe import observe
-    from conformance.litmus.parse import Damaged
     from conformance.report.ordering import execution
 
     status = 0
@@ -35,11 +35,15 @@ def litmus(files: tuple[Path, ...], model: str | None, witness: bool, seconds: f
             seen = observe(path.read_text("utf-8-sig"), model, seconds=seconds, alone=witness)  # type: ignore[arg-type]
         except (Damaged, UnicodeDecodeError) as error:
             click.echo(f"{path} is no litmus test: {error}", err=True)
-            status = BAD_INPUT
+            status = max(status, BAD_INPUT)
             continue
         except OSError as error:
             click.echo(f"cannot read {path}: {str(error.strerror).lower()}", err=True)
-            status = BAD_INPUT
+            status = max(status, BAD_INPUT)
+            continue
+        except Exception as error:  # a defect of the suite costs this file, not the others
+            click.echo(f"{path}: the suite itself failed: {type(error).__name__}: {error}", err=True)
+            status = FAILED
             continue
         click.echo(str(seen))
         if witness and seen.positive:

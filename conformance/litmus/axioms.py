@@ -1,17 +1,20 @@
 """Two memory models as axioms over executions: x86-TSO and Armv8.
 
-An execution is the events of its threads, what each read reads from (`rf`), and per location the order of writes (`co`);
-`fr` leads from a read to every write after the one it read from. It is allowed if
+An execution is the events of its threads, what each read reads from (`rf`), and for each piece of memory the order of
+writes (`co`); `fr` leads from a read to every write after the one it read from. It is allowed if
 
-  - coherence:  program order of one location, rmw, rf, co and fr have no cycle;
+  - coherence:  program order of one piece, rmw, rf, co and fr have no cycle;
   - atomicity:  no other thread's write comes between the read and the write of an atomic pair;
   - order:      what the model keeps of each thread's order, and rf, co and fr between threads (TSO: all co and fr),
-                have no cycle.
+                have no cycle. What another thread observes of one piece of an access it observes of the whole access.
 
 What is kept of a thread's order is `kept`: for x86-TSO after S. Owens, S. Sarkar, P. Sewell, A Better x86 Memory Model:
 x86-TSO (TPHOLs 2009), for Armv8 after the Arm ARM (DDI 0487, B2.3, "Locally-ordered-before") in the words of its
-machine-readable model. Both speak of write-back memory accessed in whole locations: no mixed sizes, no page tables, no
-instruction fetch.
+machine-readable model. Accesses of different sizes are ordered as J. Alglave and others do in Armed Cats (TOPLAS 2021,
+section 5) and the machine-readable models since (aarch64.cat, x86tso-mixed.cat): observed-by leads to the whole of a
+single-copy atomic access, and so does a write that comes later to the same piece; an earlier read of what a read
+overlaps is before whatever write overwrites any piece of the later one (`hazards`). Both speak of aligned accesses to
+write-back memory: no page tables, no instruction fetch.
 """
 
 from __future__ import annotations
@@ -35,8 +38,32 @@ def kept(model: Model, events: Sequence[MemoryEvent]) -> list[int]:
         case "armv8":
             return _armv8(events)
         case "sc":
-            memory = _mask(events, lambda e: e.kind != "F")
-            return [memory & _after(e.index) if e.kind != "F" else 0 for e in events]
+            memory, whole = _mask(events, lambda e: e.kind != "F"), wholes(events)
+            return [memory & _after(e.index) & ~whole[e.index] if e.kind != "F" else 0 for e in events]
+
+
+def wholes(events: Sequence[MemoryEvent]) -> list[int]:
+    """For each event of a thread the pieces of its access, itself among them, as a bit mask."""
+    of: dict[int, int] = {}
+    firsts = [event.index if event.access < 0 else event.access for event in events]
+    for event, first in zip(events, firsts, strict=True):
+        of[first] = of.get(first, 0) | 1 << event.index
+    return [of[first] for first in firsts]
+
+
+def hazards(events: Sequence[MemoryEvent]) -> list[int]:
+    """For each read the earlier reads, as a bit mask, of a piece that its access takes too (Arm ARM B2.3,
+    "Hazard-ordered-before"). With accesses of one size coherence says the same.
+    """
+    whole = wholes(events)
+    made = [0] * len(events)
+    for n, event in enumerate(events):
+        if event.kind == "R" and whole[n] != 1 << n:
+            touched = {events[piece].at for piece in bits(whole[n])}
+            for earlier in events[:n]:
+                overlaps = earlier.kind == "R" and earlier.at in touched and earlier.line != event.line
+                made[n] |= overlaps << earlier.index
+    return made
 
 
 def _mask(events: Sequence[MemoryEvent], which: Callable[[MemoryEvent], bool]) -> int:
@@ -69,9 +96,10 @@ def _tso(events: Sequence[MemoryEvent]) -> list[int]:
     writes = _mask(events, lambda e: e.kind == "W" and "message" not in e.order)
     locked = _mask(events, lambda e: "locked" in e.order)
     fences = [e.index for e in events if "full" in e.order]
+    whole = wholes(events)
     order: list[int] = []
     for e in events:
-        later = everything & _after(e.index)
+        later = everything & _after(e.index) & ~whole[e.index]
         if e.kind == "F":
             order.append(0)
         elif e.kind == "R" or "locked" in e.order or "message" in e.order:
@@ -110,6 +138,7 @@ def _armv8(events: Sequence[MemoryEvent]) -> list[int]:
         return po[found] & memory if found is not None else 0
 
     fences = {k: _mask(events, lambda e, k=k: k in e.order) for k in _BARRIERS}
+    whole = wholes(events)
     lrs: dict[int, int] = {}
     for w in every(writes):
         nearest = next(every(po[w] & same[w] & writes), None)
@@ -118,7 +147,8 @@ def _armv8(events: Sequence[MemoryEvent]) -> list[int]:
         i = e.index
         if e.kind == "F":
             continue
-        order[i] |= po[i] & same[i] & writes  # lws
+        for w in every(po[i] & same[i] & writes):  # lws
+            order[i] |= whole[w]
         order[i] |= past(fences["full"], i) & ~messages | past(fences["dsb"], i)  # bob
         if e.kind == "R":
             if "noret" not in e.order:
@@ -173,7 +203,7 @@ class Execution:
     rf: dict[Read, Read | None]
     """Each read's write; None is the initial value."""
     co: dict[Address, tuple[Read, ...]]
-    """The writes of each location, first to last."""
+    """The writes of each piece of memory, first to last."""
 
 
 def forbidden(execution: Execution, model: Model) -> str:
@@ -207,11 +237,30 @@ def forbidden(execution: Execution, model: Model) -> str:
             local |= {((thread[i].thread, i), (thread[i].thread, j)) for j in range(len(thread)) if after >> j & 1}
     across = rf | co | fr
     seen = across if model == "sc" else {(a, b) for a, b in across if a[0] != b[0]}
+    if model == "armv8":
+        local |= _hazards(execution, fr)
+    whole = [wholes(thread) for thread in execution.threads]
+    seen = {(a, (t, other)) for a, (t, i) in seen for other in bits(whole[t][i])}
     if model == "tso":
         seen |= co | fr
     if cycle := _cycle(local | rmw | seen):
         return f"order: {_told(cycle, events)}"
     return ""
+
+
+def _hazards(execution: Execution, fr: set[tuple[Read, Read]]) -> set[tuple[Read, Read]]:
+    """From a read to what another thread writes over a later read that overlaps it."""
+    made: set[tuple[Read, Read]] = set()
+    before = [hazards(thread) for thread in execution.threads]
+    whole = [wholes(thread) for thread in execution.threads]
+    for (t, i), (u, j) in fr:
+        if t != u:
+            made |= {((t, n), (u, m)) for n in bits(before[t][i]) for m in bits(whole[u][j])}
+    return made
+
+
+def bits(mask: int) -> Iterator[int]:
+    return (n for n in range(mask.bit_length()) if mask >> n & 1)
 
 
 def _told(cycle: Sequence[Read], events: dict[Read, MemoryEvent]) -> str:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
+from math import prod
+from typing import NamedTuple
 
 from conformance.litmus import aarch64, x86
 from conformance.litmus.axioms import Execution, Model, forbidden
 from conformance.litmus.condition import Condition, Register, Term
 from conformance.litmus.parse import LitmusTest
-from conformance.litmus.thread import MemoryEvent, Path, Step, Written, paths
+from conformance.litmus.thread import Line, Memory, MemoryEvent, Path, Step, paths
 from conformance.litmus.values import Address, Concrete, Read, Unsupported
 
 MOST_PATHS = 20_000
 MOST_VALUES = 64
+MOST_CASES = 20_000
+MOST_WORK = 300_000
+"""Of the reads of one piece of memory, its writes, and those again that may overwrite what is read."""
 
 Outcome = tuple[Concrete, ...]
 """The values of the observed terms, in their order."""
@@ -24,30 +30,46 @@ def architecture_model(arch: str) -> Model:
     return "armv8" if arch == "AArch64" else "tso"
 
 
+class Part(NamedTuple):
+    """Some bytes of a location in the final state."""
+
+    at: Address
+    size: int
+    shift: int
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     test: LitmusTest
     paths: Sequence[Sequence[Path]]
     """By thread."""
-    written: Written
-    """Every value that a location may hold, the initial one included."""
+    memory: Memory
 
     @property
     def events(self) -> int:
         """Of the longest execution."""
         return sum(max((len(p.events) for p in of), default=0) for of in self.paths)
 
-    def initial(self, at: Address) -> Concrete:
-        return self.test.memory.get(at, 0)
+    def initial(self, event: MemoryEvent) -> Concrete:
+        """What the piece of memory that an event accesses holds at first."""
+        assert event.at
+        return self.test.initial(event.at, event.size)
 
     def observed(self) -> tuple[Term, ...]:
         """The terms that the question is about, registers by their whole names, in order of mention."""
-        return tuple(dict.fromkeys(self.whole(term) for term in self.test.condition.terms()))
+        terms = (*self.test.condition.terms(), *self.test.listed)
+        return tuple(dict.fromkeys(self.whole(term) for term in terms))
 
     def whole(self, term: Term) -> Term:
         if isinstance(term, Register):
             return Register(term.thread, _register(self.test, term.name))
         return term
+
+    def parts(self, at: Address) -> list[Part]:
+        """The pieces of a location of the final state, lowest byte first."""
+        end = at.offset + self.memory.size(at)
+        cuts = sorted({at.offset, end, *(c for c in self.memory.cuts.get(at.symbol, ()) if at.offset < c < end)})
+        return [Part(at._replace(offset=a), b - a, 8 * (a - at.offset)) for a, b in pairwise(cuts)]
 
     def combinations(self) -> Iterator[Combination]:
         for chosen in product(*self.paths):
@@ -72,6 +94,10 @@ class Combination:
             self.writes.setdefault(event.at, [])
             if event.kind == "W":
                 self.writes[event.at].append(event)
+        reads = Counter(read.at for read in self.reads)
+        for at, writes in self.writes.items():
+            if (1 + reads[at]) * len(writes) ** 2 > MOST_WORK:
+                raise Unsupported(f"{reads[at]} reads and {len(writes)} writes of {at}")
 
     def event(self, name: Read) -> MemoryEvent:
         return self.paths[name[0]].events[name[1]]
@@ -91,10 +117,8 @@ class Combination:
             before = len(waiting)
             for read, source in list(waiting.items()):
                 written = self.event(source).value if source else None
-                at = self.event(read).at
-                assert at
                 if written is None:
-                    values[read] = self.program.initial(at)
+                    values[read] = self.program.initial(self.event(read))
                 elif all(name in values for name in written.support):
                     values[read] = written.given(values)
                 else:
@@ -112,9 +136,12 @@ class Combination:
         if isinstance(term, Register):
             value = self.paths[term.thread].registers.get(term.name)
             return value.given(returned) if value else 0
-        order = execution.co.get(term, ())
-        last = self.event(order[-1]).value if order else None
-        return last.given(returned) if last else self.program.initial(term)
+        found: list[tuple[Concrete, Part]] = []
+        for part in self.program.parts(term):
+            order = execution.co.get(part.at, ())
+            last = self.event(order[-1]).value if order else None
+            found.append((last.given(returned) if last else self.program.test.initial(part.at, part.size), part))
+        return joined(found)
 
     def outcome(self, execution: Execution, returned: Mapping[Read, Concrete]) -> Outcome:
         return tuple(self.final(execution, returned, term) for term in self.program.observed())
@@ -140,8 +167,20 @@ def _in_program_order(order: Sequence[MemoryEvent]) -> bool:
     return all(a.thread != b.thread or a.index < b.index for n, a in enumerate(order) for b in order[n + 1 :])
 
 
+def joined(parts: Sequence[tuple[Concrete, Part]]) -> Concrete:
+    """The value of a location from those of its pieces. Raises Unsupported where one is a part of an address."""
+    if len(parts) == 1:
+        return parts[0][0]
+    word = 0
+    for value, part in parts:
+        if not isinstance(value, int):
+            raise Unsupported(f"{part.at} holds the address {value}, and is part of a location")
+        word |= value << part.shift
+    return word
+
+
 def build(test: LitmusTest) -> Program:
-    """Run every thread until no location can hold a further value. Raises Unsupported.
+    """Run every thread until memory is in no more pieces, and no piece can hold a further value. Raises Unsupported.
 
     The models order a read before what depends on it, so a value comes to be by a chain of writes in which none stands
     twice; with each value the sets of writes are kept by which it can come to be, and so the rounds come to an end.
@@ -149,56 +188,76 @@ def build(test: LitmusTest) -> Program:
     step = aarch64.step if test.arch == "AArch64" else x86.step
     start: list[dict[str, Concrete]] = [{} for _ in test.threads]
     for register, value in test.registers.items():
-        if register.thread < len(start):
-            start[register.thread][_register(test, register.name)] = value
-    for term in test.condition.terms():
+        start[register.thread][_register(test, register.name)] = value
+    for term in (*test.condition.terms(), *test.listed):
         if isinstance(term, Register):
             _register(test, term.name)
-    origins: Origins = {at: {value: [frozenset()]} for at, value in test.memory.items()}
+    memory = Memory(test)
     while True:
-        written = {at: tuple(values) for at, values in origins.items()}
-        made = [_bounded(n, test, written, step, start[n]) for n in range(len(test.threads))]
-        if not _grow(origins, made):
-            return Program(test, made, written)
+        cuts = {symbol: frozenset(of) for symbol, of in memory.cuts.items()}
+        made = _run(memory, step, start)
+        for term in (*test.condition.terms(), *test.listed):
+            if isinstance(term, Address):
+                memory.pieces(term, memory.size(term))
+        if cuts == memory.cuts:
+            return Program(test, made, memory)
 
 
-def _bounded(number: int, test: LitmusTest, written: Written, step: Step, start: Mapping[str, Concrete]) -> list[Path]:
+def _run(memory: Memory, step: Step, start: Sequence[Mapping[str, Concrete]]) -> list[list[Path]]:
+    """All paths of all threads; if memory turns out to be in more pieces on the way, only some."""
+    origins: Origins = {}
+    memory.written = {}
+    pieces = sum(map(len, memory.cuts.values()))
+    while True:
+        made = [_bounded(n, memory, step, start[n]) for n in range(len(memory.test.threads))]
+        if pieces != sum(map(len, memory.cuts.values())) or not _grow(origins, made, memory.test):
+            return made
+        memory.written = {at: tuple(values) for at, values in origins.items()}
+
+
+def _bounded(number: int, memory: Memory, step: Step, start: Mapping[str, Concrete]) -> list[Path]:
     made: list[Path] = []
-    for path in paths(number, test, written, step, start):
+    for path in paths(number, memory, step, start):
         made.append(path)
         if len(made) > MOST_PATHS:
             raise Unsupported(f"thread {number} has more than {MOST_PATHS} paths")
     return made
 
 
-Origins = dict[Address, dict[Concrete, list[frozenset[Read]]]]
-"""By location and value: the least sets of writes, as (thread, line), that can bring it about."""
+Origin = tuple[int, Line]
+Origins = dict[Address, dict[Concrete, list[frozenset[Origin]]]]
+"""By piece of memory and value: the least sets of writes, as (thread, line), that can bring it about."""
 
 
-def _grow(origins: Origins, made: Sequence[Sequence[Path]]) -> bool:
+def _grow(origins: Origins, made: Sequence[Sequence[Path]], test: LitmusTest) -> bool:
     """Add every value that some path may write when reads return what is known; whether any was added."""
     grew = False
     for path in (path for of in made for path in of):
-        reads = {e.name: e.at for e in path.events if e.kind == "R" and e.at}
         for event in path.events:
             if event.at and event.at not in origins:
-                origins[event.at] = {0: [frozenset()]}
+                origins[event.at] = {test.initial(event.at, event.size): [frozenset()]}
                 grew = True
+        reads = {e.name: e.at for e in path.events if e.kind == "R" and e.at}
+        for event in path.events:
             if event.kind == "W" and event.at and event.value:
-                support = [_pairs(origins.get(reads[name], {0: [frozenset()]})) for name in event.value.support]
+                support = [_pairs(origins[reads[name]]) for name in event.value.support]
+                if prod(map(len, support)) > MOST_CASES:
+                    raise Unsupported(f"{event.text}: more than {MOST_CASES} ways to a value")
                 for chosen in product(*support):
-                    used = frozenset[Read]().union(*(writes for _, writes in chosen))
+                    used = frozenset[Origin]().union(*(writes for _, writes in chosen))
                     if (event.thread, event.line) not in used:
                         value = event.value.of(*(v for v, _ in chosen))
                         grew |= _add(origins[event.at], value, used | {(event.thread, event.line)}, event.at)
     return grew
 
 
-def _pairs(values: Mapping[Concrete, list[frozenset[Read]]]) -> list[tuple[Concrete, frozenset[Read]]]:
+def _pairs(values: Mapping[Concrete, list[frozenset[Origin]]]) -> list[tuple[Concrete, frozenset[Origin]]]:
     return [(value, writes) for value, sets in values.items() for writes in sets]
 
 
-def _add(values: dict[Concrete, list[frozenset[Read]]], value: Concrete, writes: frozenset[Read], at: Address) -> bool:
+def _add(
+    values: dict[Concrete, list[frozenset[Origin]]], value: Concrete, writes: frozenset[Origin], at: Address
+) -> bool:
     sets = values.setdefault(value, [])
     if any(known <= writes for known in sets):
         return False

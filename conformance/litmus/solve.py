@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
-from conformance.litmus.axioms import Execution, Model, forbidden, kept
-from conformance.litmus.condition import Condition, Register, Term
-from conformance.litmus.program import Combination, Outcome, Program
+from conformance.litmus.axioms import Execution, Model, bits, forbidden, hazards, kept, wholes
+from conformance.litmus.condition import Condition, Held, Register, Term
+from conformance.litmus.program import Combination, Outcome, Part, Program, joined
 from conformance.litmus.thread import MemoryEvent
 from conformance.litmus.values import Address, Concrete, Read, Unsupported, Value, same
 
@@ -51,6 +52,10 @@ class Encoding:
         self.co: dict[tuple[Read, Read], str] = {}
         self.sources: dict[Read, list[MemoryEvent | None]] = {r.name: combination.sources(r) for r in combination.reads}
         self.domains: dict[Read, tuple[Concrete, ...]] = {}
+        self.whole: list[list[list[MemoryEvent]]] = []
+        """By thread and event: the pieces of its access;"""
+        self.hazards: list[list[list[MemoryEvent]]] = []
+        """and the earlier reads that overlap it."""
         self._domains()
         self._order()
         for order in combination.writes.values():
@@ -87,6 +92,17 @@ class Encoding:
                     if after >> later.index & 1 and not implied >> later.index & 1:
                         self.require(f"(< {_g(event)} {_g(later)})")
                         implied |= order[later.index]
+            whole = [[path.events[n] for n in bits(mask)] for mask in wholes(path.events)]
+            before = hazards(path.events) if self.model == "armv8" else [0] * len(path.events)
+            self.whole.append(whole)
+            self.hazards.append([[path.events[n] for n in bits(mask)] for mask in before])
+
+    def _observed(self, first: MemoryEvent, then: MemoryEvent, *, hazards: bool = False) -> str:
+        """That one event is before another of another thread, and so before the whole of its access."""
+        parts = [f"(< {_u(first)} {_u(then)})"]
+        before = [first, *(self.hazards[first.thread][first.index] if hazards else ())]
+        parts += [f"(< {_g(a)} {_g(b)})" for a in before for b in self.whole[then.thread][then.index]]
+        return f"(and {' '.join(parts)})"
 
     def _coherence(self, writes: Sequence[MemoryEvent]) -> None:
         for n, a in enumerate(writes):
@@ -96,8 +112,8 @@ class Encoding:
                     continue
                 name = self.declare(f"co{_n(a)}{_n(b)}")
                 self.co[a.name, b.name], self.co[b.name, a.name] = name, f"(not {name})"
-                self.require(f"(=> {name} (and (< {_u(a)} {_u(b)}) (< {_g(a)} {_g(b)})))")
-                self.require(f"(or {name} (and (< {_u(b)} {_u(a)}) (< {_g(b)} {_g(a)})))")
+                self.require(f"(=> {name} {self._observed(a, b)})")
+                self.require(f"(or {name} {self._observed(b, a)})")
 
     def _reads_from(self, read: MemoryEvent) -> None:
         assert read.at
@@ -111,7 +127,7 @@ class Encoding:
         )
         for name, source in zip(names, self.sources[read.name], strict=True):
             if source and source.thread != read.thread:
-                self.require(f"(=> {name} (and (< {_u(source)} {_u(read)}) (< {_g(source)} {_g(read)})))")
+                self.require(f"(=> {name} {self._observed(source, read)})")
             for later in self.combination.writes[read.at]:
                 if later is source:
                     continue
@@ -126,7 +142,7 @@ class Encoding:
             if later.index < read.index:
                 self.require(f"(not {when})")
             return
-        self.require(f"(=> {when} (and (< {_u(read)} {_u(later)}) (< {_g(read)} {_g(later)})))")
+        self.require(f"(=> {when} {self._observed(read, later, hazards=True)})")
         if own:
             self.require(f"(=> {when} {self.co[own.name, later.name]})")
 
@@ -140,11 +156,11 @@ class Encoding:
             for source in self.sources[read.name]:
                 written = source.value if source else None
                 if written is None:
-                    values[self.combination.program.initial(read.at)] = None
+                    values[self.combination.program.initial(read)] = None
                 elif not written.support:
                     values[written.constant] = None
                 else:
-                    values.update(dict.fromkeys(self.combination.program.written[read.at]))
+                    values.update(dict.fromkeys(self.combination.program.memory.written[read.at]))
             self.domains[read.name] = tuple(values)
 
     def _values(self) -> None:
@@ -173,7 +189,7 @@ class Encoding:
     def _written(self, read: MemoryEvent, source: MemoryEvent | None) -> Alternatives:
         assert read.at
         if source is None or source.value is None:
-            return [("true", self.combination.program.initial(read.at))]
+            return [("true", self.combination.program.initial(read))]
         return self.alternatives(source.value)
 
     def alternatives(self, value: Value) -> Alternatives:
@@ -197,9 +213,21 @@ class Encoding:
         if isinstance(term, Register):
             value = self.combination.paths[term.thread].registers.get(term.name)
             return self.alternatives(value) if value else [("true", 0)]
-        writes = self.combination.writes.get(term, [])
+        parts = self.combination.program.parts(term)
+        choices = [self._part(part) for part in parts]
+        if prod(map(len, choices)) > MOST_CASES:
+            raise Unsupported(f"{term} may hold one of more than {MOST_CASES} values")
+        found: Alternatives = []
+        for chosen in product(*choices):
+            if (when := _all(*(formula for formula, _ in chosen))) != "false":
+                values = [(value, part) for (_, value), part in zip(chosen, parts, strict=True)]
+                found.append((when, joined(values)))
+        return found
+
+    def _part(self, part: Part) -> Alternatives:
+        writes = self.combination.writes.get(part.at, [])
         if not writes:
-            return [("true", self.combination.program.initial(term))]
+            return [("true", self.combination.program.test.initial(part.at, part.size))]
         found: Alternatives = []
         for last in writes:
             is_last = _all(*(self.co[w.name, last.name] for w in writes if w is not last))
@@ -219,7 +247,7 @@ class Encoding:
                 assert condition.left is not None
                 whole = self.combination.program.whole
                 left, right = self.term(whole(condition.left)), condition.right
-                rights = self.term(whole(right)) if isinstance(right, Register) else [("true", right)]
+                rights = self.term(whole(right.term)) if isinstance(right, Held) else [("true", right)]
                 hits = [_all(a, b) for (a, x), (b, y) in product(left, rights) if same(x, y)]
                 return _any(hits)
 

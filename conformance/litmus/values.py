@@ -74,18 +74,21 @@ def apply(function: Callable[..., Concrete], *values: Value) -> Value:
     return Value(support, of, dep, pick)
 
 
-def number(text: str) -> int | None:
-    """A number as C writes it, or None."""
-    try:
-        return int(text, 0)
-    except ValueError:
-        return int(text) if text.lstrip("-").isdecimal() else None
+def mask(size: int) -> int:
+    """The bits of that many bytes."""
+    return (1 << 8 * size) - 1
+
+
+def number(text: str) -> int:
+    """A number as C writes it; decimal in spite of zeros before it, as in herd."""
+    if len(text) > 80:
+        raise Unsupported(f"a number of {len(text)} digits")
+    return int(text, 16 if "x" in text.lower() else 10)
 
 
 def same(left: Concrete, right: Concrete) -> bool:
     """Equal as words: -1 is 0xffffffff in a 32-bit register, and 0xffffffffffffffff in a 64-bit one."""
     if isinstance(left, int) and isinstance(right, int):
-        if left < 0 or right < 0:
-            return not (left - right) % (1 << 32)
-        return left == right
+        small, large = sorted((left, right))
+        return small == large or (small < 0 and large in (small & (1 << 32) - 1, small & (1 << 64) - 1))
     return left == right

@@ -69,7 +69,7 @@ def outcomes(made: Window, model: Model) -> Iterator[tuple[Key, tuple[Course, ..
 
 def _serial(program: Program, courses: Sequence[Course]) -> bool:
     """Whether what two threads do under locks fits together; with three, all pass."""
-    initial = {at.symbol: value for at, value in program.test.memory.items()}
+    initial = {at: place.values[0] for at, place in program.test.memory.items()}
     return len(courses) != 2 or serial(courses[0].under_locks, courses[1].under_locks, initial)
 
 
@@ -84,7 +84,7 @@ def _hopeless(program: Program) -> bool:
             sources = [w.value if w else None for w in combination.sources(read)]
             if any(v is not None and v.support for v in sources):
                 continue
-            words = [v.constant if v else program.initial(read.at) for v in sources]
+            words = [v.constant if v else program.initial(read) for v in sources]
             if all(value.of(word) != wanted for word in words):
                 return True
     return False

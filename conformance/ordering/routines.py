@@ -20,9 +20,9 @@ from conformance.automaton.meaning import after, combined, merged, seen, writes
 from conformance.automaton.unfold import Node
 from conformance.litmus.axioms import Model
 from conformance.litmus.condition import Condition
-from conformance.litmus.parse import LitmusTest
+from conformance.litmus.parse import LitmusTest, Place
 from conformance.litmus.program import Program
-from conformance.litmus.thread import MemoryEvent, Path
+from conformance.litmus.thread import Memory, MemoryEvent, Path
 from conformance.litmus.values import Address, Concrete, Unsupported, Value, apply, constant
 from conformance.machine.machine import Machine
 from conformance.ordering.weaken import Site, occurrence
@@ -376,7 +376,9 @@ class Walker:
     def _event(
         self, here: _State, kind: Any, at: str | None, value: Value | None, tags: frozenset[str], rmw: int = -1
     ) -> MemoryEvent:
-        event = MemoryEvent(self.thread, len(here.events), here.steps, here.node.routine, kind, order=tags, rmw=rmw)
+        event = MemoryEvent(
+            self.thread, len(here.events), (here.steps, 0), here.node.routine, kind, order=tags, rmw=rmw
+        )
         event.at = Address(at) if at is not None else None
         event.ctrl = event.pick_ctrl = here.ctrl
         event.value = value
@@ -447,15 +449,19 @@ def window(machine: Machine, state: int, name: str, model: Model, site: Site | N
     words: Words = {at: tuple(values) for at, values in origins.items()}
     places = tuple(sorted(at for at in shared if any(at in w.touched for w in walkers)))
     condition = Condition("and", tuple(Condition("=", left=Address(at)) for at in places))
-    memory = {Address(at): values[0] for at, values in words.items()}
-    test = LitmusTest(name, "routines", {}, memory, (), "exists", condition)
-    written = {Address(at): values for at, values in words.items()}
+    test = LitmusTest(
+        name, "routines", {}, {at: Place((values[0],), 8) for at, values in words.items()}, (), "exists", condition
+    )  # fmt: skip
+    memory = Memory(test)
+    memory.written = {Address(at): values for at, values in words.items()}
     for of in courses:
         for course in of:
-            written |= {
-                e.at: (0, *(v for v, _ in course.sent)) for e in course.path.events if e.at and e.at not in written
+            memory.written |= {
+                e.at: (0, *(v for v, _ in course.sent))
+                for e in course.path.events
+                if e.at and e.at not in memory.written
             }
-    program = Program(test, [[course.path for course in of] for of in courses], written)
+    program = Program(test, [[course.path for course in of] for of in courses], memory)
     return Window(name, program, courses, cpus, places, sum(w.dropped for w in walkers), site)
 
 

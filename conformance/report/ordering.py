@@ -38,7 +38,7 @@ def rows(found: Found, model: Model) -> tuple[Row, ...]:
     for n, event in enumerate(order, 1):
         at = str(event.at)
         assert event.at and event.value
-        before = holds.get(at, found.combination.program.initial(event.at))
+        before = holds.get(at, found.combination.program.initial(event))
         value = event.value.given(found.returned)
         does = f"{at} := {value}" if event.kind == "W" else f"{at} = {value}"
         overtaken = sorted(
