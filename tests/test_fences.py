@@ -25,6 +25,7 @@ from conformance.ordering.weaken import Site, sites, weakened
 from conformance.report.ordering import execution
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Budget
+from conformance.roles.x86.architecture import X86
 from conformance.search.proof import prove
 from properties.suite import SUITE
 
@@ -137,7 +138,7 @@ def test_sites_are_told_apart_by_occurrence() -> None:
         Site("r", ops.Fence(), 2, "reading x"),
         Site("r", ops.Fence(), 1, "it begins"),
     ]
-    hardware = Assembly(whole.routines, {"r": "iommu"}, {}, {})
+    hardware = Assembly(whole.routines, {"r": "iommu"}, {}, {}, architecture=X86)
     assert not sites(hardware)
 
 
