@@ -4,10 +4,12 @@ on.
 
 from __future__ import annotations
 
+import inspect
 import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,9 +18,10 @@ import pytest
 from tiny_suite import ALONE, HALT, HELD, SUITE, UNCHECKED, UNSEEN
 
 from conformance.adapters import python
-from conformance.adapters.registry import AdapterError, resolve
+from conformance.adapters.registry import AdapterError, of_class, resolve
 from conformance.roles.x86 import Cpu, Field, Sender, Vcpu
 from conformance.verdict.clause import Status, exit_status
+from conformance.verdict.declarations import check_declared
 from conformance.verdict.explore import Explored, explore
 from conformance.verdict.judge import Judge
 from conformance.verdict.session import BadInput, Session
@@ -39,6 +42,26 @@ class Raises(Kvm):
     def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
         super().purge(cpu, vcpu)
         raise ValueError("purged twice")
+
+
+class Misspells(Kvm):
+    def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        if cpu.load(vcpu.modee):
+            cpu.store(vcpu.requests, 0)
+
+
+class MisspellsAField(Kvm):
+    def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.test_and_clear(vcpu.pid.onn)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class MisspellsWhatItDeclares(Kvm):
+    lacks: ClassVar[tuple[str, ...]] = (
+        "xapic",
+        "apicv-inhibted",
+    )
+    not_applicable: ClassVar = {"KVM-PI-91": "this design has no such list"}
+    profile: ClassVar[str] = "kmv"
 
 
 class LoopsOverOperations(Kvm):
@@ -130,6 +153,10 @@ class SameWithout(Kvm):
         cpu.irq_restore(flag)
 
 
+def line_of(cls: type[Any], line: int) -> str:
+    return f"{__name__}.py:{inspect.getsourcelines(cls)[1] + line}"
+
+
 def explored(cls: type[Any]) -> Explored:
     return explore(resolve(f"{cls.__module__}:{cls.__name__}"), RESET, SUITE)
 
@@ -149,7 +176,19 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         (HiddenState, "NONDETERMINISTIC", "reset(vcpu0, 200, 100) was asked", "arguments and on the results"),
         (Swallows, "CRASH", "something caught the suspension", "Do not catch BaseException"),
         (Undeclared, "CRASH", "touched vcpu0.purged, which its role does not declare", "Declare it"),
-        (NoSuchField, "CRASH", "vcpu0 has no location 'purged'; declared: ", "blocking"),
+        (NoSuchField, "CRASH", "vcpu0 has no location purged. There are: ", "blocking"),
+        (
+            Misspells,
+            "CRASH",
+            f"{line_of(Misspells, 2)} after 0 operations: vcpu0 has no location modee",
+            "Did you mean mode?",
+        ),
+        (
+            MisspellsAField,
+            "CRASH",
+            f"at {line_of(MisspellsAField, 2)} after 0 operations: ",
+            "no attribute 'onn'. Did you mean on",
+        ),
         (ReturnsRubbish, "CRASH", "returned {'done': True}", "return None"),
     ],
 )
@@ -193,7 +232,7 @@ def test_the_other_clauses_are_still_judged() -> None:
     ("spec", "message"),
     [
         ("refrence", "no adapter is called 'refrence'. Did you mean reference?"),
-        ("mine", "no adapter is called 'mine'. Registered: .*package.module:Class"),
+        ("mine", "no adapter is called 'mine'. There are: .*package.module:Class"),
         ("kvm-put-sn:fast", "kvm-put-sn takes no argument"),
         ("no.such:Thing", "importing no.such failed: ModuleNotFoundError"),
         (f"{__name__}:Missing", "has no class Missing; it has: .*Raises"),
@@ -226,6 +265,32 @@ def test_what_cannot_be_plugged_in(spec: str, message: str) -> None:
 def test_what_cannot_be_asked_for(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         Session(**asked)
+
+
+def test_what_it_declares_must_mean_something() -> None:
+    """Each word with its line, and the nearest that is known; all at once."""
+    with pytest.raises(BadInput) as refused:
+        Session(adapter=f"{__name__}:MisspellsWhatItDeclares", profile="kvm")
+    first, *wrong = str(refused.value).splitlines()
+    assert first == f"{__name__}:MisspellsWhatItDeclares declares what means nothing here."
+    start = inspect.getsourcelines(MisspellsWhatItDeclares)[1]
+    here = f"tests/{__name__}.py" if Path.cwd() == Path(__file__).parent.parent else __file__
+    assert wrong == [
+        f"  lacks ({here}:{start + 3}): 'apicv-inhibted' is no fact or feature that could be lacked. "
+        "Did you mean apicv-inhibited?",
+        f"  not_applicable ({here}:{start + 5}): 'KVM-PI-91' is no clause. "
+        "Did you mean KVM-PI-19 or KVM-PI-9 or KVM-PI-21?",
+        f"  profile ({here}:{start + 6}): 'kmv' is no profile of any clause. Did you mean kvm?",
+    ]
+
+
+def test_a_word_in_a_file_has_its_line_too(tmp_path: Path) -> None:
+    cls = type("Described", (Sender,), {"deliver_interrupt": Raises.purge, "lacks": ("xpic",)})
+    file = tmp_path / "described.toml"
+    file.write_text('profile = "kvm"\nlacks = ["xpic"]\n')
+    described = replace(of_class(cls, "described", "native:described.toml"), file=str(file))
+    with pytest.raises(AdapterError, match=r"lacks \(.*described.toml:2\): 'xpic' .* Did you mean xapic"):
+        check_declared(described, SUITE)
 
 
 def test_a_report_path_is_tried_before_anything_runs(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from conformance.ordering.fences import Judged, audit
 from conformance.ordering.routines import Window, window
 from conformance.ordering.weaken import Site, sites, weakened
 from conformance.report.ordering import execution
+from conformance.roles import architectures
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Budget
-from conformance.roles.x86.architecture import X86
 from conformance.search.proof import prove
 from properties.suite import SUITE
 
@@ -138,8 +138,10 @@ def test_sites_are_told_apart_by_occurrence() -> None:
         Site("r", ops.Fence(), 2, "reading x"),
         Site("r", ops.Fence(), 1, "it begins"),
     ]
-    hardware = Assembly(whole.routines, {"r": "iommu"}, {}, {}, architecture=X86)
-    assert not sites(hardware)
+    for role, name in (("iommu", "x86"), ("its", "arm"), ("virtual_interface", "arm")):
+        assert not sites(Assembly(whole.routines, {"r": role}, {}, {}, {}, architectures()[name]))
+    software = Assembly(whole.routines, {"r": "injector"}, {}, {}, {}, architectures()["arm"])
+    assert len(sites(software)) == 2
 
 
 def test_the_command() -> None:

@@ -285,5 +285,5 @@ def test_a_routine_that_raises_is_told_where() -> None:
 
     node = Unfolding(PythonSource(Raises)).root("start", ())
     assert node.child(0).answer == ops.Return()
-    with pytest.raises(Fault, match=r"raised ValueError\('odd'\) at .*test_unfold.py:\d+ after 1 operations"):
+    with pytest.raises(Fault, match=r"raised ValueError\('odd'\) at .*test_unfold.py:\d+ after 1 operation "):
         node.child(1)

@@ -8,9 +8,7 @@ further operation raises it again and changes nothing, and a routine that return
 from __future__ import annotations
 
 import signal
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -19,6 +17,8 @@ from typing import Any, cast
 from conformance.adapters.source import Fault, Line
 from conformance.roles import operations as ops
 from conformance.roles.cpu import Cpu, Suspension, Then
+from conformance.roles.nearest import nearest
+from conformance.roles.scenario import many
 
 _CPU = Cpu.__module__
 SECONDS_A_QUESTION = 5.0
@@ -62,11 +62,15 @@ class PythonSource:
         except Exception as error:
             if cpu._asked is not None:
                 raise Fault("CRASH", _swallowed(who, cpu._asked, f"raised {error!r}"), routine) from error
-            where = traceback.extract_tb(sys.exc_info()[2])[-1]
+            where = f"at {_blamed(error)} after {many(len(results), 'operation')}"
+            if isinstance(error, AttributeError) and error.obj is not None:
+                names = [name for name in dir(error.obj) if not name.startswith("_")]
+                raise Fault(
+                    "CRASH", f"{who}, {where}: {error}. {nearest(str(error.name), names, most=20)}", routine
+                ) from error
             raise Fault(
                 "CRASH",
-                f"{who} raised {error!r} at {where.filename}:{where.lineno} after {len(results)} operations "
-                f"(results {results}). Routines must not raise: fix it and run again.",
+                f"{who} raised {error!r} {where} (results {results}). Routines must not raise: fix it and run again.",
                 routine,
             ) from error
         if cpu._asked is not None:
@@ -90,6 +94,13 @@ def _lines(trace: TracebackType | None) -> tuple[Line, ...]:
             found.append(Line(f"{module.replace('.', '/')}.py", trace.tb_lineno, code.co_qualname))
         trace = trace.tb_next
     return tuple(found)
+
+
+def _blamed(error: Exception) -> Line:
+    """The innermost line that is the implementation's own, not of what it calls here."""
+    lines = _lines(error.__traceback__)
+    own = [line for line in lines if not line.file.startswith("conformance/")]
+    return (own or lines)[-1]
 
 
 def _swallowed(who: str, asked: ops.Operation, did: str) -> str:

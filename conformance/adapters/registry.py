@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from conformance.adapters.source import Source
 from conformance.roles import architectures
+from conformance.roles.nearest import nearest
 from conformance.roles.registered import RegistrationError, load, registered
 from conformance.roles.role import BaseRole
 from conformance.roles.scenario import Scenario
@@ -44,6 +44,8 @@ class Implementation:
     not_applicable: Mapping[str, str] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
     replaces: Mapping[str, MakeSource] = field(default_factory=dict)
+    file: str = ""
+    """What describes it, where that is no class."""
 
     def filled(self, architecture: str) -> Mapping[str, type[BaseRole]]:
         """The roles it fills of one architecture, by name."""
@@ -119,8 +121,7 @@ def resolve(spec: str) -> Implementation:
     if target is not None:
         return target(argument)
     if not argument:
-        near = difflib.get_close_matches(spec, found, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Registered: {', '.join(sorted(found))}."
+        hint = nearest(spec, found, most=len(found))
         raise AdapterError(f"no adapter is called {spec!r}. {hint} Your own class is written package.module:Class.")
     return of_class(_import(spec, name, argument), argument, spec)
 

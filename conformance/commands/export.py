@@ -31,18 +31,17 @@ def as_promela(spec: str, name: str) -> str:
     from conformance.adapters.registry import AdapterError, resolve
     from conformance.adapters.source import Fault
     from conformance.machine.build import in_machine
+    from conformance.roles.nearest import nearest
     from conformance.search.promela import TooLarge, promela
     from conformance.verdict.explore import MOST_STATES
-    from conformance.verdict.session import BadInput, near
+    from conformance.verdict.session import BadInput
     from conformance.verdict.suite import load_suite
 
     suite = load_suite()
     scenarios = {s.name: s for s in suite.scenarios}
     scenario = scenarios.get(name)
     if scenario is None:
-        raise BadInput(
-            f"no scenario is called {name!r}. {near(name, list(scenarios))} All of them: intack list scenarios"
-        )
+        raise BadInput(f"no scenario is called {name!r}. {nearest(name, scenarios)} All of them: intack list scenarios")
     if scenario.samples:
         raise BadInput(
             f"scenario {name} is sampled, being too large to be exhausted: only what is exhausted is exported"

@@ -69,15 +69,13 @@ def fences(adapter: str, names: tuple[str, ...], model: str | None, axioms: bool
 
 def _scenarios(suite: Suite, implementation: Implementation, names: tuple[str, ...]) -> dict[str, list[Scenario]]:
     """By architecture: those named, or those that are audited by default."""
-    from conformance.verdict.session import near
+    from conformance.roles.nearest import nearest
 
     own = implementation.architectures
     known = {s.name: s for s in suite.scenarios if not s.samples}
     for name in names:
         if name not in known:
-            raise click.UsageError(
-                f"no scenario is called {name!r}. {near(name, list(known))} All: intack list scenarios"
-            )
+            raise click.UsageError(f"no scenario is called {name!r}. {nearest(name, known)} All: intack list scenarios")
         if known[name].architecture not in own:
             raise click.UsageError(
                 f"{implementation.name} fills {implementation.fills()}; {name} is a scenario of {known[name].architecture}"

@@ -74,21 +74,27 @@ def smoke(adapter: str) -> int:
     from conformance.adapters.registry import AdapterError, resolve
     from conformance.adapters.source import Fault
     from conformance.commands.smoke import smoke as try_out
+    from conformance.roles.registered import RegistrationError
+    from conformance.verdict.declarations import check_declared
+    from conformance.verdict.suite import load_suite
 
     try:
         implementation = resolve(adapter)
+        check_declared(implementation, load_suite())
         found = try_out(implementation)
-    except AdapterError as error:
+    except (AdapterError, RegistrationError) as error:
         raise click.UsageError(str(error)) from None
     except Fault as fault:
         click.echo(f"{fault.status}: {fault}")
         return UNDECIDED
     click.echo(f"{implementation.name} fills {implementation.fills()}; profile {implementation.profile}")
     width = max((len(t.call) for t in found.tried), default=0)
+    columns = shutil.get_terminal_size().columns
     for tried in found.tried:
         click.echo(f"  {tried.call:{width}}  {tried.first or 'no answer'}{'; ' * bool(tried.ended)}{tried.ended}")
         if tried.fault:
-            click.echo(f"  {'':{width}}  {tried.fault}")
+            margin = " " * min(width + 4, columns // 3)
+            click.echo(click.wrap_text(tried.fault, columns, margin, margin, preserve_paragraphs=True))
     same = found.differs or f"{found.questions} questions, asked again in another process: the same answers"
     click.echo(same if not any(t.fault for t in found.tried) or found.differs else "Not all of it works.")
     return 0 if found.works else UNDECIDED

@@ -12,7 +12,7 @@ import msgspec
 from conformance.adapters.source import Line
 from conformance.mutation.kill import Judged
 from conformance.mutation.mutant import Mutant
-from conformance.verdict.session import near
+from conformance.roles.nearest import nearest
 
 
 class ArguedError(Exception):
@@ -91,7 +91,7 @@ def score(judged: Sequence[Judged], arguments: Sequence[Argument] = (), *, whole
         stem = argument.mutant.removesuffix("*")
         fits = [k for k in known if k == argument.mutant or (stem != argument.mutant and k.startswith(stem))]
         if whole and not fits:
-            raise ArguedError(f"no mutant is called {argument.mutant!r}. {near(argument.mutant, list(known))}")
+            raise ArguedError(f"no mutant is called {argument.mutant!r}. {nearest(argument.mutant, known)}")
         killed = [k for k in fits if known[k].fate == "killed"]
         if killed:
             by = known[killed[0]].detail

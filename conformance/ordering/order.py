@@ -22,12 +22,12 @@ from conformance.machine.finding import Witness
 from conformance.ordering.directed import FITS, Directed, searched
 from conformance.ordering.names import BadConstraint, Before, Constraint, Name, Reached, names, parse, unknown
 from conformance.roles import environments
+from conformance.roles.nearest import nearest
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import shortest
 from conformance.search.trace import rows
 from conformance.verdict.clause import Clause, Counterexample, Status, Verdict
 from conformance.verdict.explore import MOST_STATES, document
-from conformance.verdict.session import near
 from conformance.verdict.suite import Suite, load_suite
 
 MOST_ORDERS = 120
@@ -241,7 +241,7 @@ def schedules(adapter: str, *texts: str, scenarios: Sequence[str] = (), profile:
     known = {s.name: s for s in suite.scenarios if not s.samples}
     for name in scenarios:
         if name not in known:
-            raise BadConstraint(f"no scenario is called {name!r}. {near(name, list(known))} All: intack list scenarios")
+            raise BadConstraint(f"no scenario is called {name!r}. {nearest(name, known)} All: intack list scenarios")
     answers: list[Answer] = []
     missing: list[BadConstraint] = []
     for scenario in [known[name] for name in scenarios or known]:

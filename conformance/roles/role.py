@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from conformance.roles.location import Field, Shared
@@ -18,8 +18,13 @@ class Places:
     def __getattr__(self, name: str) -> Any:
         field = self._fields.get(name)
         if field is None:
-            raise AttributeError(f"{self._name} has no location {name!r}; declared: {', '.join(sorted(self._fields))}")
+            raise AttributeError(f"{self._name} has no location {name}", name=name, obj=self)
         return field
+
+    def __dir__(self) -> Iterator[str]:
+        """What it can name: for whoever misspells one."""
+        yield from self._fields
+        yield from vars(self)
 
     def __str__(self) -> str:
         return self._name
@@ -87,7 +92,6 @@ class BaseRole:
     it drains. A call is over when it returns; what outlives it lies in the locations that the role declares.
     """
 
-    architecture: ClassVar[str]
     vcpu_state: ClassVar[Mapping[str, Shared]] = {}
     cpu_state: ClassVar[Mapping[str, Shared]] = {}
     vm_state: ClassVar[Mapping[str, Shared]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import tempfile
@@ -18,9 +17,11 @@ import conformance
 from conformance.adapters.registry import DEFAULT, AdapterError, resolve
 from conformance.adapters.source import Fault
 from conformance.roles import environments
+from conformance.roles.nearest import nearest
 from conformance.roles.registered import RegistrationError
 from conformance.search.replay import ReplayError
 from conformance.verdict.clause import Clause, Status, Verdict
+from conformance.verdict.declarations import check_declared
 from conformance.verdict.judge import Judge
 from conformance.verdict.suite import load_suite
 
@@ -58,12 +59,13 @@ class Session:
             adapter, profile, clause = recorded.implementation, recorded.profile, [recorded.clause]
         self.implementation = _or_bad_input(lambda: resolve(adapter or DEFAULT))
         self.profile = profile or self.implementation.profile
-        profiles = list(dict.fromkeys(name for clause in self.suite.clauses for name in clause.profiles))
+        _or_bad_input(lambda: check_declared(self.implementation, self.suite))
+        profiles = [name for clause in self.suite.clauses for name in clause.profiles]
         if self.profile not in profiles:
-            raise BadInput(f"no profile is called {self.profile!r}. {near(self.profile, profiles)}")
+            raise BadInput(f"no profile is called {self.profile!r}. {nearest(self.profile, profiles)}")
         for name in environment:
             if name not in environments():
-                raise BadInput(f"no environment is called {name!r}. {near(name, list(environments()))}")
+                raise BadInput(f"no environment is called {name!r}. {nearest(name, environments())}")
         self.environment = tuple(environment)
         self.clauses = self.concerned(select(self.suite.clauses, clause))
         self.reports = [writable(path) for path in report]
@@ -127,16 +129,8 @@ def select(clauses: Iterable[Clause], globs: Sequence[str]) -> tuple[Clause, ...
     ids = [c.id for c in clauses]
     for pattern in patterns:
         if not any(fnmatchcase(i, pattern) for i in ids):
-            raise BadInput(f"no clause matches {pattern!r}. {near(pattern, ids)} All of them: intack list clauses")
+            raise BadInput(f"no clause matches {pattern!r}. {nearest(pattern, ids)} All of them: intack list clauses")
     return tuple(c for c in clauses if not patterns or any(fnmatchcase(c.id, p) for p in patterns))
-
-
-def near(word: str, known: Sequence[str]) -> str:
-    """What the user may have meant."""
-    close = difflib.get_close_matches(word, known, n=3)
-    if close:
-        return f"Did you mean {' or '.join(close)}?"
-    return f"There are: {', '.join(known[:10])}{', ...' * (len(known) > 10)}."
 
 
 def writable(path: str) -> Path:

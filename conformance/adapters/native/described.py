@@ -18,6 +18,7 @@ import os
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -194,7 +195,7 @@ def adapter(argument: str) -> Implementation:
         program.in_world(world_of(world)).layout()  # is there what the file describes?
     except PipeError as error:
         raise AdapterError(f"native:{argument}: {error}") from None
-    return implementation
+    return replace(implementation, file=argument)
 
 
 def described(argument: str) -> DescribedProgram:

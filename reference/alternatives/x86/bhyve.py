@@ -29,7 +29,7 @@ class Bhyve(Sender, RunLoop, Residency):
     """bhyve (FreeBSD) on Intel."""
 
     profile: ClassVar[str] = "generic"
-    lacks: ClassVar[tuple[str, ...]] = ("device-posting", "ipi-virtualization", "apicv-inhibited", "state-transfer")
+    lacks: ClassVar[tuple[str, ...]] = ("device-posting", "ipi-virtualization", "apicv-inhibited")
     not_applicable: ClassVar = {
         **{f"VTD-{n}": NO_DEVICES for n in range(1, 11)},
         **{f"IPIV-{n}": NO_DEVICES for n in range(1, 4)},
