@@ -106,6 +106,8 @@ class Operations:
         if self.c < 0 and not isinstance(answer, HARDWARE):
             raise Fault("CRASH", f"{node.routine} runs on a device, which cannot do {answer}", node.routine)
         result: ops.Result = _DO[type(answer)](self, answer, node)
+        if isinstance(answer, ops.Load) and self.m.assembly.shared(answer.at, node.routine).constant:
+            return result  # nobody changes it here, so reading it is no event
         if not isinstance(answer, QUIET):
             self.view.notes.append((node.routine, answer, result, node))
         self.emit(ev.Asked(self.c, node.routine, answer, result))

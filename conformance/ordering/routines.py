@@ -319,7 +319,8 @@ class Walker:
     def _own(self, here: _State, operation: ops.Load | ops.Store | ops.Rmw) -> _State:
         """An access to what nobody else touches."""
         at = operation.at
-        self.touched.add(at)
+        if not self.machine.assembly.shared(at, here.node.routine).constant:
+            self.touched.add(at)
         word = here.own.get(at, self.machine.memory[at].unpack(self.state))
         match operation:
             case ops.Load(mask=mask):

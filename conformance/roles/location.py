@@ -25,7 +25,9 @@ class Shared:
 
     `guarded_by`: only the holder of that lock may touch it, and what the holder does merges into one step.
     `private_to`: only that vCPU's thread and the processor running it touch it, or only what runs on that CPU.
-    `constant`: holds its initial value throughout the scenario. `lock`: a spinning lock. An access against these rules is a RACE.
+    `constant`: holds its initial value throughout the scenario. `changed_by`: the beginnings of the only instructions
+    that lead to a change of it; it is constant in scenarios whose guests execute none of them. `lock`: a spinning lock.
+    An access against these rules is a RACE, a change of what is constant a CRASH.
     """
 
     initial: ops.Value = 0
@@ -33,3 +35,4 @@ class Shared:
     private_to: str = ""
     constant: bool = False
     lock: bool = False
+    changed_by: tuple[tuple[int | str, ...], ...] = ()

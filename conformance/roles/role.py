@@ -54,9 +54,15 @@ class BaseWorld:
         for short, shared in state.items():
             guard = f"{owner}.{shared.guarded_by}" if shared.guarded_by else ""
             private = owner if shared.private_to else ""  # the name is filled in here
-            self.locations[f"{owner}.{short}"] = Shared(shared.initial, guard, private, shared.constant, shared.lock)
+            constant = shared.constant or (bool(shared.changed_by) and not self._executes(shared.changed_by))
+            self.locations[f"{owner}.{short}"] = Shared(shared.initial, guard, private, constant, shared.lock)
             fields[short] = Field(f"{owner}.{short}")
         return fields
+
+    def _executes(self, beginnings: tuple[tuple[int | str, ...], ...]) -> bool:
+        """Whether a guest's program has an instruction that begins so."""
+        programs = [vcpu.program for vcpu in self.scenario.vcpus]
+        return any(action[: len(b)] == b for program in programs for action in program for b in beginnings)
 
     @property
     def facts(self) -> tuple[str, ...]:
@@ -65,6 +71,13 @@ class BaseWorld:
 
     def fact(self, name: str) -> bool:
         return name in self.facts
+
+    def abridged(self, when: bool, because: str) -> bool:
+        """For the search alone: whether code that mirrors an original may leave out what follows, as no agent of this
+        scenario could tell the difference `when` this is so. With the fact `unabridged` nothing is left out: a test
+        compares what is found.
+        """
+        return when and not self.fact("unabridged")
 
     def name(self, value: Any) -> Any:
         """The object a routine gets for an argument: a Vcpu for its name, else the value itself."""

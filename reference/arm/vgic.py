@@ -1,18 +1,19 @@
 """KVM's virtual distributor: what is pending for whom, and how it gets into list registers and back.
 
-Mirrors arch/arm64/kvm/vgic/vgic.c and vgic-v2.c of Linux 6.19, after its rework for more interrupts than list registers
-(2025); each routine names its function. The registers are in reference.arm.vgic_mmio, the run loop in reference.arm.kvm.
+Linux 6.19, after its rework for more interrupts than list registers (2025). Each routine names its functions,
+`DIFFERENCES` what is not as there, and `SINCE_6_1` where 6.1 has it. The registers are in reference.arm.vgic_mmio, the run
+loop in reference.arm.kvm.
 
     inject, distributor ──> irq: line, latch, active ── oracle: whose? ──> ap_list of that vCPU, request, kick
     before entry   flush:  ap_list, sorted if it is longer than the list registers ── one each ──> LR[n], HCR
     after an exit  fold:   LR[n], EOICount ──> active, latch;  prune: off the list, or onto another vCPU's
 
-Locks: a vCPU's ap_list_lock, then an interrupt's irq_lock; two ap_list_locks in the order of the vCPUs. Left out:
-interrupts mapped to a physical one (LR.HW), which the sequential properties check; reference counts.
+Locks: a vCPU's ap_list_lock, then an interrupt's irq_lock; two ap_list_locks in the order of the vCPUs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from conformance.roles.arm import (
@@ -29,6 +30,68 @@ from conformance.roles.arm import (
     Shared,
     Vcpu,
     lr_word,
+)
+from conformance.roles.mirrors import Difference, Original, mirrors
+
+LINUX = "Linux 6.19"
+VGIC = Original(LINUX, "arch/arm64/kvm/vgic/vgic.c")
+VGIC_H = Original(LINUX, "arch/arm64/kvm/vgic/vgic.h")
+VGIC_V2 = Original(LINUX, "arch/arm64/kvm/vgic/vgic-v2.c")
+KVM_MAIN = Original(LINUX, "virt/kvm/kvm_main.c")
+EVENTFD = Original(LINUX, "virt/kvm/eventfd.c")
+SPINLOCK = Original(LINUX, "include/linux/spinlock.h")
+
+SINCE_6_1: Mapping[str, str] = {
+    "summarize_ap_list": "compute_ap_list_depth()",
+    "vgic_v2_configure_hcr": "vgic_v2_set_underflow(), from vgic_flush_lr_state(): UIE alone",
+    "vgic_v2_compute_lr": "vgic_v2_populate_lr()",
+    "vgic_v2_fold_lr": "vgic_v2_fold_lr_state(), which knows no EOICount",
+}
+"""Functions that Linux 6.1 does not have, and where it does what they do."""
+
+DIFFERENCES = (
+    Difference(
+        "kicked",
+        "an interrupt that is on a list already: its target is kicked, which after a retarget does not have it",
+        "who has it is kicked",
+        "docs/findings.md, 5; known-bad:L3",
+    ),
+    Difference(
+        "kick",
+        "where the vCPU runs on this pCPU nothing is sent",
+        "an interrupt to itself",
+        "it is harmless, and who runs where is not kept",
+    ),
+    Difference(
+        "summarize",
+        "counts what this vCPU should have, and sorts if that is more than the list registers",
+        "counts and sorts if the list is longer than that",
+        "an entry that is no longer wanted costs a sort that changes nothing",
+    ),
+    Difference(
+        "fold_latch",
+        "a level's latch stays through an entry, and is cleared when the list register is found invalid",
+        "it goes along into the list register (`taken`), and comes back if it was not acknowledged",
+        "Linux clears what was written since with it: docs/findings.md, 6; known-bad:L4",
+    ),
+    Difference(
+        "prune",
+        "one walk, which starts anew after each interrupt that moves",
+        "one walk, and then the moves",
+        "each move decides anew under both locks, and one that finds things changed has the walk start anew",
+    ),
+    Difference(
+        "movable",
+        "only the vCPU that has it moves an interrupt, after its fold",
+        "whoever writes GICD_ITARGETSR does too, if no list register has it",
+        "docs/findings.md, 5: what is pending moves at once",
+    ),
+    Difference(
+        "inject",
+        "interrupts that are mapped to a physical one; reference counts of LPIs; owners of lines",
+        "left out",
+        "the sequential properties check LR.HW; lifetimes are not modelled",
+    ),
 )
 
 OUT, IN, EXITING = 0, 1, 2
@@ -61,10 +124,14 @@ class Vgic(Injector):
         "cpu": Shared(0),
         "paused": Shared(0),
     }
-    vm_state: ClassVar = {"enabled": Shared(1), "config_lock": Shared(lock=True)}
+    vm_state: ClassVar = {
+        "enabled": Shared(1, changed_by=(("mmio", "ctlr"),)),
+        "config_lock": Shared(lock=True),
+    }
 
-    # Injection: vgic.c, kvm_vgic_inject_irq()
+    # Injection
 
+    @mirrors(VGIC, "kvm_vgic_inject_irq", "vgic_validate_injection")
     def inject(self, cpu: Cpu, vcpu: Vcpu, intid: int, level: int) -> None:
         """What changes nothing is left (vgic_validate_injection()): the same level again, or an edge that falls."""
         irq = self.world.irq(vcpu, intid)
@@ -78,8 +145,9 @@ class Vgic(Injector):
             cpu.store(irq.latch, 1)
         self.queue_irq_unlock(cpu, vcpu, intid, flag)
 
+    @mirrors(VGIC, "vgic_target_oracle")
     def oracle(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> Vcpu | None:
-        """vgic_target_oracle(): who should have it. Where it is active it stays; what is disabled waits."""
+        """Who should have it. Where it is active it stays; what is disabled waits."""
         irq = self.world.irq(vcpu, intid)
         if cpu.load(irq.active):
             owner = cpu.load(irq.owner)
@@ -88,25 +156,27 @@ class Vgic(Injector):
             return self.target(cpu, vcpu, intid)
         return None
 
+    @mirrors(VGIC, "vgic_target_oracle")
     def target(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> Vcpu:
         return vcpu if intid < 32 else self.world.vcpus[f"vcpu{cpu.load(self.world.irq(vcpu, intid).target)}"]
 
+    @mirrors(VGIC_H, "irq_is_pending")
     def pending(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
-        """irq_is_pending(): a level is pending while its line is high, or latched by a write of GICD_ISPENDR."""
+        """A level is pending while its line is high, or latched by a write of GICD_ISPENDR."""
         irq = self.world.irq(vcpu, intid)
         return bool(cpu.load(irq.latch) or (self.world.level_sensitive(intid) and cpu.load(irq.line)))
 
+    @mirrors(VGIC, "vgic_target_oracle")
     def forwards(self, cpu: Cpu) -> bool:
-        """GICD_CTLR. Where no guest of the scenario writes it, it is not read either: nobody could tell."""
-        written = any(action[:2] == ("mmio", "ctlr") for v in self.world.scenario.vcpus for action in v.program)
-        return not written or bool(cpu.load(self.world.vm.enabled))
+        """GICD_CTLR."""
+        return bool(cpu.load(self.world.vm.enabled))
 
+    @mirrors(VGIC, "vgic_queue_irq_unlock")
     def queue_irq_unlock(self, cpu: Cpu, vcpu: Vcpu, intid: int, flag: bool) -> None:
-        """vgic_queue_irq_unlock(): onto the list of whoever should have it, unless it is on one.
+        """Onto the list of whoever should have it, unless it is on one.
 
         The locks' order asks that irq_lock is dropped in between: what was decided is looked at again. Whoever has it
-        already is kicked too, for an edge may come after the guest completed the one before. Linux kicks its target
-        instead, which after a retarget does not have it: docs/findings.md.
+        already is kicked too, for an edge may come after the guest completed the one before.
         """
         irq = self.world.irq(vcpu, intid)
         while True:
@@ -131,36 +201,47 @@ class Vgic(Injector):
                 return
             flag = self.lock_irqsave(cpu, irq.irq_lock)
 
+    @mirrors(VGIC, "vgic_queue_irq_unlock")
     def kicked(self, owner: tuple[str, ...], target: Vcpu) -> Vcpu:
         return self.world.vcpus[owner[0]]
 
+    @mirrors(VGIC, "vgic_queue_irq_unlock")
     def unchanged(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> bool:
         """Whether it still is on no list, and still for `target`."""
         return not cpu.load(self.world.irq(vcpu, intid).owner) and self.oracle(cpu, vcpu, intid) is target
 
+    @mirrors(VGIC, "vgic_queue_irq_unlock")
     def notify(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """kvm_make_request(KVM_REQ_IRQ_PENDING), kvm_vcpu_kick(): the request is what an entry that goes on sees."""
         cpu.fetch_or(vcpu.requests, IRQ_PENDING)
         self.kick(cpu, vcpu)
 
+    @mirrors(KVM_MAIN, "kvm_vcpu_kick")
     def kick(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """kvm_vcpu_kick(): wake it, or force an exit if it is in the guest."""
+        """Wake it, or force an exit if it is in the guest."""
         if not cpu.wake(vcpu) and cpu.cmpxchg(vcpu.mode, IN, EXITING) == IN:
             cpu.send_ipi(KICK, cpu.load(vcpu.cpu))
 
+    @mirrors(SPINLOCK, "raw_spin_lock_irqsave")
     def lock_irqsave(self, cpu: Cpu, lock: Field) -> bool:
-        """raw_spin_lock_irqsave(). Where no handler of the scenario takes a lock, the interrupt flag is left alone."""
-        flag = cpu.irq_disable() if self.world.scenario.interrupts or self.world.gicv4 else True
+        flag = True if self.flag_is_moot() else cpu.irq_disable()
         cpu.lock(lock)
         return flag
 
+    @mirrors(SPINLOCK, "raw_spin_unlock_irqrestore")
     def unlock_irqrestore(self, cpu: Cpu, lock: Field, flag: bool) -> None:
         cpu.unlock(lock)
-        if self.world.scenario.interrupts or self.world.gicv4:
+        if not self.flag_is_moot():
             cpu.irq_restore(flag)
 
-    # Before an entry: vgic.c, vgic_flush_lr_state(); vgic-v2.c
+    def flag_is_moot(self) -> bool:
+        none = not (self.world.scenario.interrupts or self.world.gicv4)
+        return self.world.abridged(none, "no handler of the scenario takes a lock")
 
+    # Before an entry
+
+    @mirrors(VGIC, "kvm_vgic_flush_hwstate", "vgic_flush_lr_state")
+    @mirrors(VGIC_V2, "vgic_v2_restore_state")
     def flush(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """One pass over the list. What does not fit waits for the maintenance interrupt that `summarize` asks for."""
         here = self.world.cpus[cpu.id()]
@@ -176,8 +257,10 @@ class Vgic(Injector):
             cpu.store(lr.word, word)
         cpu.store(here.hcr.word, hcr)
 
+    @mirrors(VGIC, "summarize_ap_list", "vgic_sort_ap_list")
+    @mirrors(VGIC_V2, "vgic_v2_configure_hcr")
     def summarize(self, cpu: Cpu, vcpu: Vcpu, listed: list[int]) -> tuple[list[int], int]:
-        """summarize_ap_list(), vgic_sort_ap_list(), vgic_v2_configure_hcr(): the list as it is to be tried, and GICH_HCR.
+        """The list as it is to be tried, and GICH_HCR.
 
         NPIE: something pending is left out. LRENPIE: something active is. UIE: refill early; with a single list
         register it would be asserted whatever that holds, and the guest never run.
@@ -203,14 +286,16 @@ class Vgic(Injector):
             hcr |= (HCR_LRENPIE if active else 0) | (HCR_UIE if room > 1 else 0)
         return listed, hcr
 
+    @mirrors(VGIC, "vgic_irq_cmp")
     def order(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> tuple[bool, int]:
-        """vgic_irq_cmp(): what can be acknowledged first, then by priority."""
+        """What can be acknowledged first, then by priority."""
         irq = self.world.irq(vcpu, intid)
         ready = cpu.load(irq.enabled) and not cpu.load(irq.active) and self.pending(cpu, vcpu, intid)
         return (not ready, self.world.priority(intid))
 
+    @mirrors(VGIC_V2, "vgic_v2_populate_lr")
     def populate_lr(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> list[int]:
-        """vgic_v2_populate_lr(): the list register for one interrupt, if this vCPU should have it. Its latch moves along."""
+        """The list register for one interrupt, if this vCPU should have it. Its latch moves along."""
         irq = self.world.irq(vcpu, intid)
         words: list[int] = []
         cpu.lock(irq.irq_lock)
@@ -222,6 +307,7 @@ class Vgic(Injector):
         cpu.unlock(irq.irq_lock)
         return words
 
+    @mirrors(VGIC_V2, "vgic_v2_populate_lr")
     def take_latch(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> None:
         """An SGI stays latched while it is pending from another source too."""
         irq = self.world.irq(vcpu, intid)
@@ -234,8 +320,9 @@ class Vgic(Injector):
             cpu.store(irq.source, left)
         cpu.store(irq.latch, int(left != 0))
 
+    @mirrors(VGIC_V2, "vgic_v2_compute_lr")
     def compute_lr(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> int:
-        """vgic_v2_compute_lr(). One source of an SGI at a time, the lowest; the end of it brings the next. Of a level,
+        """One source of an SGI at a time, the lowest; the end of it brings the next. Of a level,
         the end of each is to be seen, so it is never pending and active at once.
         """
         irq = self.world.irq(vcpu, intid)
@@ -250,8 +337,10 @@ class Vgic(Injector):
             source, eoi = (sources & -sources).bit_length() - 1, sources & sources - 1 != 0
         return lr_word(intid, state, priority=self.world.priority(intid), cpuid=source, eoi=eoi)
 
-    # After an exit: vgic.c, vgic_fold_lr_state(), vgic_prune_ap_list(); vgic-v2.c
+    # After an exit
 
+    @mirrors(VGIC, "kvm_vgic_sync_hwstate")
+    @mirrors(VGIC_V2, "vgic_v2_save_state", "vgic_v2_fold_lr_state")
     def fold(self, cpu: Cpu, vcpu: Vcpu) -> None:
         here = self.world.cpus[cpu.id()]
         words = [word for lr in here.lr if (word := cpu.load(lr.word))]
@@ -265,8 +354,9 @@ class Vgic(Injector):
             self.fold_outside(cpu, vcpu, {word & 0x3FF for word in words}, ended)
         self.prune(cpu, vcpu)
 
+    @mirrors(VGIC_V2, "vgic_v2_fold_lr")
     def fold_lr(self, cpu: Cpu, vcpu: Vcpu, word: int) -> None:
-        """vgic_v2_fold_lr(): active as it is; only an edge is still pending, for a level's line is asked again."""
+        """Active as it is; only an edge is still pending, for a level's line is asked again."""
         intid, source, state, eoi = word & 0x3FF, word >> 10 & 7, word >> 28 & 3, word >> 19 & 1
         irq = self.world.irq(vcpu, intid)
         if eoi and not state and intid >= 32:
@@ -284,17 +374,15 @@ class Vgic(Injector):
                 cpu.store(irq.source, cpu.load(irq.source) | 1 << source)
         cpu.unlock(irq.irq_lock)
 
+    @mirrors(VGIC_V2, "vgic_v2_fold_lr")
     def fold_latch(self, cpu: Cpu, vcpu: Vcpu, intid: int, state: int) -> None:
-        """A level that GICD_ISPENDR made pending is so again if it was not acknowledged.
-
-        Linux leaves the latch where it is and clears it when the list register is found invalid, with what was written
-        since: docs/findings.md.
-        """
+        """A level that GICD_ISPENDR made pending is so again if it was not acknowledged."""
         irq = self.world.irq(vcpu, intid)
         if state & PENDING and cpu.load(irq.taken):
             cpu.store(irq.latch, 1)
         cpu.store(irq.taken, 0)
 
+    @mirrors(VGIC_V2, "vgic_v2_fold_lr_state")
     def fold_outside(self, cpu: Cpu, vcpu: Vcpu, inside: set[int], ended: int) -> None:
         """EOICount: so many of what was active and in no list register has ended, in the order that it is listed in."""
         cpu.lock(vcpu.ap_list_lock)
@@ -311,16 +399,18 @@ class Vgic(Injector):
                 self.fold_lr(cpu, vcpu, lr_word(intid, 0, eoi=self.world.level_sensitive(intid)))
                 ended -= 1
 
+    @mirrors(EVENTFD, "kvm_notify_acked_irq", "irqfd_resampler_ack")
     def notify_acked(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> None:
-        """kvm_notify_acked_irq(), irqfd_resampler_ack(): the line goes down, and the device is asked to look again."""
+        """The line goes down, and the device is asked to look again."""
         if self.world.fact("irqfd-resample"):
             irq = self.world.irq(vcpu, intid)
             cpu.lock(irq.irq_lock)
             cpu.store(irq.line, 0)
             cpu.unlock(irq.irq_lock)
 
+    @mirrors(VGIC, "vgic_prune_ap_list")
     def prune(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """vgic_prune_ap_list(): what is nobody's leaves the list, what is another vCPU's moves, which is kicked."""
+        """What is nobody's leaves the list, what is another vCPU's moves, which is kicked."""
         cpu.lock(vcpu.ap_list_lock)
         kept: list[str] = []
         moves: list[tuple[int, Vcpu]] = []
@@ -340,12 +430,14 @@ class Vgic(Injector):
         if not all(self.migrate(cpu, vcpu, intid, target) for intid, target in moves):
             self.prune(cpu, vcpu)
 
+    @mirrors(VGIC, "vgic_prune_ap_list")
     def migrate(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> bool:
         moved = self.move(cpu, vcpu, intid, target)
         if moved:
             self.notify(cpu, target)
         return moved
 
+    @mirrors(VGIC, "vgic_prune_ap_list")
     def move(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> bool:
         """Both lists locked, and the decision looked at again. Answers whether it holds, and so was carried out."""
         irq = self.world.irq(vcpu, intid)
@@ -363,6 +455,7 @@ class Vgic(Injector):
         self.unlock_irqrestore(cpu, first.ap_list_lock, flag)
         return moves
 
+    @mirrors(VGIC, "vgic_prune_ap_list")
     def movable(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
         """Whether it still is on this vCPU's list, and in none of its list registers."""
         irq = self.world.irq(vcpu, intid)

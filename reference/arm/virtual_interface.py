@@ -33,6 +33,36 @@ from conformance.roles.arm import (
     Vcpu,
     VirtualInterface,
 )
+from conformance.roles.mirrors import Difference, Original, mirrors
+
+GICV2, GICV3, ARMARM = Original("Arm IHI 0048B"), Original("Arm IHI 0069"), Original("Arm ARM")
+
+DIFFERENCES = (
+    Difference(
+        "vlpis",
+        "each vLPI has the priority of the virtual LPI configuration table",
+        "all have LPI_PRIORITY",
+        "that table is not modelled",
+    ),
+    Difference(
+        "signalled",
+        "an interrupt of group 0 may be signalled as a virtual FIQ, and taken",
+        "it is signalled, and no guest takes it",
+        "no guest here uses FIQs",
+    ),
+    Difference(
+        "deliver",
+        "the guest takes the exception, and reads GICV_IAR some instructions later, or not at all",
+        "both in one step",
+        "PSTATE.I is 1 in between; what comes or goes meanwhile is as if it had before",
+    ),
+    Difference(
+        "end_of_interrupt",
+        "the handler writes EOIR, and returns by ERET some instructions later",
+        "both in one step, with EOImode=1 the ERET in that of DIR",
+        "PSTATE.I is 1 until then, so nothing is taken in between",
+    ),
+)
 
 IDLE = 32
 """Running priority, in units of the five bits implemented, where no interrupt is active."""
@@ -61,11 +91,13 @@ class Candidate(NamedTuple):
 class ReferenceVirtualInterface(VirtualInterface):
     """One virtual CPU interface, as the manual writes it."""
 
+    @mirrors(GICV2, "chapter 5")
     def vm_entry(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """Nothing is computed or loaded at entry: the interface is what its registers hold."""
 
     # What is signalled
 
+    @mirrors(GICV2, "chapter 5")
     def boundary(self, cpu: Cpu, vcpu: Vcpu, pending: tuple[int, ...]) -> Any:
         """A physical interrupt goes to the hypervisor whatever PSTATE.I is. WFI completes for a masked virtual one too."""
         if pending:
@@ -74,10 +106,13 @@ class ReferenceVirtualInterface(VirtualInterface):
             return None
         return ("deliver",) if self.signalled(cpu, vcpu) else None
 
+    @mirrors(GICV2, "chapter 5")
     def acknowledge(self, cpu: Cpu, vcpu: Vcpu, interrupt: int) -> None:
         cpu.store(vcpu.halted, 0)
         cpu.exit_guest("interrupt", interrupt)
 
+    @mirrors(GICV2, "3.3")
+    @mirrors(GICV3, "HighestPriorityVirtualInterrupt")
     def signalled(self, cpu: Cpu, vcpu: Vcpu) -> list[Candidate]:
         """Why the virtual IRQ is asserted: empty if it is not, and more than one interrupt where priorities are equal.
 
@@ -102,6 +137,7 @@ class ReferenceVirtualInterface(VirtualInterface):
             and (c.group1 or not part(vmcr, here.vmcr.fiq_en))
         ]
 
+    @mirrors(GICV2, "GICH_LRn")
     def list_registers(self, cpu: Cpu, here: Pcpu) -> list[Candidate]:
         """Those in state pending: an active one is no candidate, nor one that is pending and active."""
         found: list[Candidate] = []
@@ -114,6 +150,7 @@ class ReferenceVirtualInterface(VirtualInterface):
                 found.append(Candidate(f"lr[{n}]", part(word, lr.priority), part(word, lr.group1), told, lr))
         return found
 
+    @mirrors(GICV3, "HighestPriorityVirtualInterrupt")
     def vlpis(self, cpu: Cpu, here: Pcpu, vcpu: Vcpu) -> list[Candidate]:
         """GICv4: what the redistributor knows to be pending for the vPE that is resident here."""
         if not self.world.gicv4:
@@ -126,14 +163,16 @@ class ReferenceVirtualInterface(VirtualInterface):
         lpis = (LPI + n for n in range(bits.bit_length()) if bits >> n & 1)
         return [Candidate(f"vLPI {lpi}", LPI_PRIORITY, 1, lpi, None) for lpi in lpis]
 
+    @mirrors(GICV2, "3.3.3")
     def group_priority(self, here: Pcpu, vmcr: int, candidate: Candidate) -> int:
-        """3.3.3, GICV_BPR and GICV_ABPR: the bits that decide preemption. Group 1 has its own binary point, one higher,
+        """By GICV_BPR and GICV_ABPR, the bits that decide preemption. Group 1 has its own binary point, one higher,
         unless CBPR is set.
         """
         own = candidate.group1 and not part(vmcr, here.vmcr.cbpr)
         point = max(part(vmcr, here.vmcr.abpr), 3) - 1 if own else max(part(vmcr, here.vmcr.bpr), 2)
         return candidate.priority & ~0 << point - 2
 
+    @mirrors(GICV2, "GICV_RPR")
     def running_priority(self, cpu: Cpu, here: Pcpu) -> int:
         """GICV_RPR: the lowest bit that is set in GICH_APR."""
         apr = cpu.load(here.apr)
@@ -141,6 +180,7 @@ class ReferenceVirtualInterface(VirtualInterface):
 
     # What the guest does
 
+    @mirrors(GICV2, "GICV_IAR", "GICV_AIAR")
     def deliver(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """GICV_IAR (for group 1 GICV_AIAR), read by the handler's first instructions."""
         with cpu.atomic():
@@ -156,6 +196,7 @@ class ReferenceVirtualInterface(VirtualInterface):
             self.activate(cpu, vcpu, taken)
             cpu.deliver(taken.told)
 
+    @mirrors(GICV2, "GICV_IAR", "GICH_APR")
     def activate(self, cpu: Cpu, vcpu: Vcpu, taken: Candidate) -> None:
         """P -> A, and its group priority is the running one. A vLPI has no active state: it only stops pending."""
         here = self.world.cpus[cpu.id()]
@@ -168,6 +209,7 @@ class ReferenceVirtualInterface(VirtualInterface):
         cpu.store(here.vlpis, cpu.load(here.vlpis) & ~bit)
         cpu.store(vcpu.vpt, cpu.load(vcpu.vpt) & ~bit)
 
+    @mirrors(GICV2, "chapter 5")
     def instruction(self, cpu: Cpu, vcpu: Vcpu, what: str, *operands: int) -> None:
         match what:
             case "end_of_interrupt":
@@ -188,6 +230,8 @@ class ReferenceVirtualInterface(VirtualInterface):
             case _:
                 cpu.exit_guest(what, *operands)
 
+    @mirrors(GICV2, "GICV_EOIR")
+    @mirrors(GICV3, "VirtualWriteEOIR")
     def end_of_interrupt(self, cpu: Cpu, vcpu: Vcpu, told: int) -> None:
         """GICV_EOIR: drops the running priority and, with EOImode=0, deactivates. The handler's return (ERET) unmasks."""
         here = self.world.cpus[cpu.id()]
@@ -197,6 +241,7 @@ class ReferenceVirtualInterface(VirtualInterface):
             self.deactivate(cpu, told, counts=apr != 0)
             cpu.store(vcpu.pstate_i, 0)
 
+    @mirrors(GICV2, "GICV_DIR", "GICH_HCR.EOICount")
     def deactivate(self, cpu: Cpu, told: int, counts: bool = True) -> None:
         """GICV_DIR: A -> invalid, P+A -> P; where no list register has it, EOICount goes up. vLPIs are never active.
 
@@ -217,6 +262,7 @@ class ReferenceVirtualInterface(VirtualInterface):
         elif counts and told < LPI:
             cpu.store(here.hcr.eoi_count, cpu.load(here.hcr.eoi_count) + 1 & 0x1F)
 
+    @mirrors(ARMARM, "WFI")
     def wait_for_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """Does nothing where the virtual IRQ is asserted, masked or not: then it neither waits nor traps."""
         if self.signalled(cpu, vcpu):
@@ -228,9 +274,11 @@ class ReferenceVirtualInterface(VirtualInterface):
 
     # What the hypervisor reads, and is interrupted by
 
+    @mirrors(GICV2, "GICH_HCR.En", "GICH_MISR")
     def maintenance(self, cpu: Cpu, where: int) -> bool:
         return bool(cpu.load(self.world.cpus[where].hcr.en)) and self.misr(cpu, where) != 0
 
+    @mirrors(GICV2, "GICH_MISR")
     def misr(self, cpu: Cpu, where: int) -> int:
         """GICH_MISR: a bit for each cause that is enabled and there."""
         there = self.world.cpus[where]
@@ -248,18 +296,22 @@ class ReferenceVirtualInterface(VirtualInterface):
             causes |= hcr & bit
         return causes
 
+    @mirrors(GICV2, "GICH_EISR0")
     def eisr(self, cpu: Cpu, where: int) -> int:
         """GICH_EISR: list registers whose interrupt ended and that asked to be told."""
         return sum(1 << n for n, word in self.invalid(cpu, where) if self.tells(where, word))
 
+    @mirrors(GICV2, "GICH_ELRSR0")
     def elrsr(self, cpu: Cpu, where: int) -> int:
         """GICH_ELRSR: list registers that can be filled without losing an interrupt or the news of its end."""
         return sum(1 << n for n, word in self.invalid(cpu, where) if not self.tells(where, word))
 
+    @mirrors(GICV2, "GICH_LRn.State")
     def invalid(self, cpu: Cpu, where: int) -> list[tuple[int, int]]:
         words = [(n, cpu.load(lr.word)) for n, lr in enumerate(self.world.cpus[where].lr)]
         return [(n, word) for n, word in words if not part(word, self.world.cpus[where].lr[n].state)]
 
+    @mirrors(GICV2, "GICH_LRn.EOI")
     def tells(self, where: int, word: int) -> bool:
         """LR.EOI, which with HW=1 is a bit of PhysicalID."""
         lr = self.world.cpus[where].lr[0]

@@ -10,12 +10,17 @@ IPI virtualization (SDM vol. 3C) does the same in two operations, with others fr
 
 from __future__ import annotations
 
+from conformance.roles.mirrors import Original, mirrors
 from conformance.roles.x86 import Cpu, Iommu, IpiVirtualization, Vcpu
+from reference.x86.processor import SDM
+
+VTD = Original("Intel VT-d specification")
 
 
 class ReferenceIommu(Iommu, IpiVirtualization):
     """VT-d posting and IPI virtualization."""
 
+    @mirrors(VTD, "5.2.3", "5.2.4", "5.2.5")
     def post(self, cpu: Cpu, vcpu: Vcpu, vector: int, urgent: bool) -> None:
         with cpu.atomic():
             cpu.test_and_set(vcpu.pid.bit(vector))
@@ -24,6 +29,7 @@ class ReferenceIommu(Iommu, IpiVirtualization):
         if latched:
             cpu.send_ipi(*latched)
 
+    @mirrors(SDM, "IPI Virtualization")
     def virtual_ipi(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
         cpu.test_and_set(vcpu.pid.bit(vector))
         with cpu.atomic():
@@ -32,12 +38,14 @@ class ReferenceIommu(Iommu, IpiVirtualization):
         if latched:
             cpu.send_ipi(*latched)
 
+    @mirrors(VTD, "5.2.3")
     def announce(self, cpu: Cpu, vcpu: Vcpu) -> tuple[int, int]:
         """Set ON; answers the vector and APIC id of the notification, as they are in this step."""
         nv, ndst = cpu.load(vcpu.pid.nv), cpu.load(vcpu.pid.ndst)
         cpu.test_and_set(vcpu.pid.on)
         return nv, self.apic_id(ndst)
 
+    @mirrors(VTD, "9.11")
     def apic_id(self, ndst: int) -> int:
         """NDST holds a 32-bit x2APIC id, or in xAPIC mode an 8-bit id in bits 15:8."""
         return ndst >> 8 & 0xFF if self.world.fact("xapic") else ndst

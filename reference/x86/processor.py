@@ -2,7 +2,7 @@
 
 Intel SDM vol. 3C, chapter "APIC Virtualization and Virtual Interrupts" (chapter 29 in the edition read; section names
 are unchanged in newer ones): 29.1.2 TPR virtualization, 29.1.3 PPR, 29.1.4 EOI, 29.1.5 self-IPI, 29.2 evaluation and
-delivery, 29.6 posting.
+delivery, 29.6 posting. Each routine names its section, and `DIFFERENCES` what is not as there.
 
     notification ──> acknowledge ── ON:=0 ── PIR words ──> vIRR ── RVI ── evaluate ──> deliver ──> guest's handler
                                                             ^                           │
@@ -17,9 +17,45 @@ from __future__ import annotations
 
 from typing import Any
 
+from conformance.roles.mirrors import Difference, Original, mirrors
 from conformance.roles.x86 import PINV, Cpu, Field, Processor, Vcpu, VmEntryChecks
 from reference.pir.harvest import harvest
 from reference.x86.descriptor import check_vm_entry
+
+SDM = Original("Intel SDM vol. 3C")
+
+DIFFERENCES = (
+    Difference(
+        "order",
+        "the words of PIR may be taken in any order, and in any grouping",
+        "word by word of 64 bits, upwards or downwards",
+        "scenarios have vectors in two words at most, so both orders are all; a word that is taken in parts is not modelled",
+    ),
+    Difference(
+        "process_posted",
+        "step 4 writes EOI to the local APIC, which has the notification in service until then",
+        "nothing: a latched interrupt is over when it is acknowledged",
+        "the local APIC's in-service register is not modelled; no other host interrupt could come in between",
+    ),
+    Difference(
+        "boundary",
+        "NMIs, INIT, the preemption timer and blocking by MOV SS come in between",
+        "virtual interrupts, then the highest external interrupt",
+        "nothing else is modelled",
+    ),
+    Difference(
+        "instruction",
+        "interrupts stay blocked for one instruction after an STI",
+        "the next boundary may deliver",
+        "which instruction comes first is not looked at",
+    ),
+    Difference(
+        "end_of_interrupt",
+        "the handler writes EOI, and returns by IRET some instructions later",
+        "both in one step",
+        "IF is 0 until the IRET, so nothing is delivered in between",
+    ),
+)
 
 
 def priority_class(vector: int) -> int:
@@ -30,14 +66,16 @@ def priority_class(vector: int) -> int:
 class ReferenceProcessor(Processor, VmEntryChecks):
     """One logical processor, as the manual writes it."""
 
+    @mirrors(SDM, "26.2.1.1")
     def check_controls(self, cpu: Cpu, vcpu: Vcpu, address: int, notification_vector: int, *controls: str) -> bool:
-        """26.2.1.1; what is checked is in reference.x86.descriptor."""
+        """What is checked is in reference.x86.descriptor."""
         return not check_vm_entry(address, notification_vector, controls)
 
-    # 29.2.1 Evaluation, 29.1.3 PPR virtualization
+    # Evaluation
 
+    @mirrors(SDM, "26.3", "26.6")
     def vm_entry(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """26.3: PPR virtualization and evaluation; an event the VMM injects is delivered before any virtual interrupt."""
+        """PPR virtualization and evaluation; an event the VMM injects is delivered before any virtual interrupt."""
         if self.apicv():
             self.virtualize_ppr(cpu, vcpu)
             self.evaluate(cpu, vcpu)
@@ -51,23 +89,27 @@ class ReferenceProcessor(Processor, VmEntryChecks):
         """Whether virtual-interrupt delivery and posted-interrupt processing are on in the VMCS."""
         return not self.world.fact("apicv-inhibited")
 
+    @mirrors(SDM, "29.2.1")
     def evaluate(self, cpu: Cpu, vcpu: Vcpu) -> None:
         rvi, vppr = cpu.load(vcpu.rvi), cpu.load(vcpu.vppr)
         window = cpu.load(vcpu.interrupt_window)
         cpu.store(vcpu.recognized, int(not window and priority_class(rvi) > priority_class(vppr)))
 
+    @mirrors(SDM, "29.1.3")
     def virtualize_ppr(self, cpu: Cpu, vcpu: Vcpu) -> None:
         vtpr, svi = cpu.load(vcpu.vtpr), cpu.load(vcpu.svi)
         cpu.store(vcpu.vppr, vtpr if priority_class(vtpr) >= priority_class(svi) else svi & 0xF0)
 
-    # 29.2.2 Delivery
+    # Delivery
 
+    @mirrors(SDM, "29.2.2")
     def boundary(self, cpu: Cpu, vcpu: Vcpu, pending: tuple[int, ...]) -> Any:
         """Virtual interrupts come before external interrupts, which ignore the guest's IF in non-root mode."""
         if cpu.load(vcpu.recognized) and cpu.load(vcpu.rflags_if) and not cpu.load(vcpu.blocking_by_sti):
             return ("deliver",)
         return ("acknowledge", max(pending)) if pending else None
 
+    @mirrors(SDM, "29.2.2")
     def deliver(self, cpu: Cpu, vcpu: Vcpu) -> None:
         with cpu.atomic():
             vector = cpu.load(vcpu.rvi)
@@ -81,17 +123,18 @@ class ReferenceProcessor(Processor, VmEntryChecks):
             cpu.store(vcpu.halted, 0)
             cpu.deliver(vector)
 
-    # 29.6 Posted-interrupt processing
+    # Posted-interrupt processing
 
+    @mirrors(SDM, "29.6, steps 1 and 2")
     def acknowledge(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
-        """Steps 1 and 2: the notification vector starts posted-interrupt processing, any other causes a VM exit."""
+        """The notification vector starts posted-interrupt processing, any other causes a VM exit."""
         if vector == PINV and self.apicv():
             self.process_posted(cpu, vcpu)
         else:
             cpu.exit_guest("interrupt", vector)
 
+    @mirrors(SDM, "29.6, steps 3 to 7")
     def process_posted(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """Steps 3 to 7."""
         self.clear_on(cpu, vcpu)
         found = 0
         for word in self.order(cpu):
@@ -99,17 +142,20 @@ class ReferenceProcessor(Processor, VmEntryChecks):
         self.raise_rvi(cpu, vcpu, found)
         self.evaluate(cpu, vcpu)
 
+    @mirrors(SDM, "29.6, step 3")
     def clear_on(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """Step 3: ON:=0, the rest of the descriptor unchanged. Step 4, the EOI, is the local APIC's alone."""
+        """ON:=0, the rest of the descriptor unchanged."""
         cpu.test_and_clear(vcpu.pid.on)
 
+    @mirrors(SDM, "29.6, step 5")
     def order(self, cpu: Cpu) -> tuple[int, ...]:
         """The manual orders neither the words nor their grouping: other agents may come between them."""
         upwards = self.world.words
         return upwards if len(upwards) == 1 or cpu.choose("upwards", "downwards") == "upwards" else upwards[::-1]
 
+    @mirrors(SDM, "29.6, step 5")
     def harvest_word(self, cpu: Cpu, vcpu: Vcpu, word: int) -> int:
-        """Step 5 for one word: nobody comes between the read and the clear. Answers its highest vector, or 0."""
+        """One word: nobody comes between the read and the clear. Answers its highest vector, or 0."""
         bits = cpu.swap(vcpu.pid.pir[word], 0)
         if not bits:
             return 0
@@ -117,8 +163,9 @@ class ReferenceProcessor(Processor, VmEntryChecks):
         cpu.store(vcpu.virr[word], merged)
         return 64 * word + posted
 
+    @mirrors(SDM, "29.6, step 6")
     def raise_rvi(self, cpu: Cpu, vcpu: Vcpu, found: int) -> None:
-        """Step 6: RVI becomes the maximum of its old value and the highest bit found in PIR; an empty PIR leaves it
+        """RVI becomes the maximum of its old value and the highest bit found in PIR; an empty PIR leaves it
         alone.
         """
         rvi = cpu.load(vcpu.rvi)
@@ -127,6 +174,7 @@ class ReferenceProcessor(Processor, VmEntryChecks):
 
     # What the guest executes
 
+    @mirrors(SDM, "25.1.3", "29.1")
     def instruction(self, cpu: Cpu, vcpu: Vcpu, what: str, *operands: int) -> None:
         match what:
             case "end_of_interrupt":
@@ -144,14 +192,16 @@ class ReferenceProcessor(Processor, VmEntryChecks):
             case _:
                 cpu.exit_guest(what, *operands)
 
+    @mirrors(SDM, "29.1.4")
     def end_of_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """29.1.4 EOI virtualization, followed by the IRET that ends the guest's handler (IF:=1)."""
+        """EOI virtualization, followed by the IRET that ends the guest's handler (IF:=1)."""
         cpu.store(vcpu.rflags_if, 1)
         if self.apicv():
             self.virtualize_eoi(cpu, vcpu)
         else:
             cpu.exit_guest("apic_eoi")
 
+    @mirrors(SDM, "29.1.4")
     def virtualize_eoi(self, cpu: Cpu, vcpu: Vcpu) -> None:
         vector = cpu.load(vcpu.svi)
         self.clear_bit(cpu, vcpu.visr, vector)
@@ -163,26 +213,30 @@ class ReferenceProcessor(Processor, VmEntryChecks):
         else:
             self.evaluate(cpu, vcpu)
 
+    @mirrors(SDM, "29.1.2")
     def write_tpr(self, cpu: Cpu, vcpu: Vcpu, value: int) -> None:
-        """29.1.2: with virtual-interrupt delivery there is no TPR-threshold exit."""
+        """With virtual-interrupt delivery there is no TPR-threshold exit."""
         cpu.store(vcpu.vtpr, value)
         self.virtualize_ppr(cpu, vcpu)
         self.evaluate(cpu, vcpu)
 
+    @mirrors(SDM, "29.1.5")
     def self_ipi(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
-        """29.1.5 self-IPI virtualization."""
         self.set_bit(cpu, vcpu.virr, vector)
         cpu.store(vcpu.rvi, max(cpu.load(vcpu.rvi), vector))
         self.evaluate(cpu, vcpu)
 
     # Bits of the virtual-APIC page
 
+    @mirrors(SDM, "29.1.1")
     def set_bit(self, cpu: Cpu, words: tuple[Field, ...], vector: int) -> None:
         cpu.store(words[vector // 64], cpu.load(words[vector // 64]) | 1 << vector % 64)
 
+    @mirrors(SDM, "29.1.1")
     def clear_bit(self, cpu: Cpu, words: tuple[Field, ...], vector: int) -> None:
         cpu.store(words[vector // 64], cpu.load(words[vector // 64]) & ~(1 << vector % 64))
 
+    @mirrors(SDM, "29.1.1")
     def highest(self, cpu: Cpu, words: tuple[Field, ...]) -> int:
         """The highest vector whose bit is set, or 0."""
         for word in reversed(self.world.words):

@@ -1,8 +1,7 @@
 """KVM's first vGIC: pending bitmaps, a summary bit for each vCPU, one list register for each source of an SGI.
 
-Mirrors M. Zyngier's "KVM/ARM vGIC support", version 4 (kvmarm list, November and December 2012): vgic_update_irq_state,
-compute_pending_for_cpu, vgic_queue_irq, __kvm_vgic_sync_to_cpu, __kvm_vgic_sync_from_cpu, vgic_maintenance_handler. What
-those messages do not quote is filled in after Linux 3.9, from memory.
+M. Zyngier's "KVM/ARM vGIC support", version 4 (kvmarm list, November and December 2012). Each routine names its functions,
+and `DIFFERENCES` what is not as there. What those messages do not quote is filled in after Linux 3.9, from memory.
 
     inject ──> irq_state ──> irq_pending_on_cpu ── sync_to_cpu ──> LR[n] ── guest ──> sync_from_cpu: ELRSR, bit again?
                   ^                                                   └── EOI ──> maintenance handler: active := 0
@@ -39,7 +38,33 @@ from conformance.roles.arm import (
     Vcpu,
     lr_word,
 )
+from conformance.roles.mirrors import Difference, Original, mirrors
 from reference.arm.vgic import EXITING, IN, OUT
+
+POSTED = Original('M. Zyngier, "KVM/ARM vGIC support", version 4', "arch/arm/kvm")
+KVM_MAIN = Original("Linux 3.9", "virt/kvm/kvm_main.c")
+
+DIFFERENCES = (
+    Difference(
+        "compute_pending",
+        "bitmaps of any number of vCPUs and interrupts",
+        "two vCPUs, the SPIs 32 to 95",
+        "no scenario has more",
+    ),
+    Difference(
+        "vcpu_enter_guest",
+        "signals and the VMID are looked at once interrupts are off",
+        "left out",
+        "neither has to do with interrupts",
+    ),
+    Difference(
+        "Vgic2012Mended",
+        "several sources of an SGI at once, no look after mode:=IN, interrupts on while the lock is held, an ended list register "
+        "that stays in use, GICD_ICPENDR clears a level",
+        "one source at a time (16ca6a607d84, 2018), a look (325f9c649c8a, 2017), and the others closed",
+        "the gaps hide what else could go wrong: docs/alternatives.md",
+    ),
+)
 
 EOI = 1 << 19
 EVERY = (1 << 64) - 1
@@ -111,25 +136,29 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
     def vgic_lr(self, vcpu: Vcpu) -> tuple[Field, ...]:
         return (vcpu.vgic_lr0, vcpu.vgic_lr1)[: self.world.list_registers]
 
+    @mirrors(POSTED, "compute_pending_for_cpu")
     def compute_pending(self, cpu: Cpu, vcpu: Vcpu) -> list[int]:
-        """compute_pending_for_cpu(): pending, enabled, and for SPIs, targeting this vCPU."""
+        """Pending, enabled, and for SPIs, targeting this vCPU."""
         vm = self.world.vm
         if not cpu.load(vm.enabled):
             return []
-        private = cpu.load(vm.private_state) & cpu.load(vm.private_enabled) if min(self.world.intids) < 32 else 0
+        none = self.world.abridged(min(self.world.intids) >= 32, "the scenario has no private interrupt")
+        private = 0 if none else cpu.load(vm.private_state) & cpu.load(vm.private_enabled)
         targets = cpu.load(vm.spi_target)
         spis = cpu.load(vm.spi_state) & cpu.load(vm.spi_enabled) & (targets if vcpu.number else ~targets)
         return [i for i in self.world.intids if (spis >> i - 32 if i >= 32 else private >> 32 * vcpu.number + i) & 1]
 
+    @mirrors(POSTED, "vgic_update_state")
     def update_state(self, cpu: Cpu) -> list[Vcpu]:
-        """vgic_update_state(): answers who has something pending now."""
+        """Answers who has something pending now."""
         found = [vcpu for vcpu in self.world.all_vcpus() if self.compute_pending(cpu, vcpu)]
         for vcpu in found:
             cpu.test_and_set(self.summary(vcpu))
         return found
 
-    # Injection: vgic_update_irq_state(), kvm_vgic_inject_irq()
+    # Injection
 
+    @mirrors(POSTED, "vgic_update_irq_state", "kvm_vgic_inject_irq")
     def inject(self, cpu: Cpu, vcpu: Vcpu, intid: int, level: int) -> None:
         vm, is_level = self.world.vm, self.world.level_sensitive(intid)
         state = self.bit("state", vcpu, intid)
@@ -147,13 +176,15 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         if due:
             self.kick(cpu, vcpu)
 
+    @mirrors(KVM_MAIN, "kvm_vcpu_kick")
     def kick(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """kvm_vcpu_kick(). There is no request: an entry past its look at the bitmaps hears nothing of it."""
+        """There is no request: an entry past its look at the bitmaps hears nothing of it."""
         if not cpu.wake(vcpu) and cpu.cmpxchg(vcpu.mode, IN, EXITING) == IN:
             cpu.send_ipi(KICK, cpu.load(vcpu.cpu))
 
+    @mirrors(POSTED, "vgic_handle_mmio")
     def distributor(self, cpu: Cpu, vcpu: Vcpu, register: str, intid: int, value: int) -> Any:
-        """vgic_handle_mmio(): under the lock, then whoever has something pending is kicked. Active registers are RAZ/WI."""
+        """Under the lock, then whoever has something pending is kicked. Active registers are RAZ/WI."""
         vm = self.world.vm
         flag = self.lock_irqsave(cpu, vm.lock)
         match register:
@@ -184,8 +215,9 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         """A level's bit is its line: GICD_ICPENDR clears it, and nothing raises it again until the line does."""
         return True
 
-    # List registers: vgic_queue_irq(), kvm_vgic_sync_to_cpu(), kvm_vgic_sync_from_cpu()
+    # List registers
 
+    @mirrors(POSTED, "__kvm_vgic_sync_to_cpu")
     def sync_to_cpu(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """All pending interrupts into list registers; then this vCPU is said to have nothing pending."""
         lock = self.world.vm.lock
@@ -199,14 +231,17 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
             cpu.test_and_clear(self.summary(vcpu))
         self.unlock_irqrestore(cpu, lock, flag)
 
+    @mirrors(POSTED, "kvm_vgic_inject_irq", "kvm_vgic_sync_to_cpu")
     def lock_irqsave(self, cpu: Cpu, lock: Field) -> bool:
         """Only spin_lock(): the maintenance handler may come in between. "I think I'll use spin_lock_irqsave"."""
         cpu.lock(lock)
         return True
 
+    @mirrors(POSTED, "kvm_vgic_inject_irq", "kvm_vgic_sync_to_cpu")
     def unlock_irqrestore(self, cpu: Cpu, lock: Field, flag: bool) -> None:
         cpu.unlock(lock)
 
+    @mirrors(POSTED, "vgic_queue_hwirq")
     def queue(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
         """Whether all of an interrupt fits. An edge's pending bit goes; a level's stays, and the interrupt is active."""
         if intid < 16:
@@ -221,6 +256,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
             cpu.test_and_clear(self.bit("state", vcpu, intid))
         return True
 
+    @mirrors(POSTED, "vgic_queue_sgi")
     def queue_sgi(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
         """ "SGIs from different sources are different interrupts": a list register for each."""
         left = 0
@@ -234,6 +270,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
             cpu.test_and_clear(self.bit("state", vcpu, intid))
         return not left
 
+    @mirrors(POSTED, "vgic_queue_irq")
     def queue_irq(self, cpu: Cpu, vcpu: Vcpu, source: int, intid: int) -> bool:
         """One that is in a list register already gets its pending bit there (piggyback); else any free register."""
         eoi = EOI if self.world.level_sensitive(intid) else 0
@@ -246,6 +283,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
             cpu, vcpu, lr_word(intid, PENDING, priority=self.world.priority(intid), cpuid=source) | eoi
         )
 
+    @mirrors(POSTED, "vgic_queue_irq")
     def allocate(self, cpu: Cpu, vcpu: Vcpu, word: int) -> bool:
         """Into the first list register that ELRSR says is free."""
         elrsr = cpu.load(vcpu.vgic_elrsr)
@@ -259,11 +297,13 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         cpu.store(vcpu.lr_used, cpu.load(vcpu.lr_used) | 1 << n)
         return True
 
+    @mirrors(POSTED, "vgic_queue_irq")
     def irq_lr_map(self, cpu: Cpu, vcpu: Vcpu) -> Iterator[tuple[int, int]]:
         for entry in cpu.load(vcpu.irq_lr_map):
             intid, _, n = entry.partition(":")
             yield int(intid), int(n)
 
+    @mirrors(POSTED, "__kvm_vgic_sync_from_cpu")
     def sync_from_cpu(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """Empty list registers lose their mapping; one that is not empty counts as pending. No lock is taken."""
         elrsr, used = cpu.load(vcpu.vgic_elrsr), cpu.load(vcpu.lr_used)
@@ -276,14 +316,16 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
             cpu.test_and_set(self.summary(vcpu))
             self.barrier(cpu)
 
+    @mirrors(POSTED, "__kvm_vgic_sync_from_cpu")
     def barrier(self, cpu: Cpu) -> None:
         """smp_mb(), "strategically placed to entertain the reviewer"."""
         cpu.fence()
 
     # The maintenance interrupt
 
+    @mirrors(POSTED, "vgic_maintenance_handler")
     def maintenance_handler(self, cpu: Cpu, where: int) -> None:
-        """vgic_maintenance_handler(): completed levels are not active any more, and pending again if their line is high.
+        """Completed levels are not active any more, and pending again if their line is high.
 
         It goes by what the last exit of the vCPU that is loaded here saved, whichever the interrupt was about.
         """
@@ -297,6 +339,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
                 cpu.store(vcpu.vgic_hcr, cpu.load(vcpu.vgic_hcr) & ~HCR_UIE)
                 cpu.store(here.hcr.uie, 0)
 
+    @mirrors(POSTED, "vgic_maintenance_handler")
     def completed(self, cpu: Cpu, vcpu: Vcpu, registers: Any) -> None:
         eisr = cpu.load(vcpu.vgic_eisr)
         for n, lr in enumerate(self.vgic_lr(vcpu)):
@@ -309,18 +352,22 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
                 if cpu.load(self.bit("state", vcpu, word & 0x3FF)):
                     cpu.test_and_set(self.summary(vcpu))
 
+    @mirrors(POSTED, "vgic_maintenance_handler")
     def freed(self, cpu: Cpu, vcpu: Vcpu, n: int) -> None:
         """The saved ELRSR says that the list register is in use until the next exit."""
 
+    @mirrors(POSTED, "kvm_arch_vcpu_ioctl_run")
     def reschedule_ipi(self, cpu: Cpu, where: int) -> None:
         """Only the exit it forces matters."""
 
     # Run loop, and the world switch's save and restore of the virtual interface
 
+    @mirrors(POSTED, "kvm_arch_vcpu_ioctl_run", "kvm_vgic_sync_to_cpu")
     def vcpu_run(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         self.sync_to_cpu(cpu, vcpu)
         return Then("vcpu_enter_guest", vcpu)
 
+    @mirrors(POSTED, "kvm_arch_vcpu_ioctl_run", "__kvm_vcpu_run")
     def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         cpu.irq_disable()
         cpu.store(vcpu.mode, IN)
@@ -337,10 +384,12 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         cpu.store(here.hcr.word, cpu.load(vcpu.vgic_hcr))
         return Then("leave_guest", vcpu, *cpu.enter_guest(vcpu))
 
+    @mirrors(POSTED, "kvm_arch_vcpu_ioctl_run")
     def exit_request(self, cpu: Cpu, vcpu: Vcpu) -> bool:
         """Nobody asks again what is pending once mode = IN is seen (Linux before 325f9c649c8a, 2017)."""
         return False
 
+    @mirrors(POSTED, "kvm_arch_vcpu_ioctl_run", "kvm_vgic_sync_from_cpu")
     def leave_guest(self, cpu: Cpu, vcpu: Vcpu, *reason: Any) -> Any:
         self.save(cpu, vcpu)
         cpu.store(vcpu.mode, OUT)
@@ -348,6 +397,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         self.sync_from_cpu(cpu, vcpu)
         return self.handle_exit(cpu, vcpu, reason)
 
+    @mirrors(POSTED, "__kvm_vcpu_run")
     def save(self, cpu: Cpu, vcpu: Vcpu) -> None:
         here = self.world.cpus[cpu.id()]
         words = [cpu.load(lr.word) for lr in here.lr]
@@ -362,6 +412,7 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         cpu.store(vcpu.vmcr_sw, cpu.load(here.vmcr.word))
         cpu.store(vcpu.apr_sw, cpu.load(here.apr))
 
+    @mirrors(POSTED, "handle_exit")
     def handle_exit(self, cpu: Cpu, vcpu: Vcpu, reason: tuple[Any, ...]) -> Any:
         match reason:
             case ("wfi",):
@@ -377,10 +428,13 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
                 pass
         return Then("vcpu_run", vcpu)
 
+    @mirrors(POSTED, "kvm_vgic_inject_irq")
     def device_quiet(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> Any:
         self.inject(cpu, vcpu, intid, 0)
         return Then("vcpu_run", vcpu)
 
+    @mirrors(KVM_MAIN, "kvm_vcpu_block")
+    @mirrors(POSTED, "kvm_vgic_vcpu_pending_irq")
     def vcpu_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         """kvm_vcpu_block(); kvm_vgic_vcpu_pending_irq() is the summary bit."""
         cpu.prepare_to_block()
@@ -391,10 +445,12 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         cpu.schedule()
         return Then("vcpu_block", vcpu)
 
+    @mirrors(POSTED, "kvm_arch_vcpu_load")
     def load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
         cpu.store(vcpu.cpu, where)
         cpu.store(self.world.cpus[where].running_vcpu, (vcpu.name,))
 
+    @mirrors(POSTED, "kvm_arch_vcpu_put")
     def put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
         here = self.world.cpus[cpu.id()]
         cpu.store(here.hcr.word, 0)
@@ -407,25 +463,30 @@ class Vgic2012Mended(Vgic2012):
     free when its end was told, and a level that GICD_ICPENDR leaves alone.
     """
 
+    @mirrors(POSTED, "kvm_vgic_inject_irq", "kvm_vgic_sync_to_cpu")
     def lock_irqsave(self, cpu: Cpu, lock: Field) -> bool:
         flag = cpu.irq_disable()
         cpu.lock(lock)
         return flag
 
+    @mirrors(POSTED, "kvm_vgic_inject_irq", "kvm_vgic_sync_to_cpu")
     def unlock_irqrestore(self, cpu: Cpu, lock: Field, flag: bool) -> None:
         cpu.unlock(lock)
         cpu.irq_restore(flag)
 
+    @mirrors(POSTED, "vgic_maintenance_handler")
     def freed(self, cpu: Cpu, vcpu: Vcpu, n: int) -> None:
         cpu.fetch_or(vcpu.vgic_elrsr, 1 << n)
 
     def clearable(self, intid: int) -> bool:
         return not self.world.level_sensitive(intid)
 
+    @mirrors(POSTED, "kvm_arch_vcpu_ioctl_run")
     def exit_request(self, cpu: Cpu, vcpu: Vcpu) -> bool:
         """What came after sync_to_cpu has set the summary bit again."""
         return bool(cpu.load(self.summary(vcpu))) and not cpu.load(vcpu.vgic_hcr) & HCR_UIE
 
+    @mirrors(POSTED, "vgic_queue_sgi")
     def queue_sgi(self, cpu: Cpu, vcpu: Vcpu, intid: int) -> bool:
         """The lowest source; what of others is left comes with the maintenance interrupt of its end."""
         sources = [n for n in range(len(self.world.vcpus)) if cpu.load(self.source(vcpu, intid, n))]

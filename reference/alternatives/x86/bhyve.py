@@ -1,8 +1,8 @@
 """bhyve on Intel: a pending word for ON, priorities beside it, and the vCPU's state under a lock instead of a mode
 word.
 
-Mirrors FreeBSD at 00134568, sys/amd64/vmm/intel/vmx.c (vmx_set_intr_ready, vmx_pending_intr, vmx_inject_pir, vmx_run)
-and sys/amd64/vmm/vmm.c (vm_run, vm_handle_hlt, vcpu_notify_event_locked), after 2c352feb3bf9 (2019: pending_prio).
+FreeBSD at 00134568, after 2c352feb3bf9 (2019: pending_prio). Each routine names its functions, and `DIFFERENCES` what is
+not as there.
 
     sender ── PIR[v]:=1, pending 0->1, or v's class above all noted in pending_prio ──┐
                                                                                       v       lock: RUNNING ── PINV
@@ -10,14 +10,33 @@ and sys/amd64/vmm/vmm.c (vm_run, vm_handle_hlt, vcpu_notify_event_locked), after
                               └── HLT: lock, nothing above PPR? ── SLEEPING                         else nothing
 
 The descriptor is bhyve's own: `pending` is the word that begins with ON. SN, NV and NDST stay 0, for no device and no
-guest's processor posts. Left out: that a sleeper looks again after a second, ExtINT, rendezvous, suspension.
+guest's processor posts.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from conformance.roles.mirrors import Difference, Original, mirrors
 from conformance.roles.x86 import PINV, Cpu, Residency, RunLoop, Sender, Shared, Then, Vcpu
+
+VMX = Original("FreeBSD 00134568", "sys/amd64/vmm/intel/vmx.c")
+VMM = Original("FreeBSD 00134568", "sys/amd64/vmm/vmm.c")
+
+DIFFERENCES = (
+    Difference(
+        "handle_hlt",
+        "a sleeper looks again after a second; rendezvous, suspension and a debugger end the sleep too",
+        "only a wake does",
+        "what waits for the second is late, which is what the clauses are about",
+    ),
+    Difference(
+        "vmx_run",
+        "ExtINT, NMIs, exceptions and pending events of the virtual local APIC are injected",
+        "left out",
+        "with virtual-interrupt delivery fixed interrupts come by vIRR alone",
+    ),
+)
 
 FROZEN, RUNNING, SLEEPING = 0, 1, 2
 """vcpu->state: VCPU_FROZEN, VCPU_RUNNING, VCPU_SLEEPING."""
@@ -44,12 +63,14 @@ class Bhyve(Sender, RunLoop, Residency):
     }
     vm_state: ClassVar = {"assigned": Shared(0, constant=True)}
 
-    # Sender: vmx.c, vmx_set_intr_ready(); vmm.c, vcpu_notify_event_locked()
+    # Sender
 
+    @mirrors(VMX, "vmx_set_intr_ready")
     def deliver_interrupt(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
         if self.set_intr_ready(cpu, vcpu, vector):
             self.notify(cpu, vcpu)
 
+    @mirrors(VMX, "vmx_set_intr_ready")
     def set_intr_ready(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> bool:
         """Answers whether a notification is due: pending was 0, or this class is above all that were noted since."""
         cpu.test_and_set(vcpu.pid.bit(vector))
@@ -61,6 +82,7 @@ class Bhyve(Sender, RunLoop, Residency):
         cpu.fetch_or(vcpu.pending_prio, priority_bit(vector))
         return True
 
+    @mirrors(VMM, "vcpu_notify_event_locked")
     def notify(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """A vCPU that runs on this very pCPU looks again before it enters; a frozen one has yet to look."""
         flag = self.lock(cpu, vcpu)
@@ -71,39 +93,47 @@ class Bhyve(Sender, RunLoop, Residency):
             cpu.wake(vcpu)
         self.unlock(cpu, vcpu, flag)
 
+    @mirrors(VMM, "vcpu_lock")
     def lock(self, cpu: Cpu, vcpu: Vcpu) -> bool:
-        """vcpu_lock(): a spin mutex, interrupts off while it is held. Only a handler that posts could tell."""
-        flag = not self.world.scenario.interrupts or cpu.irq_disable()
+        """A spin mutex: interrupts are off while it is held."""
+        flag = True if self.flag_is_moot() else cpu.irq_disable()
         cpu.lock(vcpu.lock)
         return flag
 
+    def flag_is_moot(self) -> bool:
+        return self.world.abridged(not self.world.scenario.interrupts, "no handler of the scenario posts")
+
+    @mirrors(VMM, "vcpu_unlock")
     def unlock(self, cpu: Cpu, vcpu: Vcpu, flag: bool) -> None:
         cpu.unlock(vcpu.lock)
-        if self.world.scenario.interrupts:
+        if not self.flag_is_moot():
             cpu.irq_restore(flag)
 
-    # Run loop: vmm.c, vm_run(); vmx.c, vmx_run()
+    # Run loop
 
+    @mirrors(VMM, "vm_run")
     def vcpu_run(self, cpu: Cpu, vcpu: Vcpu) -> Any:
-        """vm_run(): a critical section around vmx_run()."""
+        """A critical section around vmx_run()."""
         cpu.preempt_disable()
         self.set_state(cpu, vcpu, RUNNING)
         return Then("vmx_run", vcpu)
 
+    @mirrors(VMM, "vcpu_require_state")
     def set_state(self, cpu: Cpu, vcpu: Vcpu, state: int) -> None:
-        """vcpu_require_state()."""
         flag = self.lock(cpu, vcpu)
         cpu.store(vcpu.state, state)
         cpu.store(vcpu.host_cpu, cpu.id())
         self.unlock(cpu, vcpu, flag)
 
+    @mirrors(VMX, "vmx_run")
     def vmx_run(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         cpu.irq_disable()
         self.inject_pir(cpu, vcpu)
         return Then("vmx_enter_guest", vcpu)
 
+    @mirrors(VMX, "vmx_inject_pir")
     def inject_pir(self, cpu: Cpu, vcpu: Vcpu) -> None:
-        """vmx_inject_pir(): RVI is raised to the highest vector found, never lowered."""
+        """RVI is raised to the highest vector found, never lowered."""
         if cpu.cmpxchg(vcpu.pid.on, 1, 0) == 0:
             return
         found = 0
@@ -115,13 +145,15 @@ class Bhyve(Sender, RunLoop, Residency):
         if found > cpu.load(vcpu.rvi):
             cpu.store(vcpu.rvi, found)
 
+    @mirrors(VMX, "vmx_run")
     def vmx_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         reason = cpu.enter_guest(vcpu)
         cpu.irq_enable()
         return Then("exit_process", vcpu, *reason)
 
+    @mirrors(VMX, "vmx_exit_process")
     def exit_process(self, cpu: Cpu, vcpu: Vcpu, *reason: Any) -> Any:
-        """vmx_exit_process(): an interrupt or an ICR write goes straight round again; a tick is an AST, and leaves."""
+        """An interrupt or an ICR write goes straight round again; a tick is an AST, and leaves."""
         match reason[0]:
             case "self_ipi" | "fastpath_ipi":
                 self.deliver_interrupt(cpu, vcpu, reason[1])
@@ -133,8 +165,9 @@ class Bhyve(Sender, RunLoop, Residency):
                 cpu.preempt_enable()
                 return Then("handle_hlt" if reason[0] == "hlt" else "vcpu_run", vcpu)
 
-    # Halt: vmm.c, vm_handle_hlt(); vmx.c, vmx_pending_intr()
+    # Halt
 
+    @mirrors(VMM, "vm_handle_hlt")
     def handle_hlt(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         """One round: look under the lock, sleep on it. msleep_spin() queues the thread before it lets the lock go."""
         flag = self.lock(cpu, vcpu)
@@ -147,10 +180,12 @@ class Bhyve(Sender, RunLoop, Residency):
         self.unlock(cpu, vcpu, flag)
         return Then("sleep", vcpu)
 
+    @mirrors(VMM, "vm_handle_hlt")
     def sleep(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         cpu.schedule()
         return Then("handle_hlt", vcpu)
 
+    @mirrors(VMX, "vmx_pending_intr")
     def pending_intr(self, cpu: Cpu, vcpu: Vcpu) -> bool:
         """Whether a vector would be recognized. PIR is looked at where it lies: pending stays 1."""
         ppr = cpu.load(vcpu.vppr) >> 4
@@ -158,6 +193,7 @@ class Bhyve(Sender, RunLoop, Residency):
             return cpu.load(vcpu.rvi) >> 4 > ppr
         return ppr == 0 or self.above(cpu, vcpu, ppr)
 
+    @mirrors(VMX, "vmx_pending_intr")
     def above(self, cpu: Cpu, vcpu: Vcpu, ppr: int) -> bool:
         """If not, priorities noted above what is there are stale: they would silence the vector that is above PPR."""
         highest = self.highest_posted(cpu, vcpu)
@@ -168,6 +204,7 @@ class Bhyve(Sender, RunLoop, Residency):
             cpu.store(vcpu.pending_prio, bit)
         return False
 
+    @mirrors(VMX, "vmx_pending_intr")
     def highest_posted(self, cpu: Cpu, vcpu: Vcpu) -> int:
         for word in reversed(self.world.words):
             bits = cpu.load(vcpu.pid.pir[word])
@@ -177,9 +214,11 @@ class Bhyve(Sender, RunLoop, Residency):
 
     # Residency: nothing to do, for neither PIR nor pending says where the vCPU is
 
+    @mirrors(VMM, "vcpu_set_state_locked")
     def load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
         """The host CPU is set with RUNNING, in vcpu_run."""
 
+    @mirrors(VMM, "vcpu_set_state_locked")
     def put(self, cpu: Cpu, vcpu: Vcpu, preempted: bool) -> None:
         """The state has left RUNNING before the thread can be switched out."""
 

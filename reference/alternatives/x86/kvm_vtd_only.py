@@ -10,13 +10,14 @@ first half's self-IPI nobody acts on the announcement. docs/findings.md tells ho
 
 from __future__ import annotations
 
+from conformance.roles.mirrors import mirrors
 from conformance.roles.x86 import Cpu
-from reference.x86.kvm import Kvm
+from reference.x86.kvm import POSTED_INTR, Kvm
 
 
 class KvmVtdOnly(Kvm):
     """Linux 6.1 without IPI virtualization: put depends on assigned devices."""
 
+    @mirrors(POSTED_INTR, "vmx_can_use_vtd_pi")
     def needs_wakeup(self, cpu: Cpu) -> bool:
-        """vmx_can_use_vtd_pi()."""
         return bool(cpu.load(self.world.vm.assigned))
