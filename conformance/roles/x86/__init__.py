@@ -107,6 +107,9 @@ class World(role.BaseWorld):
     ) -> None:
         super().__init__(scenario)
         self.words = tuple(sorted({v // 64 for v in scenario.vectors})) or (1, 3)
+        """The words of PIR, vIRR and vISR in which the scenario's vectors lie, for routines that go over all of them: the
+        others are 0 throughout, those of PIR by the machine's word (`constant`).
+        """
         self.vm = Places("vm", self._declare("vm", vm_state or {}))
         for n in range(len(scenario.vcpus)):
             self._add_vcpu(f"vcpu{n}", vcpu_state or {})
@@ -126,7 +129,9 @@ class World(role.BaseWorld):
 
     @property
     def facts(self) -> tuple[str, ...]:
-        return (*super().facts, *(("posts-on-own-cpu",) if self.posts_on_own_cpu() else ()))
+        """`posts-on-own-cpu` is for the search alone: without it nobody asks who runs on a CPU, and no account is needed."""
+        own = self.posts_on_own_cpu() or "unabridged" in self.scenario.facts
+        return (*super().facts, *(("posts-on-own-cpu",) if own else ()))
 
     def posts_on_own_cpu(self) -> bool:
         """Whether anything posts to a vCPU from the pCPU it runs on: a handler there, or the vCPU's own thread."""
