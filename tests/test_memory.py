@@ -122,6 +122,57 @@ def test_a_guarded_access_without_the_lock_is_a_race_that_names_both_sites() -> 
     assert done.breached["RACE"].reason == "peeks read n without holding l, which guards it against adds"
 
 
+class Asserting(Code):
+    """What code asserts of itself: each method asserts one thing, after the load of x that tells whether it does so."""
+
+    shares: ClassVar = {**Code.shares, "queue": Shared(("me",)), "other": Shared(())}
+    QUEUE, OTHER = Field("queue"), Field("other")
+
+    def says_so(self, cpu: Cpu) -> None:
+        cpu.load(X)
+        cpu.fails("BUG at all")
+
+    def says_so_if_y(self, cpu: Cpu) -> None:
+        if cpu.load(Y):
+            cpu.fails("y is set")
+
+    def sets_y(self, cpu: Cpu) -> None:
+        cpu.store(Y, 1)
+
+    def holds(self, cpu: Cpu) -> None:
+        cpu.lock(L)
+        cpu.assert_held(L)
+        cpu.unlock(L)
+
+    def holds_not(self, cpu: Cpu) -> None:
+        cpu.load(X)
+        cpu.assert_held(L)
+
+    def masked(self, cpu: Cpu) -> None:
+        cpu.irq_disable()
+        cpu.assert_interrupts(False)
+        cpu.irq_enable()
+        cpu.assert_interrupts(False)
+
+    def joins(self, cpu: Cpu) -> None:
+        cpu.store(A, 1 + cpu.list_of("me", self.OTHER, self.QUEUE))
+        cpu.store(B, 1 + cpu.list_of("me", self.OTHER))
+
+
+def test_assertions_of_the_code_itself() -> None:
+    def said(*routines: str) -> dict[str, str]:
+        return {clause: breach.reason for clause, breach in prove(machine(Asserting, *routines)).breached.items()}
+
+    assert said("says_so") == {"ASSERTION": "says_so asserts: BUG at all"}
+    assert said("says_so_if_y") == {}
+    assert said("says_so_if_y", "sets_y") == {"ASSERTION": "says_so_if_y asserts: y is set"}
+    assert said("holds", "sets_y") == {}
+    assert said("holds", "holds_not") == {"RACE": "holds_not asserts: lock held, but cpu1 does not hold l"}
+    assert said("masked") == {"ASSERTION": "masked asserts: interrupts off"}
+    made = machine(Asserting, "joins")
+    assert (rests(made, "a"), rests(made, "b")) == ({2}, {0})
+
+
 def test_a_handler_does_not_hold_what_it_interrupted_and_is_not_the_thread() -> None:
     class Peeking(Locking):
         handlers: ClassVar = {V: "peeks_and_says_so"}

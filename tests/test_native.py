@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,9 +30,11 @@ from conformance.machine.machine import Machine
 from conformance.roles.operations import (
     WORD,
     Answer,
+    Assert,
     CpuId,
     Fence,
     Interrupts,
+    ListOf,
     Load,
     Lock,
     Operation,
@@ -156,6 +159,17 @@ static void calls(void)
     intack_then_object(&shared);
     intack_then_integer(intack_integer_argument(1));
 }
+static void asserts(void)
+{
+    shared.word = 1;
+    intack_assert_failed("WARN: \"%s\"", "odd");
+    intack_assert_held(&lock);
+    intack_assert_interrupts(false);
+    const void *lists[] = {&list};
+    if (intack_list_of(&thing, 1, lists) < 0)
+        intack_oops("BUG at %d", 7);
+    shared.word = 2;
+}
 static void bits(void)
 {
     uint64_t local = 6;
@@ -217,7 +231,7 @@ void intack_setup(void)
     ROUTINE(both) ROUTINE(clear)
     ROUTINE(volatiles) ROUTINE(library) ROUTINE(last) ROUTINE(orders) ROUTINE(fetches) ROUTINE(nand) ROUTINE(increment)
     ROUTINE(fences) ROUTINE(wide) ROUTINE(calls) ROUTINE(bits) ROUTINE(statics) ROUTINE(address) ROUTINE(prints)
-    ROUTINE(crash) ROUTINE(leave) ROUTINE(hang) ROUTINE(give_up) ROUTINE(work_shared) ROUTINE(work_private)
+    ROUTINE(asserts) ROUTINE(crash) ROUTINE(leave) ROUTINE(hang) ROUTINE(give_up) ROUTINE(work_shared) ROUTINE(work_private)
 }
 """
 
@@ -253,6 +267,8 @@ def perform(memory: Memory, operation: Operation) -> Result:
             return True
         case CpuId():
             return 2
+        case ListOf(name, lists):
+            return next((n for n, at in enumerate(lists) if name in memory.get(at, ())), -1)  # type: ignore[operator]
         case _:
             pass
     return None
@@ -429,6 +445,17 @@ class TestCalls:
             Relax(),
             Return(("calls", "shared", -5), True),
         ]
+
+    def test_assertions(self, small: NativeProgram) -> None:
+        asked = [
+            Store("s[0]", 1),
+            Assert('WARN: "odd"'),
+            Assert("lock held", held="lock"),
+            Assert("interrupts off", interrupts=False),
+            ListOf("thing", ("list0",)),
+        ]
+        assert play(small, "asserts", memory={"list0": ("thing",)}) == [*asked, Store("s[0]", 2), Return()]
+        assert play(small, "asserts") == [*asked, Assert("BUG at 7"), Return()]
 
     def test_instructions_on_some_bits_only(self, small: NativeProgram) -> None:
         assert play(small, "bits", memory={"s[1]": 0xFF}) == [
@@ -826,6 +853,16 @@ class TestNeverStale:
 # Linux
 
 
+def statement(call: str, function: str) -> str:
+    """The statement of posted_intr.c that calls this, in this function."""
+    text = kernel_files()["posted_intr.c"]
+    start = re.search(rf"^[\w ]*\b{function}\(", text, re.MULTILINE)
+    assert start
+    found = re.compile(rf"^[ \t]*{call}\([^;]*;\n", re.MULTILINE).search(text, start.end())
+    assert found
+    return found.group()
+
+
 def linux_world(*facts: str) -> WorldMessage:
     return WorldMessage(("vcpu0", "vcpu1"), 3, facts=facts)
 
@@ -949,6 +986,7 @@ class TestLinux:
         Lock("cpu1.wakeup_lock"),
         Load("vcpu0.cpu"),
         Load("cpu1.wakeup_list"),
+        ListOf("vcpu0", ("cpu0.wakeup_list", "cpu1.wakeup_list", "cpu2.wakeup_list")),
         Store("cpu1.wakeup_list", ("vcpu1", "vcpu0")),
         Load("vcpu0.cpu"),
         Unlock("cpu1.wakeup_lock"),
@@ -1022,6 +1060,47 @@ class TestLinux:
         assert not found[0]
         assert "E2E-1" in found[1]
 
+    @pytest.mark.parametrize(
+        ("what", "clause", "reason"),
+        [
+            ("a node joins twice", "ASSERTION", "list_add corruption: vcpu0 is on a list"),
+            ("a node never leaves", "ASSERTION", "list_add corruption: vcpu0 is on a list"),
+            ("a node never joins", "ASSERTION", "list_del corruption: vcpu0 is on no list"),
+            ("a WARN", "ASSERTION", "WARN: PI descriptor SN field"),
+            ("a lock is missing", "RACE", "load read cpu0.wakeup_list without holding cpu0.wakeup_lock"),
+            ("a wrong lock", "RACE", "load read cpu0.wakeup_list without holding cpu0.wakeup_lock"),
+        ],
+    )
+    def test_what_the_kernel_would_say_of_itself_is_a_violation(
+        self, linux: LinuxPostedIntr, tmp_path: Path, what: str, clause: str, reason: str
+    ) -> None:
+        joins = statement("list_add_tail", "pi_enable_wakeup_handler")
+        leaves = statement("list_del", "vmx_vcpu_pi_load")
+        lock, unlock = (statement(f"raw_spin_{how}lock", "vmx_vcpu_pi_load") for how in ("", "un"))
+        change = {
+            "a node joins twice": (joins, joins + joins),
+            "a node never leaves": (leaves, ""),
+            "a node never joins": (joins, ""),
+            "a WARN": ("WARN(pi_desc->sn, ", "WARN(pi_desc->on, "),
+            "a lock is missing": (lock + leaves + unlock, leaves),
+            "a wrong lock": (lock + leaves + unlock, (lock + leaves + unlock).replace("vcpu->cpu", "cpu")),
+        }
+        found = explored(changed_tree(tmp_path, change[what]), "block-preempt")
+        assert found.complete and not found.fault
+        assert reason in found.counterexamples[clause].reason
+        *_, last = found.counterexamples[clause].rows
+        assert last.breaks and any(site.startswith("posted_intr.c:") for site in last.sites)
+
+    @pytest.mark.parametrize("scenario", ["spin", "two-vcpus"])
+    def test_whether_anything_is_pending_is_asked_of_the_kernel(
+        self, linux: LinuxPostedIntr, tmp_path: Path, scenario: str
+    ) -> None:
+        """A vCPU that spins asks so of the others: a has_pending that harvests is seen."""
+        harvests = ("return pi_test_on(pi_desc) ||", "return pi_test_and_clear_on(pi_desc) ||")
+        found = explored(changed_tree(tmp_path, harvests), scenario)
+        assert "E2E-1" in found.counterexamples and not found.fault
+        assert any(r.routine == "directed_yield" for r in found.counterexamples["E2E-1"].rows)
+
     def test_a_retry_with_a_stale_value_is_a_livelock(self, linux: LinuxPostedIntr, tmp_path: Path) -> None:
         """As found out: the compare-exchange is tried for ever with what was read before a device posted."""
         stale = "u64 stale = *pold; if (!try_cmpxchg64(&pi_desc->control, &stale, new))"
@@ -1043,11 +1122,16 @@ class TestLinux:
         answers = play(linux_program(facts=("xapic",)), "load", "vcpu0", 2, memory={CONTROL: PINV})
         assert Rmw(CONTROL, "cas", PINV | 2 << 40, expect=PINV) in answers
 
+    def test_a_cpu_that_there_is_not_ends_the_call_as_an_oops_does(self, linux: LinuxPostedIntr) -> None:
+        said = Assert("there is no CPU 3: the scenario has 3")
+        put = (1, 1, True, 3)
+        assert linux.next("put", ("vcpu0", False), put) == said
+        assert linux.next("put", ("vcpu0", False), (*put, None)) == Return()
+
     @pytest.mark.parametrize(
         ("routine", "args", "results", "message"),
         [
-            ("load", ("vcpu0", 3), (), "there is no CPU 3"),
-            ("load", ("vcpu0", 0), (WAKEUP, True, WAKEUP, 0, None, (), (), ()), "list_del: vcpu0 is on no list"),
+            ("load", ("nobody", 3), (), "no object has the name nobody"),
         ],
     )
     def test_what_cannot_be(

@@ -216,9 +216,20 @@ class _Run:
                 self.atomic = op.on
             case ops.Deliver():
                 self.delivered.append(op.vector)
+            case ops.Assert():
+                if not self.holds(op):
+                    raise Fault("CRASH", f"{node.routine} asserts: {op.what}", node.routine)
+            case ops.ListOf():
+                lists = [self.read(at, ops.WORD, node) for at in op.lists]
+                return next((n for n, on in enumerate(lists) if isinstance(on, tuple) and op.name in on), -1)
             case ops.Fence() | ops.Preemption():
                 pass
         return None
+
+    def holds(self, op: ops.Assert) -> bool:
+        if op.held:
+            return op.held in self.held
+        return op.interrupts is not None and op.interrupts == self.interrupts
 
     def read(self, at: str, mask: int, node: Node) -> ops.Value:
         self.assembly.shared(at, node.routine)

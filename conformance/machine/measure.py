@@ -24,7 +24,7 @@ from conformance.roles.cpu import Cpu
 from conformance.roles.location import Field, Shared
 from conformance.roles.scenario import Budget, Scenario, VcpuSetup
 
-X, LOCK = Field("x"), Field("lock")
+X, LOCK, LIST = Field("x"), Field("lock"), Field("list")
 VECTOR = 0x40
 DEPTH = 2
 NO_BUDGET = Budget()
@@ -72,6 +72,8 @@ SAMPLES: Mapping[str, Sample] = {
         Sample("relax", _after_reading, {"x": 1}),
         Sample("choose", lambda cpu, other, at: cpu.choose("this", "that")),
         Sample("cpu_id", lambda cpu, other, at: cpu.id()),
+        Sample("assert", lambda cpu, other, at: cpu.assert_held(LOCK)),
+        Sample("list_of", lambda cpu, other, at: cpu.list_of(other, LIST)),
         Sample("atomic", _atomic, hardware=True),
         Sample("deliver", lambda cpu, other, at: cpu.deliver(VECTOR), hardware=True),
         Sample("exit_guest", lambda cpu, other, at: cpu.exit_guest("because"), hardware=True),
@@ -87,6 +89,7 @@ class Sampler:
         "x": Shared(),
         "y": Shared(),
         "lock": Shared(lock=True),
+        "list": Shared(()),
         "private": Shared(private_to="vcpu0"),
         "guarded": Shared(guarded_by="lock"),
         "constant": Shared(constant=True),

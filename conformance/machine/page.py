@@ -100,6 +100,7 @@ def conflicts(sample: Sample) -> str:
 PLACES = {
     "x": "the location",
     "lock": "the lock",
+    "list": "the lists",
     "cpu0.interrupts": "its interrupt flag",
     "cpu0.latched": "its latched interrupts",
     "cpu0.in_flight": "messages on their way to it",

@@ -80,7 +80,7 @@ class Operations:
                 if shared.private_to:
                     return not (self._owns(shared.private_to) and self._undisturbed(shared.private_to))
                 return not (shared.guarded_by and self.holds(shared.guarded_by))
-            case ops.Return() | ops.Choose() | ops.ExitGuest() | ops.Deliver():
+            case ops.Return() | ops.Choose() | ops.ExitGuest() | ops.Deliver() | ops.Assert() | ops.ListOf():
                 return False
             case ops.CpuId():
                 return self._may_migrate()
@@ -383,6 +383,30 @@ class Operations:
     def _cpu_id(self, op: ops.CpuId, node: Node) -> int:
         return self.c
 
+    def _assert(self, op: ops.Assert, node: Node) -> None:
+        """An assertion about who holds a lock is about a race; any other is the code's own guarantee."""
+        if op.held and not self.m.assembly.shared(op.held, node.routine).lock:
+            raise Fault("CRASH", f"{node.routine} asserts that {op.held} is held, which is not a lock", node.routine)
+        if op.held and self.holds(op.held):
+            return
+        if op.interrupts is not None and self.view.get(self.m.cpus[self.c].flag) == op.interrupts:
+            return
+        self.view.notes.append((node.routine, op, None, node))
+        where = f" at {node.site}" if node.site else ""
+        unlike = f", but {self._holder()} does not hold {op.held}" if op.held else ""
+        reason = f"{node.routine} asserts{where}: {op.what}{unlike}"
+        self.view.findings.append(
+            Breach("RACE" if op.held else "ASSERTION", reason, about(*(op.held,) * bool(op.held)))
+        )
+
+    def _list_of(self, op: ops.ListOf, node: Node) -> int:
+        for n, at in enumerate(op.lists):
+            if not isinstance(self.m.assembly.shared(at, node.routine).initial, tuple):
+                raise Fault("CRASH", f"{node.routine} looks for {op.name} on {at}, which is no list", node.routine)
+            if op.name in self.view.get(self.m.memory[at]):
+                return n
+        return -1
+
     def _atomic(self, op: ops.Atomic, node: Node) -> None:
         if self.c >= 0 and self.frames[-1].kind != "hardware":
             raise Fault(
@@ -396,7 +420,7 @@ def _allowed(owner: str) -> str:
 
 
 HARDWARE = ops.Load | ops.Store | ops.Rmw | ops.Atomic | ops.SendIpi | ops.Choose | ops.Fence | ops.Relax
-QUIET = ops.Choose | ops.CpuId | ops.Atomic | ops.ExitGuest | ops.Deliver
+QUIET = ops.Choose | ops.CpuId | ops.Assert | ops.ListOf | ops.Atomic | ops.ExitGuest | ops.Deliver
 
 _DO: dict[type[Any], Any] = {
     ops.Load: Operations._load,
@@ -418,5 +442,7 @@ _DO: dict[type[Any], Any] = {
     ops.Relax: Operations._relax,
     ops.Choose: Operations._choose,
     ops.CpuId: Operations._cpu_id,
+    ops.Assert: Operations._assert,
+    ops.ListOf: Operations._list_of,
     ops.Atomic: Operations._atomic,
 }

@@ -10,8 +10,9 @@ INTACK = Text("intack")
 
 ANY = Section(
     title="Any implementation",
-    about="Agents do not wait for ever, do not go round for ever, and keep to the locks and owners they declare.",
-    ids=("DEADLOCK", "LIVELOCK", "RACE"),
+    about="Agents do not wait for ever, do not go round for ever, and keep to the locks and owners they declare and to "
+    "what they assert.",
+    ids=("DEADLOCK", "LIVELOCK", "RACE", "ASSERTION"),
     architecture="any",
     role="guest-visible",
     authority="end-to-end",
@@ -40,6 +41,14 @@ RACE = ANY.must_not(
     "loaded.",
     INTACK("what the implementation declares of its locations"),
     observe="Each access to a declared location against its guard or owner; both sites are named.",
+)
+
+ASSERTION = ANY.must_not(
+    "ASSERTION",
+    "No assertion of the code itself fails: no WARN or BUG is reached, no list is joined by who is on one or left by who "
+    "is on none.",
+    INTACK("what the code under test asserts; of lists what Linux's lib/list_debug.c does"),
+    observe="Each assertion where the code makes it, told in its own words. One that a lock is held is a RACE.",
 )
 
 ALWAYS = tuple(clause.id for clause in ANY)

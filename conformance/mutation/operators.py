@@ -91,8 +91,8 @@ class Context:
 Operator: TypeAlias = Callable[[Node, Context, str], Course]
 Variants: TypeAlias = Callable[[Node, Context], tuple[str, ...]]
 
-UNTOUCHABLE = ops.EnterGuest | ops.CpuId | ops.Choose | ops.Return
-"""Not left out: without them there is no answer to go on with."""
+UNTOUCHABLE = ops.EnterGuest | ops.CpuId | ops.Choose | ops.Assert | ops.ListOf | ops.Return
+"""Not left out: without them there is no answer to go on with, or (an assertion) nothing that could go wrong."""
 REGION: dict[type[ops.Operation], Callable[[ops.Operation], ops.Operation]] = {
     ops.Lock: lambda op: ops.Unlock(op.at),  # type: ignore[attr-defined]
     ops.Preemption: lambda op: ops.Preemption(True),

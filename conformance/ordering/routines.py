@@ -181,6 +181,10 @@ class Walker:
                 yield self._on(here, None)
             case ops.CpuId():
                 yield self._on(here, self.cpu)
+            case ops.Assert():
+                yield self._on(here, None)
+            case ops.ListOf():  # asked only before an entry joins a list, and lists are not what is in question here
+                yield self._on(here, -1)
             case ops.Choose(options=options):
                 for n in range(len(options)):
                     yield self._on(here.fork(), n)

@@ -134,6 +134,20 @@ class Cpu:
     def id(self) -> int:
         return self._do(ops.CpuId())
 
+    def fails(self, what: str) -> None:
+        """An assertion of the code itself does not hold here."""
+        self._do(ops.Assert(what))
+
+    def assert_held(self, lock: Field) -> None:
+        self._do(ops.Assert("lock held", lock.at))
+
+    def assert_interrupts(self, on: bool) -> None:
+        self._do(ops.Assert(f"interrupts {'on' if on else 'off'}", interrupts=on))
+
+    def list_of(self, name: Any, *lists: Field) -> int:
+        """The index of the list that it is on, or -1."""
+        return self._do(ops.ListOf(str(name), tuple(field.at for field in lists)))
+
     @contextmanager
     def atomic(self) -> Iterator[None]:
         """Hardware only: one step over several words."""

@@ -148,6 +148,27 @@ class CpuId(Operation, frozen=True, tag="cpu_id"):
     """The number of the CPU this runs on now."""
 
 
+class Assert(Operation, frozen=True, tag="assert"):
+    """An assertion of the code itself, `what` in its own words, such as a WARN or BUG that was reached.
+
+    `held`: it is about a lock, which this agent must hold; where not, it is a RACE. `interrupts`: what this CPU's
+    interrupt flag must be. Without either it has failed already.
+    """
+
+    what: str
+    held: str = ""
+    interrupts: bool | None = None
+
+
+class ListOf(Operation, frozen=True, tag="list_of"):
+    """Look at an entry's own links, as a check of lists does: on which of these is `name`? Answers its index, or -1.
+    Nobody's guard is asked.
+    """
+
+    name: str
+    lists: tuple[str, ...]
+
+
 class Atomic(Operation, frozen=True, tag="atomic"):
     """Hardware only: what is between `on` and off is one step, over as many locations as it likes."""
 
@@ -168,7 +189,7 @@ class ExitGuest(Operation, frozen=True, tag="exit_guest"):
 
 AnyOperation: TypeAlias = (
     Load | Store | Rmw | Fence | Interrupts | Preemption | SendIpi | Lock | Unlock | EnterGuest | PrepareToBlock
-    | FinishBlock | Schedule | Wake | Relax | Choose | CpuId | Atomic | Deliver | ExitGuest
+    | FinishBlock | Schedule | Wake | Relax | Choose | CpuId | Assert | ListOf | Atomic | Deliver | ExitGuest
 )  # fmt: skip
 
 

@@ -110,6 +110,8 @@ def describe_operation(op: ops.Operation, result: Any, names: Architecture = PLA
             return "sleeps"
         case ops.Fence():
             return "fence"
+        case ops.Assert(what=what):
+            return f"fails its assertion: {what}"
         case _:
             return type(op).__name__.lower()
 

@@ -292,7 +292,7 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
             case "save_restore" | "reset":
                 return Then(reason[0], vcpu, *reason[1:])
             case "pause":
-                self.directed_yield(cpu, vcpu)
+                return Then("directed_yield", vcpu)
             case "apic_eoi":
                 self.end_of_interrupt(cpu, vcpu)
             case "interrupt_window":
@@ -302,11 +302,12 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
         return Then("vcpu_run", vcpu)
 
     @mirrors(KVM_MAIN, "kvm_vcpu_on_spin")
-    def directed_yield(self, cpu: Cpu, vcpu: Vcpu) -> None:
+    def directed_yield(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         """Which other vCPU could use the pCPU? Its descriptor may be read, never harvested."""
         for other in self.world.vcpus.values():
             if other is not vcpu:
                 self.has_pending(cpu, other)
+        return Then("vcpu_run", vcpu)
 
     @mirrors(POSTED_INTR, "pi_has_pending_interrupt")
     def has_pending(self, cpu: Cpu, vcpu: Vcpu) -> bool:

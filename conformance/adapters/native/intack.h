@@ -63,6 +63,7 @@ struct intack_list {
 };
 struct intack_list intack_list_load(const volatile void *list);
 void intack_list_store(const volatile void *list, const struct intack_list *value);
+int intack_list_of(const volatile void *object, size_t count, const void *const lists[]); /* on which it is, or -1 */
 
 /* An exit reason, or another tuple: integers, and names where `name` is not NULL. */
 struct intack_item {
@@ -79,6 +80,13 @@ struct intack_tuple intack_enter_guest(const volatile void *vcpu); /* answers th
 void intack_atomic(bool on);
 void intack_deliver(unsigned vector);
 void intack_exit_guest(const struct intack_tuple *reason);
+
+/* Assertions of the code itself. What fails is a violation, told with its line: ASSERTION, or RACE for a lock that is not
+ * held. `intack_assert_failed` goes on, as WARN does; `intack_oops` ends the routine there and then, as BUG does. */
+void intack_assert_failed(const char *what, ...) INTACK_PRINTF(1, 2);
+INTACK_NORETURN void intack_oops(const char *what, ...) INTACK_PRINTF(1, 2);
+void intack_assert_held(const volatile void *lock);
+void intack_assert_interrupts(bool on);
 
 /* Ends the run with this message: the program met something it cannot go on from. */
 INTACK_NORETURN void intack_fail(const char *format, ...) INTACK_PRINTF(1, 2);

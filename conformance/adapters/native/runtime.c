@@ -207,6 +207,7 @@ _Noreturn static void publish(int length)
 
 static void settle(void);
 static void look_for_strays(void);
+_Noreturn static void finish(void);
 
 INTACK_PRINTF(1, 2) INTACK_NORETURN static void give_up(const char *format, ...)
 {
@@ -829,6 +830,45 @@ void intack_fence(void) { HERE; fence("full"); }
 void intack_load_fence(void) { HERE; fence("load"); }
 void intack_store_fence(void) { HERE; fence("store"); }
 
+static void asserted(const char *format, va_list arguments)
+{
+    char what[512], text[1100];
+    vsnprintf(what, sizeof what, format, arguments);
+    quoted(text, sizeof text, what);
+    perform(NONE, "{\"op\":\"assert\",\"what\":\"%s\"}", text);
+}
+
+void intack_assert_failed(const char *what, ...)
+{
+    HERE;
+    va_list arguments;
+    va_start(arguments, what);
+    asserted(what, arguments);
+    va_end(arguments);
+}
+
+void intack_oops(const char *what, ...)
+{
+    HERE;
+    va_list arguments;
+    va_start(arguments, what);
+    asserted(what, arguments);
+    va_end(arguments);
+    finish();
+}
+
+void intack_assert_held(const volatile void *at)
+{
+    HERE;
+    perform(NONE, "{\"op\":\"assert\",\"what\":\"lock held\",\"held\":\"%s\"}", lock_name(at));
+}
+
+void intack_assert_interrupts(bool on)
+{
+    HERE;
+    perform(NONE, "{\"op\":\"assert\",\"what\":\"interrupts %s\",\"interrupts\":%s}", on ? "on" : "off", truth(on));
+}
+
 bool intack_wake(const volatile void *thread)
 {
     HERE;
@@ -938,6 +978,17 @@ static const char *list_name(const volatile void *at)
     if (!name)
         give_up("no list location at this address: describe it, or declare it with intack_share_list()");
     return name;
+}
+
+int intack_list_of(const volatile void *object, size_t count, const void *const among[])
+{
+    HERE;
+    char text[4096] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < count && n < sizeof text; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s\"%s\"", i ? "," : "", list_name(among[i]));
+    return (int)perform(INTEGER, "{\"op\":\"list_of\",\"name\":\"%s\",\"lists\":[%s]}", intack_name_of(object),
+                        text)->number;
 }
 
 static void *object_named(const char *name)
@@ -1198,6 +1249,12 @@ static void answer(const struct token *question)
         call(run.routine);
     else
         run.routine->run();
+    finish();
+}
+
+/* The routine returns. */
+_Noreturn static void finish(void)
+{
     settle();
     look_for_strays();
     if (run.next->kind != CLOSE)

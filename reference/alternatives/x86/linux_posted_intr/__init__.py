@@ -40,7 +40,8 @@ WITHOUT_SELF_IPI: Replacements = (("pi_test_on(&new)", "0"),)
 
 
 class LinuxPostedIntr(NativeProgram):
-    """Routines `load(vcpu, cpu)`, `put(vcpu, preempted)`, `wakeup_handler(cpu)` and `has_pending(vcpu)`.
+    """Routines `load(vcpu, cpu)`, `put(vcpu, preempted)`, `wakeup_handler(cpu)`, `has_pending(vcpu)`, and
+    `directed_yield(vcpu)`, which asks has_pending of all others.
 
     There are as many vCPUs and CPUs as the world says. `tree` is a kernel source tree. `replacements` are
     (old text, new text) done in the source before it is compiled, to see whether the suite notices; each old text must
@@ -70,7 +71,7 @@ class LinuxPostedIntr(NativeProgram):
 
 
 def adapter(argument: str) -> Implementation:
-    """Linux 6.1's own posted_intr.c: load, put, wakeup handler. After a colon, the kernel source tree to take."""
+    """Linux 6.1's own posted_intr.c: load, put, wakeup handler, pending. After a colon, the kernel source tree to take."""
     return implementation(argument or None)
 
 
@@ -88,7 +89,7 @@ def implementation(
         return program.in_world(world_of(world))
 
     spec = f"{name}:{tree}" if tree else name
-    routines: tuple[str, ...] = ("load", "put", "wakeup_handler")
+    routines: tuple[str, ...] = ("load", "put", "wakeup_handler", "directed_yield", "has_pending")
     return Implementation(name, spec, {Residency: Kvm}, Kvm.profile, replaces=dict.fromkeys(routines, source))
 
 

@@ -7,8 +7,6 @@
 #include "posted_intr.h"
 #include "vmx.h"
 
-#include <stdio.h>
-
 static struct kvm kvm;
 static struct vcpu_vmx vcpus[VCPUS];
 
@@ -19,20 +17,18 @@ static struct cpu {
 
 static unsigned vcpu_count, cpu_count; /* in this scenario */
 static unsigned this_cpu; /* in set-up: whose list and lock come next; in a handler: where it runs */
-static raw_spinlock_t *held;
+static raw_spinlock_t *held; /* in this call */
 
 /* ---- services of the kernel -------------------------------------------------------------------------------------- */
 
 unsigned existing_cpu(long cpu)
 {
     if (cpu < 0 || cpu >= cpu_count)
-        intack_fail("there is no CPU %ld: the scenario has %u", cpu, cpu_count);
+        intack_oops("there is no CPU %ld: the scenario has %u", cpu, cpu_count);
     return (unsigned)cpu;
 }
 
 int smp_processor_id(void) { return (int)this_cpu; }
-
-void warn(const char *text) { fprintf(stderr, "WARN: %s\n", text); }
 
 static void send_ipi_self(int vector) { intack_send_ipi((unsigned)vector, INTACK_SELF); }
 static struct apic this_apic = {.send_IPI_self = send_ipi_self};
@@ -81,9 +77,23 @@ void INIT_LIST_HEAD(struct list_head *head)
     intack_share_list(head, "cpu%u.wakeup_list", this_cpu);
 }
 
+/* On which CPU's list an entry is, or -1: what its own links tell. */
+static int list_of(struct list_head *entry)
+{
+    const void *lists[CPUS];
+    for (unsigned cpu = 0; cpu < cpu_count; cpu++)
+        lists[cpu] = cpus[cpu].list;
+    return intack_list_of(owner(entry), cpu_count, lists);
+}
+
+/* The checks are those of lib/list_debug.c, but for any list that an entry is on, not only this one. */
 void list_add_tail(struct list_head *entry, struct list_head *head)
 {
     struct intack_list list = intack_list_load(head);
+    if (list_of(entry) >= 0) {
+        intack_assert_failed("list_add corruption: %s is on a list", intack_name_of(owner(entry)));
+        return;
+    }
     if (list.length == INTACK_LIST_MAX)
         intack_fail("list_add_tail: the list is full");
     list.item[list.length++] = owner(entry);
@@ -102,16 +112,17 @@ static bool removed(struct list_head *entry, struct list_head *head)
     return true;
 }
 
-/* An entry knows its neighbours, not its list. That should be the one whose lock is held; if not, the suite sees it. */
+/* That should be the list whose lock is held; if it is another one, the suite sees an access without its lock. */
 void list_del(struct list_head *entry)
 {
     for (unsigned cpu = 0; cpu < cpu_count; cpu++)
         if (cpus[cpu].lock == held && removed(entry, cpus[cpu].list))
             return;
-    for (unsigned cpu = 0; cpu < cpu_count; cpu++)
-        if (cpus[cpu].lock != held && removed(entry, cpus[cpu].list))
-            return;
-    intack_fail("list_del: %s is on no list", intack_name_of(owner(entry)));
+    int on = list_of(entry);
+    if (on < 0)
+        intack_assert_failed("list_del corruption: %s is on no list", intack_name_of(owner(entry)));
+    else
+        removed(entry, cpus[on].list);
 }
 
 /* Under its lock a list does not change, so it is read once, at the start of the walk. */
@@ -143,15 +154,28 @@ static void wakeup_handler(void)
     pi_wakeup_handler();
 }
 
+/* directed_yield(vcpu): kvm_vcpu_on_spin() asks of each other vCPU whether it could use the CPU. */
+static void directed_yield(void)
+{
+    struct vcpu_vmx *spins = intack_object_argument(0);
+    for (unsigned k = 0; k < vcpu_count; k++)
+        if (&vcpus[k] != spins)
+            pi_has_pending_interrupt(&vcpus[k].vcpu);
+    intack_then("vcpu_run");
+    intack_then_object(spins);
+}
+
 /* has_pending(vcpu) */
 static void has_pending(void) { intack_return_bool(pi_has_pending_interrupt(intack_object_argument(0))); }
 
 void intack_setup(void)
 {
     intack_architecture("x86");
+    intack_private(&held, sizeof held);
     intack_routine("load", load);
     intack_routine("put", put);
     intack_routine("wakeup_handler", wakeup_handler);
+    intack_routine("directed_yield", directed_yield);
     intack_routine("has_pending", has_pending);
 
     vcpu_count = intack_vcpus();

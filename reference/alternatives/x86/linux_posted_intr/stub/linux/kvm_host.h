@@ -95,8 +95,7 @@ static inline unsigned long find_last_bit(const unsigned long *map, unsigned lon
 }
 
 /* A condition that must not hold: it is evaluated, so its loads are seen. */
-void warn(const char *text);
-#define WARN(condition, text) ((condition) ? warn(text) : (void)0)
+#define WARN(condition, ...) ((condition) ? intack_assert_failed("WARN: " __VA_ARGS__) : (void)0)
 
 /* ---- CPUs, interrupts, locks, lists ---- */
 
