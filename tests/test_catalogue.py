@@ -13,6 +13,7 @@ import pytest
 import properties
 from conformance.machine import rules
 from conformance.machine.clause import Citation, Clause, Section, Text
+from conformance.roles import architectures
 from conformance.verdict.suite import load_suite
 from properties.arm import sequential as arm
 from properties.x86 import sequential
@@ -64,6 +65,13 @@ def test_profiles_are_known_and_waivers_have_reasons() -> None:
     for clause in SUITE.clauses:
         assert set(clause.profiles) <= {"strict", "kvm", "generic"}
         assert all(clause.waived.values())
+
+
+def test_scenarios_take_facts_that_their_architecture_has() -> None:
+    for scenario in SUITE.scenarios:
+        architecture = architectures()[scenario.architecture]
+        assert set(scenario.facts) <= set(architecture.facts), scenario.name
+        assert set(architecture.environments) <= set(architecture.facts)
 
 
 # What a clause rests on
