@@ -37,7 +37,10 @@ def implementations(module: ModuleType) -> list[type[BaseRole]]:
 
 
 def _routines(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The routines and parts of routines that are written there: whatever runs on a CPU."""
+    """The routines and parts of routines that are written there: whatever runs on a CPU, and functions that say so."""
+    yield from (
+        (name, member) for name, member in vars(module).items() if inspect.isfunction(member) and originals(member)
+    )
     for cls in implementations(module):
         for name, member in vars(cls).items():
             if inspect.isfunction(member) and "cpu" in inspect.signature(member).parameters:
@@ -94,7 +97,7 @@ def _mirrored(module: ModuleType) -> dict[str, dict[str, list[str]]]:
         for original, names in originals(routine):
             for of in names:
                 here = found.setdefault(str(original), {}).setdefault(of, [])
-                here.append(name if several else name.partition(".")[2])
+                here.append(name if several else name.rpartition(".")[2])
     return found
 
 

@@ -14,6 +14,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from conformance.roles.mirrors import Original, mirrors
+
+SDM = Original("Intel SDM vol. 3C")
+
 SIZE = ALIGNMENT = 64
 NAMED = (1 << 258) - 1 | 0xFF << 272 | 0xFFFFFFFF << 288
 """The bits that have a name. The others are 0."""
@@ -36,6 +40,7 @@ class DescriptorImage:
     ndst: int = 0
 
 
+@mirrors(SDM, "table 29-1")
 def encode(descriptor: DescriptorImage) -> bytes:
     """The 64 bytes as they lie in memory. Raises ValueError for a field that does not fit."""
     for name, width in (("pir", 256), ("nv", 8), ("ndst", 32)):
@@ -45,6 +50,7 @@ def encode(descriptor: DescriptorImage) -> bytes:
     return (descriptor.pir | control << 256).to_bytes(SIZE, "little")
 
 
+@mirrors(SDM, "table 29-1")
 def decode(raw: bytes) -> DescriptorImage:
     """The fields of 64 bytes. Raises ValueError if there are not 64, or if a bit without a name is set."""
     if len(raw) != SIZE:
@@ -58,6 +64,7 @@ def decode(raw: bytes) -> DescriptorImage:
     )
 
 
+@mirrors(SDM, "26.2.1.1")
 def check_vm_entry(address: int, notification_vector: int, controls: Collection[str]) -> tuple[str, ...]:
     """Why VM entry fails, each reason in words; empty if it goes on. `controls` names those that are 1."""
     failed = [

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from conformance.roles.mirrors import Original, mirrors
 from conformance.roles.x86 import Cpu, Iommu, IpiVirtualization, Vcpu
-from reference.x86.processor import SDM
+from reference.x86.descriptor import SDM
 
 VTD = Original("Intel VT-d specification")
 

@@ -17,12 +17,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.roles.mirrors import Difference, Original, mirrors
+from conformance.roles.mirrors import Difference, mirrors
 from conformance.roles.x86 import PINV, Cpu, Field, Processor, Vcpu, VmEntryChecks
 from reference.pir.harvest import harvest
-from reference.x86.descriptor import check_vm_entry
-
-SDM = Original("Intel SDM vol. 3C")
+from reference.x86.descriptor import SDM, check_vm_entry
 
 DIFFERENCES = (
     Difference(
