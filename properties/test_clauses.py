@@ -2,7 +2,7 @@
 
     pytest -n auto properties --intack-adapter package.module:Class --intack-clause 'E2E-*'
 
-What a clause says stands in properties/catalogue, how it is watched in properties/x86/monitors and properties/x86/sequential.
+What a clause says stands beside what judges it, in properties/x86 and properties/arm; docs/clauses.md has all of them.
 """
 
 from __future__ import annotations

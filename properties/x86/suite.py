@@ -7,7 +7,7 @@ from conformance.roles.scenario import Scenario
 from conformance.verdict.suite import ArchitectureSuite
 from properties.function import check
 from properties.x86.catalogue import SECTIONS
-from properties.x86.monitors import devices, end_to_end, entry, order, processor, residency, sender
+from properties.x86.monitors import delivery, devices, end_to_end, entry, order, processing, residency, sender, wakeup
 from properties.x86.scenarios import SCENARIOS
 from properties.x86.sequential import CHECKS
 
@@ -23,7 +23,7 @@ ASSUMPTIONS = (
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
-    parts = (end_to_end, order, processor, devices, sender, entry, residency)
+    parts = (end_to_end, order, processing, delivery, devices, sender, entry, residency, wakeup)
     return [m for part in parts for m in part.monitors(scenario)]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from conformance.machine.monitor import Monitor
 from conformance.roles.arm import LEVEL, LPI
 from conformance.roles.scenario import Scenario
-from properties.arm.monitors import blocking, crowding, linux, maintenance, residency
+from properties.arm.monitors import blocking, crowding, doorbells, linux, maintenance, residency
+from properties.arm.monitors.active import Active, deactivations
 from properties.arm.monitors.edges import EdgeTriggered
 from properties.arm.monitors.levels import Level
-from properties.arm.monitors.list_registers import Active, Contents, deactivations
+from properties.arm.monitors.list_registers import Contents
 
 
 def interrupts(scenario: Scenario) -> list[Monitor]:
@@ -46,7 +47,7 @@ def sent(scenario: Scenario, intid: int) -> list[tuple[str, int]]:
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
-    parts = (maintenance, blocking, residency, crowding, linux)
+    parts = (maintenance, blocking, residency, doorbells, crowding, linux)
     made = [*interrupts(scenario), Contents(scenario)]
     made += [Active(scenario, f"vcpu{n}") for n in range(len(scenario.vcpus))]
     made += deactivations(scenario)

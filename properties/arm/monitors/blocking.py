@@ -83,7 +83,7 @@ VGIC_WFI_5 = WAITING.must(
 
 
 class Waiting(Monitor):
-    """VGIC-WFI-1, WFI-5 and GICV2-VMCR-2; VGIC-WFI-4 is observed."""
+    """What one vCPU's thread does between a WFI exit and its sleep, or its next entry."""
 
     clauses = (VGIC_WFI_1, VGIC_WFI_5, GICV2_VMCR_2)
     witnesses = (VGIC_WFI_4,)
@@ -169,7 +169,7 @@ GICV2_VMCR_4 = PRIORITY.may(
 
 
 class HardwareView(Monitor):
-    """GICV2-VMCR-3: the CPU's GICH_VMCR is asked only for the vCPU that is loaded there."""
+    """Who touches a CPU's GICH_VMCR, and who is loaded there."""
 
     clauses = (GICV2_VMCR_3,)
     events = (ev.Asked,)

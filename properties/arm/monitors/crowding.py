@@ -19,15 +19,6 @@ from properties.arm.monitors.registers import PENDING, HeldInRegister, list_regi
 Pending = tuple[tuple[int, int], ...]
 """(INTID, source), sorted."""
 
-
-class Due(NamedTuple):
-    """`now` pending for sure, `known` at the last exit and ever since; `begun`: (caller, INTID, source) in progress."""
-
-    now: Pending = ()
-    known: Pending = ()
-    begun: tuple[tuple[str, int, int], ...] = ()
-
-
 GICV2_PRI_5 = PRIORITY.must(
     "GICV2-PRI-5",
     "Where list registers run out, the pending interrupts of highest priority are in them, and pending ones "
@@ -74,8 +65,16 @@ VGIC_SGI_3 = SGIS.must(
 )
 
 
+class Due(NamedTuple):
+    """`now` pending for sure, `known` at the last exit and ever since; `begun`: (caller, INTID, source) in progress."""
+
+    now: Pending = ()
+    known: Pending = ()
+    begun: tuple[tuple[str, int, int], ...] = ()
+
+
 class Crowding(Monitor):
-    """GICV2-PRI-5 and VGIC-SGI-3; GICV2-PRI-6 is observed. For edges and SGIs."""
+    """For edges and SGIs."""
 
     clauses = (GICV2_PRI_5,)
     witnesses = (GICV2_PRI_6,)

@@ -14,7 +14,6 @@ from properties.arm.monitors.registers import list_registers, word
 
 SUMMARY = "vm.irq_pending_on_cpu"
 
-
 VGIC_Q_2 = QUEUEING.must(
     "VGIC-Q-2",
     "Who dropped irq_lock to take an ap_list_lock looks again at who has the interrupt and who should: it is on "
@@ -44,7 +43,7 @@ VGIC_Q_3 = QUEUEING.must(
 
 
 class Lists(Monitor):
-    """VGIC-Q-2: whenever an ap_list_lock is released, no interrupt is on a list twice, no SPI on two lists."""
+    """Whenever an ap_list_lock is released, no interrupt is on a list twice, no SPI on two lists."""
 
     clauses = (VGIC_Q_2,)
     events = (ev.Asked,)
@@ -70,15 +69,6 @@ class Lists(Monitor):
                     f"{routine} leaves interrupt {name} on the ap_lists of {' and '.join(on)}{', twice on one' * twice}"
                 )
                 look.breach(VGIC_Q_2, said, *(f"{v}.ap_list" for v in on), *on)
-
-
-class Scan(NamedTuple):
-    """`set_since`: somebody else set this vCPU's bit since its thread last took a lock; `owed`: the routine that set a
-    bit and has executed no barrier since.
-    """
-
-    set_since: bool = False
-    owed: str = ""
 
 
 VGIC_SUM_1 = QUEUEING.must(
@@ -127,6 +117,15 @@ VGIC_SUM_4 = QUEUEING.may(
     authority="linux",
     observe="A routine that sets the bit and returns without a barrier.",
 )
+
+
+class Scan(NamedTuple):
+    """`set_since`: somebody else set this vCPU's bit since its thread last took a lock; `owed`: the routine that set a
+    bit and has executed no barrier since.
+    """
+
+    set_since: bool = False
+    owed: str = ""
 
 
 class Summary(Monitor):

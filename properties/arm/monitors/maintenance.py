@@ -54,14 +54,6 @@ class Storm(Monitor):
                 return memory
 
 
-class Handling(NamedTuple):
-    """Whose guest ran on the CPU last; the routine that handles the interrupt now, and "" or what it may not touch."""
-
-    last: str = ""
-    taken: bool = False
-    routine: str = ""
-
-
 GICV2_MI_2 = MAINTENANCE_INTERRUPT.may(
     "GICV2-MI-2",
     "The maintenance interrupt arrives late: at any time while its level is asserted.",
@@ -81,8 +73,16 @@ GICV2_MI_3 = MAINTENANCE_INTERRUPT.must_not(
 )
 
 
+class Handling(NamedTuple):
+    """Whose guest ran on the CPU last; the routine that handles the interrupt now, and "" or what it may not touch."""
+
+    last: str = ""
+    taken: bool = False
+    routine: str = ""
+
+
 class LateInterrupt(Monitor):
-    """GICV2-MI-2, and GICV2-MI-3: taken on the host when another vCPU is loaded, or none, it changes no other's state."""
+    """Where it is taken late: on the host, when another vCPU is loaded, or none."""
 
     witnesses = (GICV2_MI_2,)
     events = (ev.Entered, ev.Exited, ev.Taken, ev.Called, ev.Returned, ev.Changed)

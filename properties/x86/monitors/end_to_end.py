@@ -35,7 +35,7 @@ from properties.x86.catalogue import (
     X86,
     XEN,
 )
-from properties.x86.monitors.processor import VID_12
+from properties.x86.monitors.delivery import VID_12
 from properties.x86.monitors.registers import wide, word
 from properties.x86.monitors.subjects import latched, on, pir, virr
 

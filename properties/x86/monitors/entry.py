@@ -32,23 +32,6 @@ from properties.x86.monitors.subjects import latched, on
 
 EXITING = 2
 
-
-class Entry(NamedTuple):
-    """What this vCPU's thread has done since its last exit: mode stored and visible as IN, ON read after that, requests
-    read, a look between announcing and sleeping, and the routine that cleared ON if its call is still in progress,
-    and (APICv inhibited) whether it moved a vector into vIRR and has not requested an event for it.
-    """
-
-    inside: bool = False
-    looked: bool = False
-    requests: bool = False
-    announced: bool = False
-    checked: bool = False
-    cleared: str = ""
-    exited: bool = False
-    moved: bool = False
-
-
 PID_8 = POSTED_DESCRIPTOR.must(
     "PID-8",
     "While a processor or a posted IRTE may be using the descriptor, software changes it by locked "
@@ -183,6 +166,22 @@ E2E_12 = END_TO_END.may(
     KERNEL("b95234c84004 (2016)", "on masking by KVM_REQ_EVENT"),
     observe="A trace with a VM exit or an aborted entry caused by a notification or kick that brings no new vector.",
 )
+
+
+class Entry(NamedTuple):
+    """What this vCPU's thread has done since its last exit: mode stored and visible as IN, ON read after that, requests
+    read, a look between announcing and sleeping, and the routine that cleared ON if its call is still in progress,
+    and (APICv inhibited) whether it moved a vector into vIRR and has not requested an event for it.
+    """
+
+    inside: bool = False
+    looked: bool = False
+    requests: bool = False
+    announced: bool = False
+    checked: bool = False
+    cleared: str = ""
+    exited: bool = False
+    moved: bool = False
 
 
 class EntryOrder(Monitor):

@@ -28,7 +28,7 @@ E2E_7 = END_TO_END.must_not(
 
 
 class Unposted(Monitor):
-    """E2E-2 for vectors that no agent of the scenario posts: artefacts such as 0 or 0xFF."""
+    """Vectors that no agent of the scenario posts: artefacts such as 0 or 0xFF."""
 
     clauses = (E2E_2,)
     events = (ev.Delivered,)
@@ -44,9 +44,7 @@ class Unposted(Monitor):
 
 
 class PostOrder(Monitor):
-    """E2E-5: a witness that the lower vector's post can be first and its delivery second. Memory: vectors posted, in
-    order.
-    """
+    """Memory: vectors posted, in order."""
 
     witnesses = (E2E_5,)
     events = (ev.Changed, ev.Delivered)

@@ -19,18 +19,8 @@ from properties.x86.monitors.registers import word
 from properties.x86.monitors.subjects import on
 
 IN, ON = 1, 1
+
 SENDER = "deliver_interrupt"
-
-
-class Call(NamedTuple):
-    """How far a delivery in progress has come."""
-
-    pir: bool = False
-    on: bool = False
-    mode: int = -1
-    sent: bool = False
-    excused: bool = False
-
 
 KVM_SND_1 = KVM_SENDER.must(
     "KVM-SND-1",
@@ -92,6 +82,16 @@ KVM_SND_9 = KVM_SENDER.may(
     XEN("xen/arch/x86/hvm/vmx/vmx.c", "comment on a stale processor"),
     observe="A trace where a software sender's notification goes to a pCPU that the vCPU has left.",
 )
+
+
+class Call(NamedTuple):
+    """How far a delivery in progress has come."""
+
+    pir: bool = False
+    on: bool = False
+    mode: int = -1
+    sent: bool = False
+    excused: bool = False
 
 
 class SenderOrder(Monitor):
