@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from conformance.roles.location import Field, Shared
@@ -40,14 +40,42 @@ class BaseVcpu(Places):
         self.name = name
 
 
-class BaseWorld:
-    """What a routine can name in one scenario: vCPUs, CPUs, and what is so in it."""
+NOTHING: Mapping[str, Shared] = {}
 
-    def __init__(self, scenario: Scenario) -> None:
+
+class BaseWorld:
+    """What a routine can name in one scenario: vCPUs, CPUs, and what is so in it. Each architecture's own class says what
+    its manual gives a vCPU and a CPU (`of_vcpu`, `of_cpu`); `state` is what the roles declare beside that.
+    """
+
+    make_vcpu: ClassVar[Callable[[str, Mapping[str, Field]], BaseVcpu]] = BaseVcpu
+    make_cpu: ClassVar[Callable[[str, Mapping[str, Field]], Places]] = Places
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        vcpu_state: Mapping[str, Shared] = NOTHING,
+        cpu_state: Mapping[str, Shared] = NOTHING,
+        vm_state: Mapping[str, Shared] = NOTHING,
+        irq_state: Mapping[str, Shared] = NOTHING,
+    ) -> None:
         self.scenario = scenario
         self.vcpus: dict[str, Any] = {}
         self.cpus: list[Any] = []
         self.locations: dict[str, Shared] = {}
+        self.vm = Places("vm", self._declare("vm", vm_state))
+        for n, name in enumerate(f"vcpu{n}" for n in range(len(scenario.vcpus))):
+            self.vcpus[name] = type(self).make_vcpu(name, self._declare(name, {**self.of_vcpu(n), **vcpu_state}))
+        for n, name in enumerate(f"cpu{n}" for n in range(scenario.cpus)):
+            self.cpus.append(type(self).make_cpu(name, self._declare(name, {**self.of_cpu(n), **cpu_state})))
+
+    def of_vcpu(self, n: int) -> Mapping[str, Shared]:
+        """The architectural state of vCPU `n`. The machine asks for `halted`: a guest that is executes nothing."""
+        return {"halted": Shared(0, private_to="*")}
+
+    def of_cpu(self, n: int) -> Mapping[str, Shared]:
+        """The architectural state of pCPU `n`, beside what the machine keeps of it."""
+        return NOTHING
 
     def _declare(self, owner: str, state: Mapping[str, Shared]) -> dict[str, Field]:
         fields: dict[str, Field] = {}
