@@ -1,56 +1,101 @@
-"""How many states each scenario has with the reference, every monitor attached: `GOLDEN` in properties/x86/scenarios.py, and of
-Arm in properties/arm/scenarios.py.
+"""What the reference comes to, pinned: how many states each scenario has, every monitor attached (`GOLDEN` in scenarios.py of
+each architecture), and which routines run in it, or in the check of a clause that is a function (its routines.json).
 
     python -m properties.golden             prints them
     python -m properties.golden --write     puts them into these files
     python -m properties.golden --check     says what differs; exit status 1 if anything does
 
 A count that changes means that the reference, a scenario, a monitor or the engine has changed what can happen. Find out
-which before writing the new one.
+which before writing the new one. Where none of an implementation's routines runs, nothing is run for it: the routines
+must be complete.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import properties.arm.scenarios as arm
 import properties.x86.scenarios as x86
 from conformance.adapters.registry import resolve
+from conformance.automaton.assembly import Assembled, recorded
 from conformance.machine.build import in_machine
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import prove
+from conformance.verdict.explore import explore
 from properties.suite import SUITE
 
-MODULES = (x86, arm)
-EXHAUSTED = tuple(s for module in MODULES for s in module.SCENARIOS if not s.samples)
-GOLDEN = {name: n for module in MODULES for name, n in module.GOLDEN.items()}
+MODULES = {"x86": x86, "arm": arm}
+EXHAUSTED = tuple(s for s in SUITE.scenarios if not s.samples)
+FUNCTIONS = tuple(c for c in SUITE.clauses if c.check == "sequential")
+GOLDEN = {**x86.GOLDEN, **arm.GOLDEN}
 DICTIONARY = re.compile(r"^GOLDEN: dict\[str, int\] = \{.*?\}$", re.MULTILINE | re.DOTALL)
 
 
-def states(scenario: Scenario) -> int:
-    return in_machine(resolve("reference"), scenario, SUITE, lambda machine: prove(machine).states)
+class Ran(NamedTuple):
+    states: int
+    routines: tuple[str, ...]
 
 
-def text(counts: dict[str, int]) -> str:
+def ran(scenario: Scenario) -> Ran:
+    """With the reference. Of a sampled scenario there are no states."""
+    with recorded() as made:
+        if scenario.samples:
+            states = explore(resolve("reference"), scenario, SUITE).states
+        else:
+            states = in_machine(resolve("reference"), scenario, SUITE, lambda machine: prove(machine).states)
+    return Ran(states, asked(made))
+
+
+def checked(clause: str) -> tuple[str, ...]:
+    """The routines that run in the check of a function."""
+    with recorded() as made:
+        SUITE.sequential(clause, resolve("reference"))
+    return asked(made)
+
+
+def asked(made: Sequence[Assembled]) -> tuple[str, ...]:
+    unfoldings = [unfolding for assembled in made for unfolding in assembled.assembly.unfoldings()]
+    return tuple(sorted({routine for unfolding in unfoldings for routine, _ in unfolding.roots}))
+
+
+def text(counts: Mapping[str, int]) -> str:
     return "GOLDEN: dict[str, int] = {\n" + "".join(f'    "{name}": {n:_},\n' for name, n in counts.items()) + "}"
 
 
+def routines_text(routines: Mapping[str, Sequence[str]]) -> str:
+    """As JSON, a line for each."""
+    lines = (f" {json.dumps(name)}: {json.dumps(' '.join(run))}" for name, run in routines.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
 def main(how: str = "") -> int:
-    counts = {s.name: states(s) for s in EXHAUSTED}
-    for module in MODULES:
-        own = {s.name: counts[s.name] for s in module.SCENARIOS if s.name in counts}
+    scenarios = {s.name: ran(s) for s in SUITE.scenarios}
+    functions = {c.id: checked(c.id) for c in FUNCTIONS}
+    counts = {s.name: scenarios[s.name].states for s in EXHAUSTED}
+    routines = {**{name: it.routines for name, it in scenarios.items()}, **functions}
+    if how == "--check":
+        found = {name: (counts.get(name), routines[name]) for name in routines}
+        pinned = {name: (GOLDEN.get(name), tuple(run)) for name, run in SUITE.routines.items()}
+        for name in sorted(found.keys() | pinned.keys()):
+            if found.get(name) != pinned.get(name):
+                print(f"{name}: {found.get(name, 'gone')}, pinned {pinned.get(name, 'not at all')}")
+        return int(found != pinned)
+    for architecture, module in MODULES.items():
+        own = [s.name for s in SUITE.scenarios if s.architecture == architecture]
+        also = [c.id for c in FUNCTIONS if c.architecture == architecture]
+        counted = text({name: counts[name] for name in own if name in counts})
+        run = routines_text({name: routines[name] for name in (*own, *also)})
         if how == "--write":
             path = Path(str(module.__file__))
-            path.write_text(DICTIONARY.sub(text(own), path.read_text()))
-        elif not how:
-            print(text(own))
-    if how == "--check":
-        for name in sorted(counts.keys() | GOLDEN.keys()):
-            if counts.get(name) != GOLDEN.get(name):
-                print(f"{name}: {counts.get(name, 'gone')}, pinned {GOLDEN.get(name, 'not at all')}")
-        return int(counts != GOLDEN)
+            path.write_text(DICTIONARY.sub(counted, path.read_text()))
+            path.with_name("routines.json").write_text(run)
+        else:
+            print(counted, run, sep="\n")
     return 0
 
 

@@ -18,6 +18,7 @@ class Few:
 
     clauses = SUITE.clauses
     assumptions = SUITE.assumptions
+    routines = SUITE.routines
 
     def __init__(self, *names: str) -> None:
         self.scenarios = tuple(s for s in SUITE.scenarios if s.name in names)

@@ -26,6 +26,7 @@ class TinySuite:
     clauses = tuple(c for c in X86.clauses if c.id in (HELD, HALT, ALONE, UNSEEN, UNCHECKED))
     scenarios = tuple(s for s in X86.scenarios if s.name in SCENARIOS)
     assumptions = X86.assumptions
+    routines = X86.routines
 
     def monitors(self, scenario: Scenario) -> Sequence[Monitor]:
         return X86.monitors(scenario)

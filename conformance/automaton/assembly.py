@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from conformance.adapters.filled import fill
 from conformance.adapters.python import PythonSource
@@ -69,6 +72,27 @@ class Assembly:
             unfolding.recheck()
 
 
+class Assembled(NamedTuple):
+    """An assembly, and what it was made for."""
+
+    scenario: Scenario
+    assembly: Assembly
+
+
+_recording: ContextVar[list[Assembled] | None] = ContextVar("recording", default=None)
+
+
+@contextmanager
+def recorded() -> Iterator[list[Assembled]]:
+    """Every assembly that is made meanwhile: all that anything can come to know of an implementation's behaviour."""
+    made: list[Assembled] = []
+    before = _recording.set(made)
+    try:
+        yield made
+    finally:
+        _recording.reset(before)
+
+
 def assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
     """The implementation in a scenario, the reference beside it. Raises AdapterError where there is none."""
     architecture, roles, classes, world = fill(implementation, scenario)
@@ -93,7 +117,19 @@ def assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
         routines[routine] = made[make]
     own = implementation.filled(architecture.name)
     names = {role: implementation.name if role in own else cls.__name__ for role, cls in roles.items()}
-    return Assembly(routines, role_of, world.locations, handlers, names, architecture)
+    assembly = Assembly(routines, role_of, world.locations, handlers, names, architecture)
+    if (recording := _recording.get()) is not None:
+        recording.append(Assembled(scenario, assembly))
+    return assembly
+
+
+def own_routines(implementation: Implementation, assembly: Assembly) -> frozenset[str]:
+    """Those of the assembly that the implementation brings, what its routines chain to included."""
+    own = implementation.filled(assembly.architecture.name)
+    mine = {routine for cls in own.values() for routine in dir(cls)}
+    asked_for = {routine for base in assembly.architecture.roles.values() for routine in routines_of(base)}
+    roles = {routine for role in own for routine in routines_of(assembly.architecture.roles[role])}
+    return frozenset(roles | assembly.routines.keys() & (mine - asked_for) | implementation.replaces.keys())
 
 
 def _role_of_extra(routine: str, cls: type[BaseRole], filled: list[str], architecture: Architecture) -> str:

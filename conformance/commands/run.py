@@ -78,7 +78,13 @@ def run(
         except KeyboardInterrupt:
             events.close()
     ended = ended or going.ended("interrupted")
-    terminal.show(ended.verdicts, Console(), assumptions=session.assumptions, missing=ended.missing)
+    terminal.show(
+        ended.verdicts,
+        Console(),
+        assumptions=session.assumptions,
+        left_out=session.left_out,
+        missing=ended.missing,
+    )
     if durations:
         click.echo(watch.slowest(durations), err=True)
     status = INTERRUPTED if ended.why == "interrupted" else exit_status(ended.verdicts)

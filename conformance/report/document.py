@@ -37,6 +37,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     assumptions: tuple[str, ...]
     """Rules of the machine on which every verdict rests."""
     exit_status: Literal[0, 1, 2]
+    left_out: tuple[str, ...] = ()
+    """Scenarios that concern these clauses and were not run, since none of the implementation's routines runs in them."""
     missing: tuple[str, ...] = ()
     """Clauses that were asked for and have no verdict, for the run ended before its time: then it is not complete."""
 
@@ -86,6 +88,7 @@ def report(
     bounds: Mapping[str, str] | None = None,
     catalogue: str = "",
     assumptions: Sequence[str] = (),
+    left_out: Sequence[str] = (),
     missing: Sequence[str] = (),
 ) -> Report:
     """The document of a run."""
@@ -96,6 +99,7 @@ def report(
         catalogue=catalogue,
         assumptions=tuple(assumptions),
         exit_status=_exit_status(verdicts),
+        left_out=tuple(left_out),
         missing=tuple(missing),
     )
     return Report(schema=SCHEMA, version=__version__, run=run, clauses=tuple(map(_row, verdicts)))
@@ -109,6 +113,7 @@ def of_session(session: Session, verdicts: Sequence[Verdict]) -> Report:
         bounds={s.name: s.bounds() for s in session.suite.scenarios},
         catalogue=catalogue_hash(session.suite),
         assumptions=session.assumptions,
+        left_out=session.left_out,
         missing=[c.id for c in session.clauses if c.id not in judged],
     )
 

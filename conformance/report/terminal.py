@@ -43,13 +43,21 @@ AUTHORITY = {
 
 
 def show(
-    verdicts: Sequence[Verdict], console: Console, *, assumptions: Sequence[str] = (), missing: Sequence[str] = ()
+    verdicts: Sequence[Verdict],
+    console: Console,
+    *,
+    assumptions: Sequence[str] = (),
+    left_out: Sequence[str] = (),
+    missing: Sequence[str] = (),
 ) -> None:
-    """Print the whole report. `missing` are clauses that were asked for and have no verdict."""
+    """Print the whole report. `left_out` are scenarios in which nothing but the reference would run, `missing` clauses that
+    were asked for and have no verdict.
+    """
     fancy = console.is_terminal and not console.options.ascii_only
     width = min(WIDTH, console.width) if console.is_terminal else WIDTH
     glyphs = UNICODE if fancy else ASCII
-    for line in lines(verdicts, assumptions=assumptions, width=width, glyphs=glyphs, missing=missing):
+    told = lines(verdicts, assumptions=assumptions, width=width, glyphs=glyphs, left_out=left_out, missing=missing)
+    for line in told:
         console.print(line, soft_wrap=True, highlight=False)
 
 
@@ -84,6 +92,7 @@ def lines(
     assumptions: Sequence[str] = (),
     width: int = WIDTH,
     glyphs: Glyphs = ASCII,
+    left_out: Sequence[str] = (),
     missing: Sequence[str] = (),
 ) -> Iterator[Text]:
     yield from _clauses(verdicts, width)
@@ -93,6 +102,10 @@ def lines(
                 yield Text()
                 yield from block(verdict, width=width, glyphs=glyphs)
     yield from _not_checked(verdicts, width)
+    if left_out:
+        yield Text()
+        lead = f"Left out, since none of its routines runs there ({len(left_out)}): "
+        yield from _hang(lead, ", ".join(left_out), width, lead_style="bold", indent=2)
     if assumptions:
         yield Text()
         yield Text("All of this assumes:", "bold")

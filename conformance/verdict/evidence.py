@@ -37,7 +37,10 @@ def exhaustively(results: Sequence[Explored], known: Mapping[str, Scenario]) -> 
 
 def named(results: Sequence[Explored]) -> str:
     """How many scenarios, and which; of many the first."""
-    names = [r.scenario for r in results]
+    return counted([r.scenario for r in results])
+
+
+def counted(names: Sequence[str]) -> str:
     first = names if len(names) <= FEW + 1 else [*names[:FEW], f"{len(names) - FEW} more"]
     listed = f"{', '.join(first[:-1])} and {first[-1]}" if len(first) > 1 else "".join(first)
     return f"{many(len(names), 'scenario')} ({listed})"

@@ -95,7 +95,8 @@ def _explore(machine: Machine, implementation: Implementation, reduce: bool, pro
             counterexamples[clause] = document(machine, found, implementation, profile)
         for clause in broken - counterexamples.keys():
             breach = done.at_rest.get(clause) or done.breached.get(clause, LIVELOCK)
-            counterexamples[clause] = unshortened(scenario, clause in done.at_rest, breach)
+            found = unshortened(scenario, clause in done.at_rest, breach)
+            counterexamples[clause] = without_schedule(found) if shorten else found
         if "LIVELOCK" in broken:
             for clause in restless(machine):
                 counterexamples[clause] = counterexamples["LIVELOCK"]
@@ -120,6 +121,7 @@ def _until(
     broken = {} if fault.status == "NONDETERMINISTIC" else done.breached | done.at_rest
     counterexamples = {c: unshortened(scenario, c in done.at_rest, breach) for c, breach in broken.items()}
     for clause in broken if shorten else ():
+        counterexamples[clause] = without_schedule(counterexamples[clause])
         try:  # the fault may lie on the way to the least schedule, too
             found = shortest(machine, {clause}).get(clause)
             counterexamples |= {clause: document(machine, found, implementation, profile)} if found else {}
@@ -204,9 +206,14 @@ def _sampled(machine: Machine, implementation: Implementation, profile: str) -> 
 
 
 def unshortened(scenario: Scenario, at_rest: bool, breach: Breach) -> Counterexample:
-    """A breach that the proof met and the search for the least schedule did not reach within its bound: still a breach."""
-    told = f"{breach.reason} (no shortest schedule within the bound of the second search)"
-    return Counterexample(scenario=scenario.name, switches=1_000, steps=0, at_rest=at_rest, reason=told)
+    """A breach that the proof has met: its least schedule is still to be found."""
+    return Counterexample(scenario=scenario.name, switches=1_000, steps=0, at_rest=at_rest, reason=breach.reason)
+
+
+def without_schedule(found: Counterexample) -> Counterexample:
+    """A breach that the search for the least schedule did not reach within its bound: still a breach."""
+    told = f"{found.reason} (no shortest schedule within the bound of the second search)"
+    return msgspec.structs.replace(found, reason=told)
 
 
 def restless(machine: Machine) -> list[str]:

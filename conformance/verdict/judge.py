@@ -7,7 +7,7 @@ processes, and goes on with other clauses in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -17,8 +17,9 @@ from conformance.machine.rules import ALWAYS
 from conformance.roles import environments
 from conformance.roles.scenario import Scenario
 from conformance.verdict.clause import Clause, Counterexample, Status, Verdict
-from conformance.verdict.evidence import exhaustively, named
-from conformance.verdict.explore import Explored
+from conformance.verdict.evidence import counted, exhaustively, named
+from conformance.verdict.explore import Explored, without_schedule
+from conformance.verdict.share import Share
 from conformance.verdict.suite import Checked, Suite
 from conformance.verdict.work import Check, Explore, Item, Least, Result, Shrink, Work
 
@@ -70,17 +71,27 @@ class Judge:
         self.work = Work(implementation, profile, suite)
         self.known: dict[Item, Result] = {}
         """What `verdict` has found out so far."""
+        self.shares = {name: Share(implementation, name, suite) for name in implementation.architectures}
         self.watchers: dict[str, list[Scenario]] = {}
+        self.left_out: dict[str, list[str]] = {}
+        """By clause: scenarios that would put it to the test, in which none of the implementation's routines runs."""
         for scenario in suite.scenarios:
             if not self._applies(scenario):
                 continue
+            has_share = self._has_share(scenario.architecture, scenario.name)
             for clause in {*ALWAYS, *(c.id for m in suite.monitors(scenario) for c in (*m.clauses, *m.witnesses))}:
-                self.watchers.setdefault(clause, []).append(scenario)
+                if has_share:
+                    self.watchers.setdefault(clause, []).append(scenario)
+                else:
+                    self.left_out.setdefault(clause, []).append(scenario.name)
 
     def _applies(self, scenario: Scenario) -> bool:
         """Whether the implementation can take part in a scenario at all."""
         asked_for = set(scenario.facts) & environments().keys() <= set(self.environment)
         return asked_for and self.implementation.takes_part(scenario)
+
+    def _has_share(self, architecture: str, name: str) -> bool:
+        return architecture in self.shares and self.shares[architecture].has(name)
 
     def _needs(self, clause: Clause) -> str:
         """The environment, not asked for, without which nothing puts the clause to the test."""
@@ -130,12 +141,16 @@ class Judge:
             return Ruling(Status.NOT_APPLICABLE, f"waived in profile {self.profile}: {waiver}")
         if clause.check == "not-checked":
             return Ruling(Status.NOT_CHECKED, clause.reason)
+        if clause.check == "sequential" and not self._has_share(clause.architecture, clause.id):
+            return Ruling(Status.NOT_APPLICABLE, self._not_its_own("this takes"))
         if clause.check == "sequential":
             (checked,) = yield (Check(clause=clause.id),)
             return self._judge_function(clause, checked)
         scenarios = self.watchers.get(clause.id, [])
         if not scenarios and (needs := self._needs(clause)):
             return Ruling(Status.NOT_CHECKED, f"it takes --environment {needs}: {environments()[needs]}")
+        if not scenarios and (left_out := self.left_out.get(clause.id)):
+            return Ruling(Status.NOT_APPLICABLE, self._not_its_own(f"run in {counted(left_out)}"))
         if not scenarios:
             return Ruling(Status.NOT_APPLICABLE, "no scenario that this implementation can take part in concerns it")
         results = yield tuple(Explore(scenario=s.name) for s in scenarios)
@@ -152,6 +167,14 @@ class Judge:
         status = Status.VIOLATED if clause.kind == "guarantee" else Status.DEVIATES
         again = f"intack run -a {self.implementation.spec} --clause {clause.id}"
         return Ruling(status, checked.evidence, msgspec.structs.replace(found, replay=again))
+
+    def without_a_share(self, clauses: Iterable[Clause]) -> list[str]:
+        """The scenarios that were left out of the judgement of these clauses."""
+        names = {name for clause in clauses for name in self.left_out.get(clause.id, ())}
+        return [scenario.name for scenario in self.suite.scenarios if scenario.name in names]
+
+    def _not_its_own(self, where: str) -> str:
+        return f"the reference's: {self.implementation.name} brings none of the routines that {where}"
 
     def _judge_rule(self, clause: Clause, results: Sequence[Explored]) -> Rules:
         breaking = [r for r in results if clause.id in r.counterexamples]
@@ -179,6 +202,9 @@ class Judge:
             exercised = [r for r in results if clause.id in r.witnessed or r.samples]
             return Ruling(Status.HELD, exhaustively(exercised, self.work.scenarios))
         premise = f"its premise{f' ({clause.premise})' * bool(clause.premise)} never became true"
+        if left_out := self.left_out.get(clause.id):
+            others = f"{counted(left_out)}, where none of its routines runs, would be the reference's"
+            return Ruling(Status.NOT_APPLICABLE, f"in {named(results)} {premise}; {others}")
         habit = ", and a discipline is one design's habit: nothing is undecided" * (clause.kind == "discipline")
         return Ruling(Status.NOT_EXERCISED, f"in {named(results)}: {premise}{habit}")
 
@@ -203,6 +229,8 @@ class Judge:
                 least, at = found, n
         if not exhausted:
             (least,) = yield (Shrink(scenario=first.scenario, clause=clause.id),)
+        if least is None and exhausted:
+            return without_schedule(first.counterexamples[clause.id])
         return least or first.counterexamples[clause.id]
 
     def _judge_witness(self, clause: Clause, results: Sequence[Explored]) -> Rules:

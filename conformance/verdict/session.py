@@ -105,6 +105,11 @@ class Session:
         return Verdict(clause=clause, implementation=name, profile=profile, status=status, evidence=evidence)
 
     @property
+    def left_out(self) -> Sequence[str]:
+        """Scenarios in which none of the implementation's routines runs: there everything is the reference's."""
+        return self.judge.without_a_share(self.clauses)
+
+    @property
     def assumptions(self) -> Sequence[str]:
         """Those of the architectures that are judged."""
         judged = {c.architecture for c in self.clauses} - {"any"} or set(self.implementation.architectures)

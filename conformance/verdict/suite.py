@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -43,6 +43,13 @@ class Suite(Protocol):
         """By architecture, and "any"."""
         ...
 
+    @property
+    def routines(self) -> Mapping[str, Sequence[str]]:
+        """By scenario, and by clause that is a function: the routines that run there where the reference fills all roles.
+        What has none of them changes nothing there. Of what is not in it nothing is known.
+        """
+        ...
+
     def monitors(self, scenario: Scenario) -> Sequence[Monitor]:
         """Those that watch it; none for a scenario of another architecture."""
         ...
@@ -63,6 +70,7 @@ class ArchitectureSuite:
     check: Callable[[str, Implementation], Checked] | None = None
     rules: tuple[str, ...] = ()
     """What the machine assumes of it."""
+    routines: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def assumptions(self) -> Mapping[str, tuple[str, ...]]:
@@ -85,6 +93,7 @@ class JoinedSuite:
         self.clauses = tuple(clause for suite in suites for clause in suite.clauses)
         self.scenarios = tuple(scenario for suite in suites for scenario in suite.scenarios)
         self.assumptions = {name: rules for suite in suites for name, rules in suite.assumptions.items()}
+        self.routines = {name: asked for suite in suites for name, asked in suite.routines.items()}
         names = [*(clause.id for clause in self.clauses), *(scenario.name for scenario in self.scenarios)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"more than one suite has {', '.join(twice)}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
+
 from conformance.verdict.suite import ArchitectureSuite
 from properties.arm.catalogue import SECTIONS
 from properties.arm.monitors import monitors
@@ -33,4 +36,7 @@ ARM = ArchitectureSuite(
     watch=monitors,
     check=lambda clause, implementation: check(clause, implementation, CHECKS),
     rules=ASSUMPTIONS,
+    routines={
+        n: r.split() for n, r in json.loads(files("properties.arm").joinpath("routines.json").read_text()).items()
+    },
 )

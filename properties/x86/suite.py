@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
+
 from conformance.machine.monitor import Monitor
 from conformance.roles.scenario import Scenario
 from conformance.verdict.suite import ArchitectureSuite
@@ -34,4 +37,7 @@ X86 = ArchitectureSuite(
     watch=monitors,
     check=lambda clause, implementation: check(clause, implementation, CHECKS),
     rules=ASSUMPTIONS,
+    routines={
+        n: r.split() for n, r in json.loads(files("properties.x86").joinpath("routines.json").read_text()).items()
+    },
 )
