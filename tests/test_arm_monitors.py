@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from conformance.adapters.registry import of_class
+from conformance.report.reason import why
 from conformance.roles.arm import (
     KICK,
     PENDING,
@@ -158,7 +159,7 @@ def test_what_is_said_of_wrong_software(
 
 
 def test_the_story_of_a_lost_interrupt_begins_where_it_is_raised() -> None:
-    told = found(NeverKicks, "vgic-edge").counterexamples["VGIC-Q-1"].why
+    told = why(found(NeverKicks, "vgic-edge").counterexamples["VGIC-Q-1"]).sentences
     assert re.match(r"Let P be step \d+, where inject on cpu1 sets irq41.raised", told[0])
 
 

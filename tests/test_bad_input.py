@@ -256,10 +256,10 @@ def test_what_cannot_be_plugged_in(spec: str, message: str) -> None:
         ({"report": ["nowhere/report.json"]}, "cannot write the report to nowhere/report.json: no such file"),
         ({"report": ["."]}, "cannot write the report to .: it is a directory"),
         ({"report": ["report.xml"]}, "only .json is known"),
-        ({"replay": "hello"}, "this is no replay string: it must read intack1"),
-        ({"replay": "intack0.AAAA.00000000"}, "is of version intack0; this suite reads intack1"),
-        ({"replay": "intack1.AAAA.00000000"}, "this replay string is damaged"),
-        ({"replay": "intack1.AAAA.00000000", "adapter": "xen"}, "names its own implementation"),
+        ({"replay": "hello"}, "this is no replay string: it must read intack2"),
+        ({"replay": "intack0.AAAA.00000000"}, "is of version intack0; this suite reads intack2"),
+        ({"replay": "intack2.AAAA.00000000"}, "this replay string is damaged"),
+        ({"replay": "intack2.AAAA.00000000", "adapter": "xen"}, "names its own implementation"),
     ],
 )
 def test_what_cannot_be_asked_for(asked: dict[str, Any], message: str) -> None:

@@ -104,7 +104,7 @@ def test_undecided(intack: Intack) -> None:
         (["run", "--clause", "KVM-19"], "no clause matches 'KVM-19'. Did you mean"),
         (["run", "-a", "mine:Mine"], "importing mine failed: ModuleNotFoundError"),
         (["run", "--report", "no/r.json"], "cannot write the report to no/r.json"),
-        (["replay", "intack1.AAAA.00000000"], "this replay string is damaged"),
+        (["replay", "intack2.AAAA.00000000"], "this replay string is damaged"),
     ],
 )
 def test_bad_usage(intack: Intack, arguments: list[str], message: str) -> None:

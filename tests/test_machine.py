@@ -26,6 +26,7 @@ from tiny_machine import (
 )
 
 from conformance.adapters.source import Fault
+from conformance.machine.facts import Acknowledges, Takes, Wakes
 from conformance.roles import operations as ops
 from conformance.roles.cpu import Cpu
 from conformance.roles.location import Field, Shared
@@ -56,8 +57,8 @@ def test_an_interrupt_in_flight_may_arrive_at_any_time_and_once_latched_is_taken
     pending = [s for s in reach(made) if value(made, s, "cpu0.latched")]
     assert pending
     for state in pending:
-        taken = [o.notes[0] for a, o, _ in moves(made, state) if a.name == "cpu0"]
-        assert taken == [("takes", V)]
+        taken = [o.notes[0].fact for a, o, _ in moves(made, state) if a.name == "cpu0"]
+        assert taken == [Takes(V)]
 
 
 def test_a_masked_interrupt_waits_for_the_flag() -> None:
@@ -159,7 +160,7 @@ def test_a_wake_during_put_brings_the_thread_back() -> None:
         for state in reach(made)
         if (frame := top(made, state)) and frame.kind == "put" and value(made, state, "vcpu0.status") == "sleeping"
         for who, outcome, _ in moves(made, state)
-        if who.name == "cpu1" and any(isinstance(n[1], ops.Wake) for n in outcome.notes)
+        if who.name == "cpu1" and any(isinstance(note.fact, Wakes) for note in outcome.notes)
     ]
     assert during
 
@@ -277,7 +278,7 @@ def test_an_interrupt_acknowledged_on_exit_reaches_the_hosts_handler() -> None:
     made = machine(Exits, vcpus=(VcpuSetup(0),), budget=Budget(spurious=((V, 0),)))
     assert rests(made, "a", "vcpu0.status") == {(0, "runnable"), (1, "done"), (1, "runnable")}
     from_guest = [o for s in reach(made) if value(made, s, "cpu0.run").guest for _, o, _ in moves(made, s)]
-    assert any(("acknowledges", V) in o.notes for o in from_guest)
+    assert any(Acknowledges(V) in (note.fact for note in o.notes) for o in from_guest)
 
 
 def test_only_hardware_changes_several_words_in_one_step() -> None:

@@ -15,6 +15,7 @@ from conformance.automaton import meaning
 from conformance.automaton.alone import run_alone
 from conformance.automaton.assembly import Assembly
 from conformance.automaton.unfold import Unfolding
+from conformance.machine.facts import Modifies, Reads, Writes
 from conformance.machine.machine import Machine
 from conformance.ordering.axiomatic import outcomes
 from conformance.ordering.routines import window
@@ -158,7 +159,14 @@ def ran(made: Machine) -> tuple[list[ops.Result], ops.Value]:
         moved = next((o for agent in made.agents for o in agent.entry(state).outcomes[:1]), None)
         if moved is None:
             return answers, made.memory["x"].unpack(state)
-        answers += [note[2] for note in moved.notes if len(note) == 4 and isinstance(note[1], Access)]
+        for note in moved.notes:
+            match note.fact:
+                case Reads(value=answer) | Modifies(was=answer):
+                    answers.append(answer)
+                case Writes():
+                    answers.append(None)
+                case _:
+                    pass
         state = state & moved.keep | moved.add
 
 

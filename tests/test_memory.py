@@ -25,6 +25,7 @@ from tiny_machine import (
 )
 
 from conformance.adapters.source import Fault
+from conformance.machine.facts import Locks, Reads, Writes
 from conformance.roles import operations as ops
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.location import Field, Shared
@@ -105,13 +106,13 @@ def test_what_the_holder_of_a_lock_does_to_guarded_locations_is_one_step() -> No
     made = machine(Locking, "adds", "adds_too")
     assert rests(made, "n") == {2} and broken(made) == set()
     (_, outcome, _) = next(moves(made, made.initial))
-    assert [type(note[1]) for note in outcome.notes] == [ops.Lock, ops.Load, ops.Store]
+    assert [type(note.fact) for note in outcome.notes] == [Locks, Reads, Writes]
 
 
 def test_private_and_constant_locations_make_no_step_of_their_own() -> None:
     made = machine(Locking, vcpus=(VcpuSetup(0),))
     (_, outcome, _) = next(moves(made, made.initial))
-    assert [note[1].at for note in outcome.notes] == ["x", "fixed", "mine"]
+    assert [note.fact.at for note in outcome.notes if isinstance(note.fact, Reads | Writes)] == ["x", "fixed", "mine"]
     with pytest.raises(Fault, match="holds constant"):
         prove(machine(Locking, "overwrites"))
 

@@ -1088,8 +1088,8 @@ class TestLinux:
         found = explored(changed_tree(tmp_path, change[what]), "block-preempt")
         assert found.complete and not found.fault
         assert reason in found.counterexamples[clause].reason
-        *_, last = found.counterexamples[clause].rows
-        assert last.breaks and any(site.startswith("posted_intr.c:") for site in last.sites)
+        *_, last = found.counterexamples[clause].trace
+        assert last.breaks and any(fact.site.startswith("posted_intr.c:") for fact in last.facts)
 
     @pytest.mark.parametrize("scenario", ["spin", "two-vcpus"])
     def test_whether_anything_is_pending_is_asked_of_the_kernel(
@@ -1099,7 +1099,7 @@ class TestLinux:
         harvests = ("return pi_test_on(pi_desc) ||", "return pi_test_and_clear_on(pi_desc) ||")
         found = explored(changed_tree(tmp_path, harvests), scenario)
         assert "E2E-1" in found.counterexamples and not found.fault
-        assert any(r.routine == "directed_yield" for r in found.counterexamples["E2E-1"].rows)
+        assert any(step.routine == "directed_yield" for step in found.counterexamples["E2E-1"].trace)
 
     def test_a_retry_with_a_stale_value_is_a_livelock(self, linux: LinuxPostedIntr, tmp_path: Path) -> None:
         """As found out: the compare-exchange is tried for ever with what was read before a device posted."""
@@ -1107,8 +1107,9 @@ class TestLinux:
         tree = changed_tree(tmp_path, ("if (!try_cmpxchg64(&pi_desc->control, pold, new))", stale))
         found = explored(tree, "block-preempt")
         assert not found.fault and found.complete
-        *_, reads, posts = found.counterexamples["LIVELOCK"].rows
-        assert reads.routine == "put" and posts.changes["vcpu0.ON"] == ("0", "1")
+        *_, reads, posts = found.counterexamples["LIVELOCK"].trace
+        (control,) = (c for c in posts.changes if c.at == "vcpu0.pid.control")
+        assert reads.routine == "put" and (int(str(control.old)) & 1, int(str(control.new)) & 1) == (0, 1)
 
     def test_the_program_speaks_the_protocol_by_itself(self, linux: LinuxPostedIntr) -> None:
         (scenario,) = (s for s in SCENARIOS if s.name == "block-preempt")

@@ -13,6 +13,7 @@ from textwrap import fill
 
 from conformance.adapters.registry import descriptions, resolve
 from conformance.report.lanes import lane_table, plain
+from conformance.report.reason import why
 from conformance.verdict.explore import explore
 from conformance.verdict.suite import load_suite
 
@@ -31,7 +32,7 @@ def demo(shown: re.Match[str]) -> str:
     statement = next(c.statement for c in SUITE.clauses if c.id == clause)
     first = f"VIOLATED ({found.recovery})  {clause}  {statement}"
     table = plain(lane_table(found, clause, width=WIDTH)).rstrip()
-    text = "\n".join([fill(first, WIDTH), "", table, "", *(fill(sentence, WIDTH) for sentence in found.why)])
+    text = "\n".join([fill(first, WIDTH), "", table, "", *(fill(sentence, WIDTH) for sentence in why(found).sentences)])
     return f"<!-- demo: {spec} {clause} {name} -->\n\n```\n{text}\n```\n\n<!-- end -->"
 
 

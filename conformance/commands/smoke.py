@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from conformance.adapters.registry import Implementation, routines_of
 from conformance.adapters.source import Fault
@@ -16,7 +16,7 @@ from conformance.automaton.assembly import Assembly, assemble
 from conformance.roles import architectures
 from conformance.roles import operations as ops
 from conformance.roles.role import BaseRole
-from conformance.search.trace import describe_operation
+from conformance.search.words import Words
 
 SAMPLES: Mapping[str, ops.Result] = {"Vcpu": "vcpu0", "int": 0, "bool": False, "str": "", "tuple[int, ...]": ()}
 """An argument of each type that a role's routines have, where the architecture's example says nothing of its name."""
@@ -94,7 +94,7 @@ def _tried(assembly: Assembly, role: str, routine: str, args: tuple[ops.Result, 
     first = ""
     try:
         root = assembly.root(routine, args)
-        first = _first(root.answer) + (f" @{root.site}" if root.site else "")
+        first = _first(root.answer, Words(assembly.architecture)) + (f" @{root.site}" if root.site else "")
         alone = run_alone(assembly, routine, args, {}, interrupts=False)
     except Fault as fault:
         return Tried(role, call, first, fault=f"{fault.status}: {fault}")
@@ -102,11 +102,7 @@ def _tried(assembly: Assembly, role: str, routine: str, args: tuple[ops.Result, 
     return Tried(role, call, first, f"{alone.ended} after {count} operation{'s' * (count != 1)}")
 
 
-def _first(answer: Any) -> str:
+def _first(answer: ops.Answer, words: Words) -> str:
     if isinstance(answer, ops.Return):
         return "returns at once" + (f", then {answer.then[0]}" if answer.then else "")
-    if isinstance(answer, ops.Load):
-        return describe_operation(answer, 0).rpartition(" = ")[0]
-    return describe_operation(answer, 0 if isinstance(answer, ops.Rmw) else True).rpartition(", was")[0] or (
-        describe_operation(answer, True)
-    )
+    return words.asked(answer)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from conformance.adapters.source import Fault
 from conformance.automaton.unfold import LONGEST_CALL, Node, too_long
 from conformance.machine import events as ev
+from conformance.machine import facts
 from conformance.machine.levels import takeable
 from conformance.machine.parts import Running
 from conformance.machine.perform import Blocked, Operations
-from conformance.machine.state import NotEnabled
+from conformance.machine.state import Note, NotEnabled
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Device, Thread
 
@@ -47,7 +48,7 @@ class Stepping(Operations):
         vector = latched.bit_length() - 1
         self.view.set(cpu.latched, latched & ~(1 << vector))
         self.view.lane = 1
-        self.view.notes.append(("takes", vector))
+        self.view.notes.append(Note(facts.Takes(vector)))
         self.emit(ev.Taken(self.c, vector, ""))
         call = self.m.interrupt_calls.get((vector, self.c))
         handler = self.m.assembly.handlers.get(vector)
@@ -71,7 +72,7 @@ class Stepping(Operations):
                 self.push("hardware", "deliver", (vcpu,))
             case ("acknowledge", int(vector)) if vector in pending:
                 self.view.set(cpu.latched, latched & ~(1 << vector))
-                self.view.notes.append(("acknowledges", vector))
+                self.view.notes.append(Note(facts.Acknowledges(vector)))
                 self.emit(ev.Taken(self.c, vector, vcpu))
                 self.push("hardware", "acknowledge", (vcpu, vector))
             case None:
@@ -105,7 +106,7 @@ class Stepping(Operations):
         else:
             action = program[position]
             self.view.set(self.m.guests[vcpu], (position + 1, in_service))
-        self.view.notes.append(("guest", action))
+        self.view.notes.append(Note(facts.GuestDoes(action)))
         self.emit(ev.GuestActed(self.c, vcpu, action))
         self.push("hardware", "instruction", (vcpu, *action))
 
@@ -171,6 +172,7 @@ class Stepping(Operations):
         match top.kind:
             case "handler":
                 self.view.set(self.m.cpus[self.c].flag, True)
+                self.view.notes.append(Note(facts.Returns(routine=top.node.routine)))
             case "put":
                 self._off_cpu()
             case "load":
@@ -192,7 +194,7 @@ class Stepping(Operations):
         thread = self.m.threads[name]
         self.put_frames(self.view.get(thread.saved), thread=name)
         self.view.set(thread.saved, ())
-        self.view.notes.append(("switches in", name))
+        self.view.notes.append(Note(facts.SwitchesIn(name)))
         if name in self.m.guests:
             self.push("load", "load", (name, self.c))
             self.go_on(noticed=True)
@@ -213,5 +215,6 @@ class Stepping(Operations):
         self.view.set(self.m.threads[run.thread].saved, run.frames)
         self.view.set(self.run, Running())
         self.view.set(self.m.cpus[self.c].flag, True)
+        self.view.notes.append(Note(facts.SwitchesOut(run.thread)))
         asleep = self.view.get(self.m.threads[run.thread].status) == "sleeping"
         self.emit(ev.SwitchedOut(self.c, run.thread, not asleep))

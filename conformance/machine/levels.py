@@ -8,8 +8,9 @@ from __future__ import annotations
 from conformance.adapters.source import Fault
 from conformance.automaton.meaning import seen
 from conformance.automaton.unfold import LONGEST_CALL
+from conformance.machine import facts
 from conformance.machine.parts import Parts
-from conformance.machine.state import NotEnabled, View
+from conformance.machine.state import Note, NotEnabled, View
 from conformance.roles import operations as ops
 
 
@@ -22,7 +23,7 @@ def rise(parts: Parts, view: View, c: int) -> None:
         if not known >> vector & 1 and asserted(parts, view, c, level.routine):
             cell = cpu.flight if late else cpu.latched
             view.set(cell, view.get(cell) | 1 << vector)
-            view.notes.append(("rises" if late else "arrives", vector, c))
+            view.notes.append(Note((facts.Rises if late else facts.Arrives)(vector, c)))
             return
     raise NotEnabled
 

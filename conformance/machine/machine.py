@@ -25,12 +25,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from conformance.automaton.assembly import Assembly
+from conformance.machine import facts
 from conformance.machine.execute import Stepping
 from conformance.machine.finding import Breach, Finding, Subject, about
 from conformance.machine.levels import rise, takeable
 from conformance.machine.monitor import Look, Monitor
 from conformance.machine.parts import ABOUT_TO_SLEEP, DONE, RUNNABLE
-from conformance.machine.state import Agent, Cell, NotEnabled, View
+from conformance.machine.state import Agent, Cell, Note, NotEnabled, View
 from conformance.machine.watched import Watched
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Device, Scenario
@@ -153,7 +154,7 @@ class Machine(Watched):
         vector = vectors[view.pick(len(vectors))]
         view.set(self.cpus[c].flight, flight & ~(1 << vector))
         view.set(self.cpus[c].latched, view.get(self.cpus[c].latched) | 1 << vector)
-        view.notes.append(("arrives", vector, c))
+        view.notes.append(Note(facts.Arrives(vector, c)))
 
     def _drain(self, view: View, c: int) -> None:
         buffer = view.get(self.cpus[c].buffer)
@@ -162,7 +163,7 @@ class Machine(Watched):
         at, value, mask, routine = buffer[0]
         view.set(self.cpus[c].buffer, buffer[1:])
         Stepping(self, view, c, self.cpus[c].run).write(at, value, mask, routine)
-        view.notes.append(("drains", at, value, mask))
+        view.notes.append(Note(facts.Drains(at, value, mask)))
 
     # Optional steps
 
@@ -180,7 +181,7 @@ class Machine(Watched):
         if view.get(self.threads[run.thread].unpreemptible) or (self.depth and view.get(cpu.buffer)):
             raise NotEnabled
         self._spend(view, "preempt")
-        view.notes.append(("preempts", run.thread))
+        view.notes.append(Note(facts.Preempts(run.thread)))
         Stepping(self, view, c, cpu.run).switch_out(preempted=True)
 
     def _migrate(self, view: View, name: str, hosts: list[int]) -> None:
@@ -194,7 +195,7 @@ class Machine(Watched):
         self._spend(view, "migrate")
         there = others[view.pick(len(others))]
         view.set(thread.place, there)
-        view.notes.append(("migrates", name, here, there))
+        view.notes.append(Note(facts.Migrates(name, here, there)))
 
     def _exit(self, view: View, c: int) -> None:
         run = view.get(self.cpus[c].run)
@@ -208,7 +209,7 @@ class Machine(Watched):
             raise NotEnabled
         view.set(token, False)
         view.set(self.cpus[c].latched, view.get(self.cpus[c].latched) | 1 << vector)
-        view.notes.append(("spurious", vector, c))
+        view.notes.append(Note(facts.Strays(vector, c)))
 
     # Judging
 

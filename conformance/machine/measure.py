@@ -16,6 +16,7 @@ from conformance.adapters.python import PythonSource
 from conformance.automaton.assembly import Assembly
 from conformance.automaton.unfold import Unfolding
 from conformance.machine.execute import Stepping
+from conformance.machine.facts import Fact
 from conformance.machine.machine import Machine
 from conformance.machine.perform import Blocked
 from conformance.machine.state import NotEnabled, View
@@ -212,10 +213,10 @@ def classes() -> Mapping[str, type[ops.Operation]]:
     return {str(c.__struct_config__.tag): c for c in typing.get_args(ops.AnyOperation)}
 
 
-def other_steps() -> Mapping[str, Seen]:
-    """What a step of CPU 0 that is no operation reads and writes, where it does least, by its first note."""
+def other_steps() -> Mapping[type[Fact], Seen]:
+    """What a step of CPU 0 that is no operation reads and writes, where it does least, by its first fact."""
     machine = small(DEPTH, Budget(preempt=1, migrate=1, exit=1, spurious=((VECTOR, 0),)), vcpus=1)
-    least: dict[str, Seen] = {}
+    least: dict[type[Fact], Seen] = {}
     seen = {machine.initial}
     pending = [machine.initial]
     while pending:
@@ -227,7 +228,8 @@ def other_steps() -> Mapping[str, Seen]:
                 if target not in seen:
                     seen.add(target)
                     pending.append(target)
-                kind, own = str(outcome.notes[0][0]) if outcome.notes else "", frozenset({"cpu0.run"})
+                kind = type(outcome.notes[0].fact) if outcome.notes else Fact
+                own = frozenset({"cpu0.run"})
                 found = Seen(names(machine, entry.reads) - own, names(machine, entry.writes) - own)
                 if agent.name.endswith("0") and (kind not in least or len(found.both) < len(least[kind].both)):
                     least[kind] = found

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from conformance.adapters.source import Fault
+from conformance.machine import facts
 from conformance.machine.measure import DEPTH, SAMPLES, Attempt, Sample, Seen, classes, other_steps, small
 from conformance.machine.perform import HARDWARE
 from conformance.roles import operations as ops
@@ -129,16 +130,16 @@ def _list(cells: frozenset[str]) -> str:
 
 
 STEPS = {
-    "takes": "the host takes a latched interrupt",
-    "acknowledges": "the processor acknowledges one in the guest",
-    "guest": "the guest executes an instruction",
-    "arrives": "a message arrives",
-    "drains": "a store drains",
-    "switches in": "a waiting thread is switched in",
-    "preempts": "a thread is preempted (optional)",
-    "migrates": "a thread off its CPU moves (optional)",
-    "exits": "a guest exits by itself (optional)",
-    "spurious": "an interrupt comes from nowhere (optional)",
+    facts.Takes: "the host takes a latched interrupt",
+    facts.Acknowledges: "the processor acknowledges one in the guest",
+    facts.GuestDoes: "the guest executes an instruction",
+    facts.Arrives: "a message arrives",
+    facts.Drains: "a store drains",
+    facts.SwitchesIn: "a waiting thread is switched in",
+    facts.Preempts: "a thread is preempted (optional)",
+    facts.Migrates: "a thread off its CPU moves (optional)",
+    facts.Exits: "a guest exits by itself (optional)",
+    facts.Strays: "an interrupt comes from nowhere (optional)",
 }
 """By the first note of such a step."""
 

@@ -12,9 +12,10 @@ from conformance.adapters.source import Fault
 from conformance.automaton import meaning
 from conformance.automaton.unfold import Node
 from conformance.machine import events as ev
+from conformance.machine import facts
 from conformance.machine.finding import Breach, about
 from conformance.machine.parts import Frame
-from conformance.machine.state import Cell, NotEnabled, View
+from conformance.machine.state import Cell, Note, NotEnabled, View
 from conformance.machine.watched import Watched
 from conformance.roles import operations as ops
 
@@ -105,11 +106,14 @@ class Operations:
     def perform(self, answer: ops.AnyOperation, node: Node) -> ops.Result:
         if self.c < 0 and not isinstance(answer, HARDWARE):
             raise Fault("CRASH", f"{node.routine} runs on a device, which cannot do {answer}", node.routine)
+        place = len(self.view.notes)
         result: ops.Result = _DO[type(answer)](self, answer, node)
         if isinstance(answer, ops.Load) and self.m.assembly.shared(answer.at, node.routine).constant:
             return result  # nobody changes it here, so reading it is no event
-        if not isinstance(answer, QUIET):
-            self.view.notes.append((node.routine, answer, result, node))
+        if not isinstance(answer, facts.QUIET):
+            told = self.switched if isinstance(answer, ops.Schedule) else result
+            note = Note(facts.performed(answer, told, node.routine), node)
+            self.view.notes.insert(place, note)  # before what it led to
         self.emit(ev.Asked(self.c, node.routine, answer, result))
         return result
 
@@ -296,7 +300,7 @@ class Operations:
             frames = frames[:-1]
         top = frames[-1]
         self.put_frames((*frames[:-1], top._replace(node=top.node.child(reason))), guest="")
-        self.view.notes.append(("exits", run.guest, reason))
+        self.view.notes.append(Note(facts.Exits(run.guest, reason)))
         match reason:
             case ("interrupt", int(vector)):
                 # Acknowledged on exit: the host runs its handler as soon as interrupts are on (KVM: before that, inline).
@@ -318,7 +322,7 @@ class Operations:
             raise Fault("CRASH", f"{node.routine} delivers vector {op.vector} outside a guest", node.routine)
         position, in_service = self.view.get(self.m.guests[vcpu])
         self.view.set(self.m.guests[vcpu], (position, (*in_service, op.vector)))
-        self.view.notes.append(("delivers", vcpu, op.vector))
+        self.view.notes.append(Note(facts.Delivers(vcpu, op.vector)))
         self.emit(ev.Delivered(self.c, vcpu, op.vector))
 
     def _prepare(self, op: ops.PrepareToBlock, node: Node) -> None:
@@ -391,7 +395,7 @@ class Operations:
             return
         if op.interrupts is not None and self.view.get(self.m.cpus[self.c].flag) == op.interrupts:
             return
-        self.view.notes.append((node.routine, op, None, node))
+        self.view.notes.append(Note(facts.Fails(op.what, routine=node.routine), node))
         where = f" at {node.site}" if node.site else ""
         unlike = f", but {self._holder()} does not hold {op.held}" if op.held else ""
         reason = f"{node.routine} asserts{where}: {op.what}{unlike}"
@@ -420,7 +424,6 @@ def _allowed(owner: str) -> str:
 
 
 HARDWARE = ops.Load | ops.Store | ops.Rmw | ops.Atomic | ops.SendIpi | ops.Choose | ops.Fence | ops.Relax
-QUIET = ops.Choose | ops.CpuId | ops.Assert | ops.ListOf | ops.Atomic | ops.ExitGuest | ops.Deliver
 
 _DO: dict[type[Any], Any] = {
     ops.Load: Operations._load,

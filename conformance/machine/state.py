@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from conformance.automaton.unfold import Node
+from conformance.machine.facts import Happened
 from conformance.machine.finding import Breach, Finding
 
 T = TypeVar("T", bound=Hashable)
@@ -79,6 +81,13 @@ class Layout:
         return {name: cell.unpack(state) for name, cell in self.cells.items()}
 
 
+class Note(NamedTuple):
+    """One thing that a step does, and the node of the automaton that asked for it, if one did."""
+
+    fact: Happened
+    node: Node | None = None
+
+
 class NotEnabled(Exception):
     """The step cannot be taken in this state."""
 
@@ -93,7 +102,7 @@ class View:
     writes: dict[Cell[Any], Any] = field(default_factory=dict)
     taken: list[int] = field(default_factory=list)
     offered: list[int] = field(default_factory=list)
-    notes: list[Any] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     lane: int = 0
 
@@ -122,7 +131,7 @@ class Outcome:
     """One way a step can go: `state & keep | add` is the next state.
 
     `lane` tells apart what runs on one agent (thread or handler), for counting switches. `findings` are what monitors
-    found in this step. `choice` are the branches taken; `notes` is the account of the step for the lane table.
+    found in this step. `choice` are the branches taken; `notes` is the account of the step.
     """
 
     keep: int
@@ -131,7 +140,7 @@ class Outcome:
     lane: int
     choice: tuple[int, ...]
     findings: tuple[Finding, ...]
-    notes: tuple[Any, ...]
+    notes: tuple[Note, ...]
 
     @property
     def breaches(self) -> tuple[Breach, ...]:

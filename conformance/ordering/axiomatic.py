@@ -28,6 +28,7 @@ from conformance.litmus.solve import Found, Solver
 from conformance.litmus.witness import effects
 from conformance.machine import events as ev
 from conformance.machine.build import in_machine
+from conformance.machine.facts import Exits
 from conformance.machine.finding import Breach
 from conformance.machine.machine import Machine
 from conformance.machine.parts import Frame, Running
@@ -149,10 +150,10 @@ def windows(machine: Machine) -> Iterator[tuple[str, int]]:
         if moved is None:
             return
         for note in moved.notes:
-            if note[0] == "exits":
+            if isinstance(note.fact, Exits):
                 exits += 1
                 after = state & moved.keep | moved.add
-                yield f"{machine.scenario.name}, from exit {exits} ({' '.join(map(str, note[2]))})", after
+                yield f"{machine.scenario.name}, from exit {exits} ({' '.join(map(str, note.fact.reason))})", after
         state = state & moved.keep | moved.add
 
 

@@ -17,7 +17,7 @@ from conformance.machine.finding import Breach, Finding, Witness
 from conformance.machine.machine import Machine
 from conformance.machine.monitor import Monitor
 from conformance.machine.state import Agent, LayoutFull, View
-from conformance.ordering.names import Did, Name, did
+from conformance.ordering.names import Did, Name, Speaks
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import Proof, prove
 from conformance.verdict.suite import Suite
@@ -50,6 +50,7 @@ class Directed(Machine):
     ) -> None:
         super().__init__(assembly, scenario, monitors, widths)
         self.chain, self.never = chain, never
+        self.speaks = Speaks(assembly.architecture, self.vcpus)
         self.progress = self.layout.cell("order", Progress(0, (0,) * len(chain)), 4)
         for agent in self.agents:
             agent.step = self._watched(agent, agent.step)
@@ -64,7 +65,7 @@ class Directed(Machine):
 
     def _watch(self, agent: str, view: View) -> None:
         """Looks at its cell only if the step matters, so that other steps stay independent of it."""
-        happened = [did(agent, note, self.assembly.architecture) for note in view.notes]
+        happened = [self.speaks.did(agent, note.fact) for note in view.notes]
         noticed = [n for n in (*self.chain, *self.never) if any(map(n.matches, happened))]
         if not noticed and not view.findings:
             return
@@ -109,7 +110,7 @@ class Directed(Machine):
                 for known in table.exact.values():
                     for entry in known.values():
                         for outcome in entry.outcomes:
-                            yield from (did(agent.name, note, self.assembly.architecture) for note in outcome.notes)
+                            yield from (self.speaks.did(agent.name, note.fact) for note in outcome.notes)
 
 
 def searched(

@@ -10,15 +10,13 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from conformance.machine.facts import Happened
 from conformance.roles.architecture import Architecture
-from conformance.roles.operations import Operation
-from conformance.search.trace import describe
-
-OWNER = re.compile(r"\bvcpu\d+\.")
+from conformance.search.words import Words
 
 
 class BadConstraint(Exception):
@@ -26,18 +24,24 @@ class BadConstraint(Exception):
 
 
 class Did(NamedTuple):
-    """One thing that happened, as the report prints it; `routine` is empty where none did it."""
+    """One thing that happened, in words; `routine` is empty where none did it. `brief` leaves out which vCPU's a location
+    is.
+    """
 
     agent: str
     routine: str
     text: str
+    brief: str
 
 
-def did(agent: str, note: tuple[Any, ...], architecture: Architecture) -> Did:
-    text = describe(note, architecture)
-    if len(note) == 4 and isinstance(note[1], Operation):
-        return Did(agent, note[0], text.partition(": ")[2])
-    return Did(agent, "", text)
+class Speaks:
+    """Puts what happens in a scenario into words, as the report does."""
+
+    def __init__(self, architecture: Architecture, vcpus: Collection[str]) -> None:
+        self.whole, self.brief = Words(architecture), Words(architecture, frozenset(vcpus))
+
+    def did(self, agent: str, fact: Happened) -> Did:
+        return Did(agent, fact.routine, self.whole.fact(fact), self.brief.fact(fact))
 
 
 class Name(NamedTuple):
@@ -52,7 +56,7 @@ class Name(NamedTuple):
     def matches(self, it: Did) -> bool:
         if self.who not in (it.agent, it.routine):
             return False
-        return any(_begins(_plain(form), self.words) for form in (it.text, OWNER.sub("", it.text)))
+        return any(_begins(_plain(form), self.words) for form in (it.text, it.brief))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ def names(constraints: Sequence[Constraint]) -> tuple[Name, ...]:
 
 def unknown(name: Name, labels: Iterable[Did]) -> str:
     """What to write instead of a name that nothing matches. `labels`: all that can happen."""
-    known = sorted({f"{label.agent}.{OWNER.sub('', label.text)}" for label in labels})
+    known = sorted({f"{label.agent}.{label.brief}" for label in labels})
     lanes = sorted({label.split(".")[0] for label in known})
     close = difflib.get_close_matches(name.text.replace("_", " "), known, n=4, cutoff=0.6)
     if close:

@@ -25,7 +25,7 @@ from conformance.roles import environments
 from conformance.roles.nearest import nearest
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import shortest
-from conformance.search.trace import rows
+from conformance.search.trace import trace
 from conformance.verdict.clause import Clause, Counterexample, Status, Verdict
 from conformance.verdict.explore import MOST_STATES, document
 from conformance.verdict.suite import Suite, load_suite
@@ -153,7 +153,7 @@ class _Question:
         if not self.done.fits and (least := shortest(machine, {FITS.clause}, kind=Witness).get(FITS.clause)):
             self.done.fits = Counterexample(
                 scenario=self.scenario.name, switches=least.switches, steps=least.steps, at_rest=True, witness=True,
-                reason="", rows=rows(machine, least),
+                reason="", architecture=self.scenario.architecture, trace=trace(machine, least),
             )  # fmt: skip
         known = {v.clause.id for v in self.done.verdicts}
         for clause in self.suite.clauses:

@@ -6,7 +6,7 @@ once and never performed, a locked read-modify-write is performed as a load and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,7 +14,6 @@ from conformance.automaton.assembly import Assembly
 from conformance.automaton.meaning import combined, writes
 from conformance.automaton.unfold import LONGEST_CALL, Node, Unfolding, too_long
 from conformance.roles import operations as ops
-from conformance.search.trace import place
 
 
 class Site(NamedTuple):
@@ -25,6 +24,8 @@ class Site(NamedTuple):
     nth: int
     after: str
     """What the routine does just before, for people."""
+    at: str = ""
+    """Of a locked operation: where, for people."""
 
     def __str__(self) -> str:
         what = "fence" if isinstance(self.operation, ops.Fence) else f"locked {self.operation.how} of {self.at}"
@@ -37,14 +38,11 @@ class Site(NamedTuple):
     def key(self) -> tuple[Shape, int]:
         return _shape(self.operation), self.nth
 
-    @property
-    def at(self) -> str:
-        return place(self.operation.at, self.operation.mask) if isinstance(self.operation, ops.Rmw) else ""
-
 
 def sites(assembly: Assembly) -> list[Site]:
     """Every full fence and locked operation that the software of an assembly has been seen to perform."""
     made: list[Site] = []
+    place = assembly.architecture.place
     for routine in assembly.software():
         found: dict[tuple[Shape, int], Site] = {}
         for node in assembly.routines[routine].nodes():
@@ -54,7 +52,8 @@ def sites(assembly: Assembly) -> list[Site]:
                 continue
             assert isinstance(operation, ops.Fence | ops.Rmw)
             shape, nth = occurrence(node)
-            site = Site(routine, operation, nth, _previous(node))
+            at = place(operation.at, operation.mask) if isinstance(operation, ops.Rmw) else ""
+            site = Site(routine, operation, nth, _previous(node, place), at)
             known = found.setdefault((shape, nth), site)
             found[shape, nth] = min(known, site, key=lambda s: s.after)
         made += found.values()
@@ -87,7 +86,7 @@ def _before(node: Node) -> Iterator[Node]:
         yield node
 
 
-def _previous(node: Node) -> str:
+def _previous(node: Node, place: Callable[[str, int], str]) -> str:
     for earlier in _before(node):
         match earlier.answer:
             case ops.Store(at=at, mask=mask) | ops.Rmw(at=at, mask=mask):

@@ -14,6 +14,13 @@ import msgspec
 
 from conformance import __version__
 from conformance.machine.clause import Authority, Citation
+from conformance.machine.facts import Happened
+from conformance.machine.finding import Subject
+from conformance.report.edges import looks
+from conformance.report.reason import why
+from conformance.report.rows import reason_of, words_of
+from conformance.search.trace import Change, TraceStep
+from conformance.search.words import Words, show
 from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
 from conformance.verdict.session import Session
 from conformance.verdict.suite import catalogue_hash
@@ -43,6 +50,54 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Clauses that were asked for and have no verdict, for the run ended before its time: then it is not complete."""
 
 
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a counterexample, in words and as data.
+
+    `agent` is its lane; `in_handler` tells a handler from the thread under it; `texts` are what it did, first what others
+    notice; `changes` maps a location or CPU register to (old, new) as printed; `breaks` is set on the step that breaks the
+    clause.
+    """
+
+    number: int
+    agent: str
+    in_handler: bool
+    texts: tuple[str, ...]
+    changes: dict[str, tuple[str, str]]
+    routine: str = ""
+    reads: dict[str, str] = {}
+    """What it read of shared locations, as printed: the value it acted on."""
+    breaks: bool = False
+    sites: tuple[str, ...] = ()
+    """Of each text, where in the code its operation was asked for (file:line), where the implementation says so."""
+    facts: tuple[Happened, ...] = ()
+    """Of each text, what it says."""
+    changed: tuple[Change, ...] = ()
+    """Whole words and lists: what `changes` says by fields."""
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """The smallest schedule that breaks a clause (or, for OBSERVED, a witness)."""
+
+    scenario: str
+    switches: int
+    steps: int
+    at_rest: bool
+    """Broken in the quiescent state after the last step, not by the step itself."""
+    witness: bool = False
+    """It shows what the clause allows, and breaks nothing."""
+    recovery: Literal["DELAYED", "LOST", ""] = ""
+    reason: str
+    """One sentence by the monitor: what is broken."""
+    subjects: tuple[Subject, ...] = ()
+    """What it is about: locations, with the bits that matter, and agents."""
+    why: tuple[str, ...] = ()
+    """Three to five sentences: how the steps lead there."""
+    role: str = ""
+    """The role whose step broke it, and who fills it."""
+    rows: tuple[Row, ...] = ()
+    replay: str = ""
+
+
 class ClauseRow(msgspec.Struct, frozen=True, kw_only=True):
     """One clause and one implementation. VIOLATED and DEVIATES have a counterexample; that of OBSERVED is a witness."""
 
@@ -67,7 +122,7 @@ class ClauseRow(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str
     suspicion: tuple[Citation, ...]
     """What to look up before this violation is held against the implementation; empty if nothing."""
-    counterexample: Counterexample | None = None
+    counterexample: Schedule | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +197,42 @@ def _row(verdict: Verdict) -> ClauseRow:
         status=verdict.status,
         evidence=verdict.evidence,
         suspicion=verdict.suspicion,
-        counterexample=verdict.counterexample,
+        counterexample=verdict.counterexample and _schedule(verdict.counterexample),
+    )
+
+
+def _schedule(found: Counterexample) -> Schedule:
+    words = words_of(found)
+    return Schedule(
+        scenario=found.scenario,
+        switches=found.switches,
+        steps=found.steps,
+        at_rest=found.at_rest,
+        witness=found.witness,
+        recovery=found.recovery,
+        reason=reason_of(found, words),
+        subjects=found.subjects,
+        why=why(found).sentences,
+        role=found.role,
+        rows=tuple(_step(step, Words(words.architecture)) for step in found.trace),
+        replay=found.replay,
+    )
+
+
+def _step(step: TraceStep, words: Words) -> Row:
+    sites = tuple(fact.site for fact in step.facts)
+    return Row(
+        number=step.number,
+        agent=step.agent,
+        in_handler=step.in_handler,
+        texts=tuple(map(words.told, step.facts)),
+        changes={c.name: (c.old, c.new) for change in step.changes for c in words.changed(change)},
+        routine=step.routine,
+        reads={words.place(at, mask): show(value, mask) for at, mask, value in looks(step)},
+        breaks=step.breaks,
+        sites=sites if any(sites) else (),
+        facts=step.facts,
+        changed=step.changes,
     )
 
 

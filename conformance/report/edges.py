@@ -1,107 +1,101 @@
-"""Happens-before edges of a trace: who read what whom wrote, which message was sent, taken, and what it woke."""
+"""Happens-before edges of a trace: who read what whom wrote, which message was sent, taken, and what it woke.
+
+Computed bit by bit from the facts and changes of steps: a read of a word whose bits two steps left has an edge from each.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from conformance.search.trace import MASKS, WORDS, show
-from conformance.verdict.clause import Row
-
-SENDS = re.compile(r": sends (0x[0-9a-f]+|the kick|vcpu[0-9]+'s doorbell) to (cpu[0-9]+|itself)")
+from conformance.machine import facts
+from conformance.roles.operations import WORD
+from conformance.search.trace import Held, TraceStep
 
 
 class Edge(NamedTuple):
-    """Step `source` happens before step `target`; `at` is a location, CPU or thread, `value` what was read or sent."""
+    """Step `source` happens before step `target`. `at` is a location, CPU or thread; of a word `mask` says which bits.
+    `value` is what was read there, or the vector that was sent.
+    """
 
     kind: Literal["reads", "overwritten", "message", "wakes"]
     source: int
     target: int
     at: str
-    value: str
+    value: Held
+    mask: int = WORD
 
 
-# Reads
+# Memory
 
 
-def part(read: str, value: str, name: str) -> str | None:
-    """What reading `value` at `read` tells of the location `name`: its value as printed, or None for nothing."""
-    if read == name:
-        return value
-    owner, _, field = read.rpartition(".")
-    inner, word = name.removeprefix(f"{owner}."), number(value)
-    if word is None or inner == name:
-        return None
-    bit = re.fullmatch(r"PIR\[(\d+)\]", inner)
-    whole = re.fullmatch(r"PIR word (\d+)|PIR\[(\d+):(\d+)\]", field)
-    if bit and whole:
-        vector = int(bit[1])
-        low, high = (64 * int(whole[1]), 64 * int(whole[1]) + 63) if whole[1] else (int(whole[3]), int(whole[2]))
-        return str(word >> vector - low & 1) if low <= vector <= high else None
-    if name.startswith(f"{read}."):  # a list register, read whole
-        inner, names = name.removeprefix(f"{read}."), WORDS.get(field.partition("[")[0], ())
-    else:
-        names = WORDS.get(field) or field.split("+")
-    if inner in MASKS and inner in names and all(n in MASKS for n in names):
-        lowest = 0 if field.partition("[")[0] in WORDS else min((MASKS[n] & -MASKS[n]).bit_length() - 1 for n in names)
-        return show(word << lowest, MASKS[inner])
-    return None
+class Turn(NamedTuple):
+    """A step changes a location."""
+
+    step: int
+    old: Held
+    new: Held
+
+    def within(self, mask: int) -> int:
+        """Which bits of the mask it changes; all of them, of what is no word."""
+        if isinstance(self.old, int) and isinstance(self.new, int):
+            return (self.old ^ self.new) & mask
+        return mask
 
 
-def number(value: str) -> int | None:
-    """A printed value as an integer, None if it is none."""
-    return int(value, 0) if re.fullmatch(r"0x[0-9a-f]+|0|[1-9][0-9]*", value) else None
-
-
-def saw(row: Row, name: str) -> str | None:
-    """The value of a location that a row read, or None if it did not look at it."""
-    return next((v for read, value in row.reads.items() if (v := part(read, value, name)) is not None), None)
-
-
-def changers(rows: Sequence[Row], name: str) -> list[Row]:
-    return [row for row in rows if name in row.changes]
-
-
-def value_before(rows: Sequence[Row], step: int, name: str) -> str | None:
-    """What memory holds at `name` just before a step; None if no row tells."""
-    changed = changers(rows, name)
-    earlier = [row for row in changed if row.number < step]
-    if earlier:
-        return earlier[-1].changes[name][1]
-    return changed[0].changes[name][0] if changed else None
-
-
-def reads_from(rows: Sequence[Row]) -> list[Edge]:
-    """From the last row that changed a location to each row that read the value it left."""
-    found: list[Edge] = []
-    for name in locations(rows):
-        changed = changers(rows, name)
-        for row in rows:
-            value = saw(row, name)
-            last = next((w for w in reversed(changed) if w.number < row.number), None)
-            if value is not None and last is not None and value == last.changes[name][1]:
-                found.append(Edge("reads", last.number, row.number, name, value))
+def turns(trace: Sequence[TraceStep]) -> dict[str, list[Turn]]:
+    """Every change of each location, in order; locations in order of their first change."""
+    found: dict[str, list[Turn]] = {}
+    for step in trace:
+        for at, old, new in ((c.at, c.old, c.new) for c in step.changes):
+            found.setdefault(at, []).append(Turn(step.number, old, new))
     return found
 
 
-def overwritten(rows: Sequence[Row]) -> list[Edge]:
-    """From each row that read a value to the first later row that changes it; a row that changes it itself has none."""
-    found: list[Edge] = []
-    for name in locations(rows):
-        for row in rows:
-            value = saw(row, name)
-            later = next((w for w in changers(rows, name) if w.number > row.number), None)
-            if value is None or later is None or name in row.changes:
-                continue
-            if value == value_before(rows, row.number, name):
-                found.append(Edge("overwritten", row.number, later.number, name, value))
-    return found
+def looks(step: TraceStep) -> Iterator[tuple[str, int, Held]]:
+    """What a step reads: location, mask, and what it found under the mask."""
+    for fact in step.facts:
+        match fact:
+            case facts.Reads(at=at, mask=mask, value=value) | facts.Modifies(at=at, mask=mask, was=value):
+                yield at, mask, value
+            case _:
+                pass
 
 
-def locations(rows: Sequence[Row]) -> list[str]:
-    """Memory locations that change, in order of their first change."""
-    return list(dict.fromkeys(name for row in rows for name in row.changes if "." in name))
+def under(value: Held, mask: int) -> Held:
+    return value & mask if isinstance(value, int) else value
+
+
+def saw(step: TraceStep, at: str, mask: int) -> Held | None:
+    """What a step read of some bits of a location, or None if it did not look at them all."""
+    seen = [under(value, mask) for place, known, value in looks(step) if place == at and not mask & ~known]
+    return seen[-1] if seen else None
+
+
+def reads_from(trace: Sequence[TraceStep]) -> list[Edge]:
+    """From the last step that changed what a step reads to that step, where it read the value that was left."""
+    changed, found = turns(trace), list[Edge]()
+    for step in trace:
+        for at, mask, value in dict.fromkeys(looks(step)):
+            for turn in reversed([t for t in changed.get(at, ()) if t.step < step.number]):
+                bits = turn.within(mask)
+                if bits and under(value, bits) == under(turn.new, bits):
+                    found.append(Edge("reads", turn.step, step.number, at, under(value, bits), bits))
+                mask &= ~bits
+    return list(dict.fromkeys(found))
+
+
+def overwritten(trace: Sequence[TraceStep]) -> list[Edge]:
+    """From each step that read a value to the first later one that changes it; one that changes it itself has none."""
+    changed, found = turns(trace), list[Edge]()
+    for step in trace:
+        for at, mask, value in dict.fromkeys(looks(step)):
+            for turn in (t for t in changed.get(at, ()) if t.step >= step.number):
+                bits = turn.within(mask)
+                if bits and turn.step != step.number and under(value, bits) == under(turn.old, bits):
+                    found.append(Edge("overwritten", step.number, turn.step, at, under(value, bits), bits))
+                mask &= ~bits
+    return list(dict.fromkeys(found))
 
 
 # Messages, threads, store buffers
@@ -110,71 +104,82 @@ def locations(rows: Sequence[Row]) -> list[str]:
 class Message(NamedTuple):
     """An interrupt on its way: the steps that sent it, latched it and took it (0: did not happen)."""
 
-    vector: str
+    vector: int
     cpu: str
     sent: int
     arrived: int = 0
     taken: int = 0
 
 
-def messages(rows: Sequence[Row]) -> list[Message]:
+def messages(trace: Sequence[TraceStep]) -> list[Message]:
     """Every message, in the order of sending. One that merges with another on its way shares its fate."""
     found: list[Message] = []
-    for row in rows:
-        sent = {
-            (vector, row.agent if to == "itself" else to) for text in row.texts for vector, to in SENDS.findall(text)
-        }
-        for name, (old, new) in row.changes.items():
-            cpu, _, what = name.partition(" ")
-            gone, come = set(old.split()) - set(new.split()), set(new.split()) - set(old.split())
-            for n, m in enumerate(found):
-                if m.cpu == cpu and m.vector in gone and what == "in flight" and not m.arrived:
-                    found[n] = m._replace(arrived=row.number)
-                if m.cpu == cpu and m.vector in gone and what == "latched" and m.arrived and not m.taken:
-                    found[n] = m._replace(taken=row.number)
-            if what == "in flight":
-                sent |= {(vector, cpu) for vector in come - {"none"}}
-        found += [Message(vector, cpu, row.number) for vector, cpu in sorted(sent)]
+    for step in trace:
+        for fact in step.facts:
+            match fact:
+                case facts.Sends(vector=vector, to=to):
+                    found.append(Message(vector, step.agent if to is None else f"cpu{to}", step.number))
+                case facts.Rises(vector=vector, cpu=cpu):
+                    found.append(Message(vector, f"cpu{cpu}", step.number))
+                case facts.Arrives(vector=vector, cpu=cpu):
+                    here = [n for n, m in enumerate(found) if (m.vector, m.cpu, m.arrived) == (vector, f"cpu{cpu}", 0)]
+                    found = [m._replace(arrived=step.number) if n in here else m for n, m in enumerate(found)]
+                case facts.Takes(vector=vector) | facts.Acknowledges(vector=vector):
+                    here = [
+                        n for n, m in enumerate(found) if m[:2] == (vector, step.agent) and m.arrived and not m.taken
+                    ]
+                    found = [m._replace(taken=step.number) if n in here else m for n, m in enumerate(found)]
+                case _:
+                    pass
     return found
 
 
-def wakes(rows: Sequence[Row]) -> list[Edge]:
-    """From the row that wakes a sleeping thread to the row in which it is back on a CPU."""
+def wakes(trace: Sequence[TraceStep]) -> list[Edge]:
+    """From the step that wakes a sleeping thread to the one in which it is back on a CPU."""
     found: list[Edge] = []
-    for row in rows:
-        for thread, change in row.changes.items():
-            back = f"{thread} is back on the CPU"
-            if change == ("sleeping", "runnable"):
-                later = (r.number for r in rows if r.number > row.number and back in r.texts)
-                found.extend(Edge("wakes", row.number, number, thread, "runnable") for number in list(later)[:1])
+    for step in trace:
+        for at, old, new in ((c.at, c.old, c.new) for c in step.changes):
+            thread = at.removesuffix(".status")
+            if at != thread and (old, new) == ("sleeping", "runnable"):
+                back = (s.number for s in trace if s.number > step.number and facts.SwitchesIn(thread) in s.facts)
+                found.extend(Edge("wakes", step.number, number, thread, new) for number in list(back)[:1])
     return found
 
 
-def edges(rows: Sequence[Row]) -> list[Edge]:
-    """All edges between rows but program order."""
+def edges(trace: Sequence[TraceStep]) -> list[Edge]:
+    """All edges between steps but program order."""
     sent = [
         Edge("message", a, b, m.cpu, m.vector)
-        for m in messages(rows)
+        for m in messages(trace)
         for a, b in ((m.sent, m.arrived), (m.arrived, m.taken))
         if b
     ]
-    return [*reads_from(rows), *overwritten(rows), *sent, *wakes(rows)]
+    return [*reads_from(trace), *overwritten(trace), *sent, *wakes(trace)]
 
 
-def stored(rows: Sequence[Row], drain: Row) -> int:
-    """The step that put into the store buffer what `drain` makes visible, 0 if it was before the first row."""
-    store = drain.texts[0].partition(": ")[2]
+def stored(trace: Sequence[TraceStep], drain: TraceStep) -> int:
+    """The step that put into the store buffer what `drain` makes visible, 0 if it was before the first step."""
+    drained = next(fact for fact in drain.facts if isinstance(fact, facts.Drains))
+    what = (drained.at, drained.value, drained.mask)
     waiting: list[int] = []
-    for row in rows[: rows.index(drain)]:
-        same = any(text.partition(": ")[2] == store for text in row.texts)
-        if same and row.agent == drain.agent:
-            del waiting[:1]
-        elif same and row.agent == cpu_of(drain.agent):
-            waiting.append(row.number)
+    for step in trace:
+        if step.number >= drain.number:
+            break
+        for fact in step.facts:
+            match fact:
+                case facts.Writes(at=at, value=value, mask=mask) if step.agent == cpu_of(drain.agent):
+                    waiting += [step.number] * ((at, value, mask) == what)
+                case facts.Drains(at=at, value=value, mask=mask) if step.agent == drain.agent:
+                    del waiting[: (at, value, mask) == what]
+                case _:
+                    pass
     return waiting[0] if waiting else 0
+
+
+ON_BEHALF = ("buffer", "preempt cpu", "exit cpu")
 
 
 def cpu_of(agent: str) -> str:
     """The CPU for which a store buffer, a preemption or a spontaneous exit acts; other agents act for themselves."""
-    behind = re.fullmatch(r"(?:buffer|preempt cpu|exit cpu)(\d+)", agent)
-    return f"cpu{behind[1]}" if behind else agent
+    behind = (agent.removeprefix(kind) for kind in ON_BEHALF if agent.startswith(kind))
+    return next((f"cpu{number}" for number in behind), agent)

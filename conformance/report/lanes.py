@@ -16,7 +16,6 @@ lane enters it. `@posted.c:73` is the line that asked for an operation, where th
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -25,10 +24,10 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from conformance.roles.operations import WORD
+from conformance.report.reason import why
+from conformance.report.rows import Row, reason_of, rows, words_of
 from conformance.search.proof import LIVELOCK_REASON
-from conformance.search.trace import WORDS, place
-from conformance.verdict.clause import Counterexample, Row
+from conformance.verdict.clause import Counterexample
 
 WIDTH = 110
 """Columns of a report, at most."""
@@ -37,8 +36,6 @@ NARROW = 12
 LONG = 60
 """Steps of a schedule that is shown in full."""
 OTHERS = "others"
-PLACE = re.compile(r"\S+\.\S+(?: word \d+)?")
-"""A location in the account of an operation."""
 
 
 class Glyphs(NamedTuple):
@@ -65,67 +62,61 @@ class Line(NamedTuple):
 def lane_table(found: Counterexample, clause: str, *, width: int = WIDTH, glyphs: Glyphs = ASCII) -> list[Text]:
     """The table as lines of at most `width` columns (at least 60), the clause marked where it breaks, or shows.
 
-    Of a schedule longer than `LONG`, which nobody made small, it shows the steps that `why` names and the last ones.
+    Of a schedule longer than `LONG`, which nobody made small, it shows the steps that the reason names and the last ones.
     """
-    width = max(width, 60)
-    rows, owner = _kept(found), common_owner(found.rows)
+    width, words = max(width, 60), words_of(found)
+    verb, said = "shows" if found.witness else "breaks", reason_of(found, words)
+    made = rows(found.trace, words)
+    breaks = next((row for row in made if row.breaks), None)
+    by_step, at_rest = list[Text](), list[Text]()
+    if breaks:
+        by_step = _verdict(f"{glyphs.mark} step {breaks.number} {verb} {clause}", said, width)
+    if found.at_rest:
+        when = "never at rest," if found.reason == LIVELOCK_REASON else "at rest,"
+        at_rest = _verdict(f"{glyphs.mark} {when} {verb} {clause}", said.removeprefix("at rest "), width)
+    table = rows_table(_kept(found, made), width, glyphs, by_step, at_rest)
+    if words.left_out:
+        owner = " and ".join(words.left_out)
+        table.insert(0, Text(f" locations named without their owner are {owner}'s", "dim"))
+    return table
+
+
+def rows_table(
+    rows: Sequence[Row],
+    width: int = WIDTH,
+    glyphs: Glyphs = ASCII,
+    by_step: Sequence[Text] = (),
+    at_rest: Sequence[Text] = (),
+) -> list[Text]:
+    """Any rows as a table, with what is said of the step that breaks a clause, and of the rest that does."""
     label = max(4, 2 + max((len(str(row.number)) for row in rows), default=0))
     agents = _agents(rows, (width - 1 - label) // (NARROW + 3) - 1)
-    lines = _lines(rows, agents, owner, glyphs)
+    lines = _lines(rows, agents, glyphs)
     columns = list(dict.fromkeys(agents.values()))
     widths = [label, *_widths(columns, lines, width - 1 - label - 3 * (len(columns) + 1))]
     names = zip(("step", *columns, "changed"), widths, strict=True)
     table = _grid(glyphs, widths, [textwrap.wrap(name, width) for name, width in names], ["bold"] * len(widths))
     table.append(_rule(glyphs, widths))
-    verb = "shows" if found.witness else "breaks"
-    at = 0
+    last = 0
     for line in lines:
-        skipped = found.rows.index(line.row, at) - at
-        at += skipped + 1
-        table += [Text(f" ... {skipped} step{'s' * (skipped != 1)} not shown", "dim")] if skipped else []
+        skipped, last = line.row.number - last - 1, line.row.number
+        table += [Text(f" ... {skipped} step{'s' * (skipped != 1)} not shown", "dim")] if skipped > 0 else []
         table += _step(line, columns, widths, glyphs)
-        if line.row.breaks:
-            table += _verdict(f"{glyphs.mark} step {line.row.number} {verb} {clause}", found.reason, width, owner)
-    if found.at_rest:
-        when = "never at rest," if found.reason == LIVELOCK_REASON else "at rest,"
-        table.append(_rule(glyphs, widths))
-        table += _verdict(f"{glyphs.mark} {when} {verb} {clause}", found.reason.removeprefix("at rest "), width, owner)
-    if owner:
-        table.insert(0, Text(f" locations named without their owner are {owner[:-1]}'s", "dim"))
-    return table
+        table += by_step if line.row.breaks else ()
+    return [*table, _rule(glyphs, widths), *at_rest] if at_rest else table
 
 
-def _kept(found: Counterexample) -> list[Row]:
+def _kept(found: Counterexample, made: Sequence[Row]) -> list[Row]:
     """The rows to show: all, or of a long schedule those that matter and as many of the last."""
-    spare = LONG
-    named = {int(step) for sentence in found.why for step in re.findall(r"\b[Ss]teps? (\d+)", sentence)}
-    kept: list[Row] = []
-    for row in reversed(found.rows):
-        spare -= 1
-        if len(found.rows) <= LONG or spare >= 0 or row.number in named or row.breaks:
-            kept.append(row)
-    return kept[::-1]
+    if len(made) <= LONG:
+        return list(made)
+    named = why(found).steps
+    return [row for n, row in enumerate(made, 1) if n > len(made) - LONG or row.number in named or row.breaks]
 
 
 def plain(lines: Iterable[Text]) -> str:
     """Lines as text, without colours and without blanks at their ends."""
     return "\n".join(line.plain.rstrip() for line in lines)
-
-
-def common_owner(rows: Sequence[Row]) -> str:
-    """The prefix, such as `vcpu0.`, that goes without saying if the rows touch one vCPU's locations only; or ""."""
-    texts = [
-        *(text for row in rows for text in row.texts),
-        *(name for row in rows for name in (*row.reads, *row.changes)),
-    ]
-    owners = {owner for text in texts for owner in re.findall(r"\bvcpu[0-9]+\.(?=\w)", text)}
-    return owners.pop() if len(owners) == 1 else ""
-
-
-def shorten(text: str, owner: str) -> str:
-    """Text with locations as rows name them, less the owner that goes without saying."""
-    text = re.sub(r"\bvcpu[0-9]+\.pid\.(?:pir\[[0-3]\]|control)", lambda found: place(found[0], WORD), text)
-    return re.sub(rf"\b{re.escape(owner)}(?=\w)", "", text) if owner else text
 
 
 def _agents(rows: Sequence[Row], room: int) -> dict[str, str]:
@@ -139,12 +130,12 @@ def _agents(rows: Sequence[Row], room: int) -> dict[str, str]:
     return kept | {agent: OTHERS for agent in order if agent not in busiest}
 
 
-def _lines(rows: Sequence[Row], agents: dict[str, str], owner: str, glyphs: Glyphs) -> list[Line]:
+def _lines(rows: Sequence[Row], agents: dict[str, str], glyphs: Glyphs) -> list[Line]:
     touching: dict[str, set[str]] = {}
     for row in rows:
-        for name in (*row.reads, *row.changes, *(m[0] for t in row.texts if (m := PLACE.search(t)))):
-            touching.setdefault(_word(name), set()).add(row.agent)
-    private = {word for word, by in touching.items() if len(by) == 1}
+        for at in row.touches:
+            touching.setdefault(at, set()).add(row.agent)
+    private = {at for at, by in touching.items() if len(by) == 1}
     running: dict[tuple[str, bool], str] = {}
     lines: list[Line] = []
     for row in rows:
@@ -152,40 +143,21 @@ def _lines(rows: Sequence[Row], agents: dict[str, str], owner: str, glyphs: Glyp
         column = agents[row.agent]
         lead += f"{_ascii(row.agent)}: " if column == OTHERS else ""
         did: list[list[str]] = []
-        for n, text in enumerate(row.texts):
-            place = PLACE.search(text)
-            if n and place and _word(place[0]) in private:
+        for n, (text, routine, at, site) in enumerate(row.items):
+            if n and at in private:
                 continue
-            routine, colon, does = text.partition(": ")
-            if not colon or not routine.isidentifier() or routine == "guest":
-                routine, does = "", text
             new = running.get((row.agent, row.in_handler)) != routine
             running[row.agent, row.in_handler] = routine
-            does = _ascii(shorten(does, owner))
-            does += f" @{_ascii(row.sites[n])}" if row.sites and row.sites[n] else ""
+            does = _ascii(text) + (f" @{_ascii(site)}" if site else "")
             if new and routine:
                 did.append([f"{lead}{_ascii(routine)}:", does])
             elif new or not did:
                 did.append([lead + "  " * bool(routine) + does])
             else:
                 did[-1].append(does)
-        changed = [
-            f"{_ascii(shorten(name, owner))} {_ascii(old)}{glyphs.arrow}{_ascii(now)}"
-            for name, (old, now) in row.changes.items()
-        ]
+        changed = [f"{_ascii(name)} {_ascii(old)}{glyphs.arrow}{_ascii(now)}" for name, old, now in row.changes]
         lines.append(Line(row, column, did, changed))
     return lines
-
-
-def _word(name: str) -> str:
-    """The memory word that a location is part of."""
-    owner, _, field = name.rpartition(".")
-    if field.startswith("PIR"):
-        return f"{owner}.PIR"
-    for word, known in WORDS.items():
-        if all(part in known for part in field.split("+")):
-            return owner if "[" in owner else f"{owner}.{word}"
-    return name
 
 
 def _widths(columns: Sequence[str], lines: Sequence[Line], room: int) -> list[int]:
@@ -260,8 +232,8 @@ def _rule(glyphs: Glyphs, widths: Sequence[int]) -> Text:
     return Text(glyphs.rule + f"{glyphs.rule}{glyphs.cross}{glyphs.rule}".join(glyphs.rule * w for w in widths), "dim")
 
 
-def _verdict(mark: str, reason: str, width: int, owner: str) -> list[Text]:
-    line = f"{mark}: {_ascii(shorten(reason, owner))}" if reason else mark
+def _verdict(mark: str, reason: str, width: int) -> list[Text]:
+    line = f"{mark}: {_ascii(reason)}" if reason else mark
     wrapped = textwrap.wrap(line, width - 1, subsequent_indent="  ", break_on_hyphens=False)
     return [Text(f" {line}", "bold red") for line in wrapped]
 

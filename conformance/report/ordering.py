@@ -23,8 +23,10 @@ from conformance.ordering.fences import Judged
 from conformance.ordering.order import Answer
 from conformance.ordering.routines import TABLE
 from conformance.report import terminal
-from conformance.report.lanes import lane_table, plain, shorten
-from conformance.verdict.clause import Counterexample, Row, Status, Verdict
+from conformance.report.lanes import lane_table, plain, rows_table
+from conformance.report.rows import Item, Row
+from conformance.search.words import Changed
+from conformance.verdict.clause import Status, Verdict
 
 OWNER = "vcpu0."
 """Owner of locations that goes without saying."""
@@ -44,30 +46,29 @@ def rows(found: Found, model: Model) -> tuple[Row, ...]:
         overtaken = sorted(
             p for name, p in place.items() if name[0] == event.thread and name[1] < event.index and p > n
         )
-        texts = [f"{event.text}: {does}"]
+        items = [Item(f"{event.text}: {does}")]
         if overtaken:
-            texts.append(f"overtakes {', '.join(map(str, overtaken))}")
+            items.append(Item(f"overtakes {', '.join(map(str, overtaken))}"))
         if event.kind == "R" and (source := found.execution.rf[event.name]) and place[source] > n:
-            texts.append(f"forwarded from {place[source]}")
-        changes = {}
+            items.append(Item(f"forwarded from {place[source]}"))
+        changes: tuple[Changed, ...] = ()
         if event.kind == "W":
             holds[at] = value
-            changes = {at: (str(before), str(value))}
-        made.append(Row(n, f"P{event.thread}", False, tuple(texts), changes))
+            changes = (Changed(at, str(before), str(value)),)
+        made.append(Row(n, f"P{event.thread}", tuple(items), changes))
     return tuple(made)
 
 
 def execution(found: Found, model: Model, width: int = 110) -> str:
     """The table, and the final state below it."""
     program = found.combination.program
-    told = Counterexample(
-        scenario=program.test.name, switches=0, steps=0, at_rest=False, reason="", rows=rows(found, model)
-    )
     final: Mapping[str, Concrete] = {
         str(t): v
         for t, v in zip(program.observed(), found.combination.outcome(found.execution, found.returned), strict=True)
     }
-    return plain(lane_table(told, "", width=width)) + f"\n finally {', '.join(f'{t} = {v}' for t, v in final.items())}"
+    return (
+        plain(rows_table(rows(found, model), width)) + f"\n finally {', '.join(f'{t} = {v}' for t, v in final.items())}"
+    )
 
 
 def directed_schedules(answers: Sequence[Answer], *, color: bool = False) -> str:
@@ -109,13 +110,13 @@ def fences(judged: Sequence[Judged], scenarios: Sequence[str], *, witnesses: boo
     """A line a site, then the schedule that shows why each needed one is."""
     width = max((len(str(j.site)) for j in judged), default=0)
     lines = [
-        f"{shorten(str(j.site), OWNER):<{width}}  {j.status}" + (f": {', '.join(j.breaks)}" if j.breaks else "")
+        f"{str(j.site).replace(OWNER, ''):<{width}}  {j.status}" + (f": {', '.join(j.breaks)}" if j.breaks else "")
         for j in judged
     ]
     lines.append(f"TSO, exhaustively in: {', '.join(scenarios)}")
     for j in judged:
         if witnesses and j.status == "needed" and j.witness:
-            lines += ["", f"without {shorten(str(j.site), OWNER)}:", plain(lane_table(j.witness, j.clause))]
+            lines += ["", f"without {str(j.site).replace(OWNER, '')}:", plain(lane_table(j.witness, j.clause))]
     return "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from conformance.report.lanes import ASCII, UNICODE, WIDTH, Glyphs, lane_table, plain
+from conformance.report.reason import why
 from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
 
 STYLES = {
@@ -160,7 +161,7 @@ def block(verdict: Verdict, *, width: int = WIDTH, glyphs: Glyphs = ASCII) -> li
         ("implementation", f"{verdict.implementation}, profile {verdict.profile}"),
         ("evidence", verdict.evidence),
     ]
-    if found and found.rows:
+    if found and found.trace:
         steps = f"{found.steps} step{'s' * (found.steps != 1)}"
         switches = f"{found.switches} switch{'es' * (found.switches != 1)}"
         facts.append(("found", f"in scenario {found.scenario}: {switches}, {steps}"))
@@ -172,13 +173,14 @@ def block(verdict: Verdict, *, width: int = WIDTH, glyphs: Glyphs = ASCII) -> li
 
 def _schedule(found: Counterexample, clause: str, width: int, glyphs: Glyphs) -> Iterator[Text]:
     yield Text()
-    if found.rows:
+    if found.trace:
         yield from lane_table(found, clause, width=width, glyphs=glyphs)
     else:
         yield from _hang(f"{glyphs.mark} ", found.reason, width, style="bold red")
-    if found.why:
+    sentences = why(found).sentences
+    if sentences:
         yield Text()
-    for n, sentence in enumerate(found.why):
+    for n, sentence in enumerate(sentences):
         yield from _hang("Why     " if not n else " " * 8, sentence, width, lead_style="bold")
     if found.replay:
         whole = found.replay.startswith("intack ")  # a command already, where there is no schedule to follow

@@ -28,7 +28,7 @@ from conformance.machine.machine import Machine
 from conformance.machine.parts import Frame, Running
 from conformance.machine.state import Agent, Cell, NextSteps, Outcome
 from conformance.search.proof import visits
-from conformance.search.trace import describe
+from conformance.search.words import Words
 
 UNKNOWN = "NOT_EXPORTED"
 """The clause broken by a step that the export does not know."""
@@ -87,6 +87,7 @@ class _Names:
     """By what it is called here."""
 
     def __post_init__(self) -> None:
+        self.words = Words(self.machine.assembly.architecture)
         taken: set[str] = set()
         for cell in self.machine.layout.cells.values():
             if len(cell.values) > 1:
@@ -126,7 +127,7 @@ class _Names:
             if outcome.writes & cell.mask
         ]
         acts += [self.breaks(clause) for clause in sorted({b.clause for b in outcome.breaches})]
-        text = "; ".join(describe(note) for note in outcome.notes)
+        text = "; ".join(self.words.told(note.fact) for note in outcome.notes)
         return f"{'; '.join(acts) or 'skip'}{_comment(text)}"
 
 

@@ -1,10 +1,10 @@
 """Replay strings: one printable line that finds a counterexample again, and says what became of it when the code has
 changed.
 
-    intack1.<base64 of zlib of JSON>.<checksum>
+    intack2.<base64 of zlib of JSON>.<checksum>
 
-It holds implementation, profile, scenario, clause, a hash of the scenario and catalogue, and the schedule as (agent,
-label) pairs, so that it can be followed as far as it fits after the code under test has changed.
+It holds implementation, profile, scenario, clause, a hash of the scenario and catalogue, and the schedule by what each
+step did first, so that it can be followed as far as it fits after the code under test has changed.
 """
 
 from __future__ import annotations
@@ -17,18 +17,26 @@ from collections.abc import Sequence
 
 import msgspec
 
+from conformance.machine.facts import Happened
 from conformance.machine.finding import Breach, Finding, Witness
 from conformance.machine.machine import Machine
 from conformance.machine.state import Outcome
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import BreakingSchedule, walk
-from conformance.search.trace import describe
 
-VERSION = "intack1"
+VERSION = "intack2"
 
 
 class ReplayError(Exception):
     """The string cannot be replayed; the message says why and what to do."""
+
+
+class Label(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What tells a step from the others that its agent could take: what it does first, and the branches it takes."""
+
+    agent: str
+    fact: Happened | None = None
+    choice: tuple[int, ...] = ()
 
 
 class Replay(msgspec.Struct, frozen=True):
@@ -37,8 +45,7 @@ class Replay(msgspec.Struct, frozen=True):
     scenario: str
     clause: str
     catalogue: str
-    steps: tuple[tuple[str, str], ...]
-    """(agent, label) of each step."""
+    steps: tuple[Label, ...]
     witness: bool = False
     """It shows what the clause allows, and breaks nothing."""
 
@@ -51,15 +58,13 @@ def scenario_hash(scenario: Scenario) -> str:
     return hashlib.sha256(msgspec.json.encode(scenario)).hexdigest()[:8]
 
 
-def label(outcome: Outcome) -> str:
-    """What a step is called: its first account, and its choices."""
-    text = describe(outcome.notes[0]) if outcome.notes else ""
-    return text + "".join(f" /{c}" for c in outcome.choice)
+def label(agent: str, outcome: Outcome) -> Label:
+    return Label(agent, outcome.notes[0].fact if outcome.notes else None, outcome.choice)
 
 
 def encode(machine: Machine, found: BreakingSchedule, implementation: str, profile: str) -> str:
     steps = tuple(
-        (machine.agents[step[0]].name, label(outcome))
+        label(machine.agents[step[0]].name, outcome)
         for step, (_, outcome, _) in zip(found.schedule, walk(machine, found.schedule), strict=True)
     )
     hashed, witness = scenario_hash(machine.scenario), isinstance(found.finding, Witness)
@@ -77,7 +82,7 @@ def decode(string: str) -> Replay:
     parts = string.strip().strip("'\"").split(".")
     if len(parts) != 3 or not parts[0].startswith("intack"):
         raise ReplayError(
-            "this is no replay string: it must read intack1.<letters>.<checksum>. Copy the whole line of the report."
+            f"this is no replay string: it must read {VERSION}.<letters>.<checksum>. Copy the whole line of the report."
         )
     version, body, checksum = parts
     if version != VERSION:
@@ -95,15 +100,15 @@ def decode(string: str) -> Replay:
         raise ReplayError(f"this replay string is damaged: {error}. Copy the whole line of the report.") from error
 
 
-def follow(machine: Machine, steps: Sequence[tuple[str, str]]) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """The schedule that takes these labels, as far as they fit."""
+def follow(machine: Machine, steps: Sequence[Label]) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The schedule that takes the steps so labelled, as far as they fit."""
     state = machine.initial
     schedule: list[tuple[int, tuple[int, ...]]] = []
     by_name = {a.name: a for a in machine.agents}
-    for name, wanted in steps:
-        agent = by_name.get(name)
+    for wanted in steps:
+        agent = by_name.get(wanted.agent)
         outcomes = agent.entry(state).outcomes if agent else ()
-        outcome = next((o for o in outcomes if label(o) == wanted), None)
+        outcome = next((o for o in outcomes if label(wanted.agent, o) == wanted), None)
         if agent is None or outcome is None:
             break
         schedule.append((agent.index, outcome.choice))

@@ -13,6 +13,8 @@ from typing import Literal
 import msgspec
 
 from conformance.machine.clause import Citation, Clause
+from conformance.machine.finding import Subject
+from conformance.search.trace import TraceStep
 
 
 class Status(str, Enum):
@@ -34,27 +36,6 @@ PASSES = frozenset({Status.HELD, Status.OBSERVED, Status.NEVER_OBSERVED, Status.
 UNDECIDED = frozenset({Status.UNKNOWN, Status.NOT_EXERCISED, Status.CRASH, Status.TIMEOUT, Status.NONDETERMINISTIC})
 
 
-class Row(msgspec.Struct, frozen=True):
-    """One step of a counterexample.
-
-    `agent` is its lane; `in_handler` tells a handler from the thread under it; `texts` are what it did, first the
-    operation others notice; `changes` maps a location or CPU register to (old, new) as printed; `breaks` is set on the
-    step that breaks the clause.
-    """
-
-    number: int
-    agent: str
-    in_handler: bool
-    texts: tuple[str, ...]
-    changes: dict[str, tuple[str, str]]
-    routine: str = ""
-    reads: dict[str, str] = {}
-    """What it read of shared locations, as printed: the value it acted on."""
-    breaks: bool = False
-    sites: tuple[str, ...] = ()
-    """Of each text, where in the code its operation was asked for (file:line), where the implementation says so."""
-
-
 class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
     """The smallest schedule that breaks a clause (or, for OBSERVED, a witness)."""
 
@@ -68,11 +49,13 @@ class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
     recovery: Literal["DELAYED", "LOST", ""] = ""
     reason: str
     """One sentence by the monitor: what is broken."""
-    why: tuple[str, ...] = ()
-    """Three to five sentences: how the steps lead there."""
+    subjects: tuple[Subject, ...] = ()
+    """What the monitor found wrong: locations, with the bits that matter, and agents."""
     role: str = ""
     """The role whose step broke it, and who fills it."""
-    rows: tuple[Row, ...] = ()
+    architecture: str = ""
+    """Whose words its steps are told in."""
+    trace: tuple[TraceStep, ...] = ()
     replay: str = ""
 
 

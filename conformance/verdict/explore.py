@@ -11,14 +11,13 @@ from conformance.machine import rules
 from conformance.machine.build import in_machine
 from conformance.machine.finding import Breach, Witness
 from conformance.machine.machine import Machine
-from conformance.report.reason import why
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import LIVELOCK, prove, shortest
 from conformance.search.proof import BreakingSchedule as Found
 from conformance.search.proof import Proof as Proved
 from conformance.search.recovery import recovery
 from conformance.search.replay import encode
-from conformance.search.trace import rows
+from conformance.search.trace import trace
 from conformance.verdict.clause import Counterexample
 from conformance.verdict.suite import Suite
 
@@ -207,7 +206,14 @@ def _sampled(machine: Machine, implementation: Implementation, profile: str) -> 
 
 def unshortened(scenario: Scenario, at_rest: bool, breach: Breach) -> Counterexample:
     """A breach that the proof has met: its least schedule is still to be found."""
-    return Counterexample(scenario=scenario.name, switches=1_000, steps=0, at_rest=at_rest, reason=breach.reason)
+    return Counterexample(
+        scenario=scenario.name,
+        switches=1_000,
+        steps=0,
+        at_rest=at_rest,
+        reason=breach.reason,
+        subjects=breach.subjects,
+    )
 
 
 def without_schedule(found: Counterexample) -> Counterexample:
@@ -222,10 +228,10 @@ def restless(machine: Machine) -> list[str]:
 
 
 def document(machine: Machine, found: Found, implementation: Implementation, profile: str) -> Counterexample:
-    """A counterexample as the report shows it."""
-    made = rows(machine, found)
+    """A counterexample as data."""
+    made = trace(machine, found)
     mends = recovery(machine, found) if found.at_rest and found.clause != "LIVELOCK" else ""
-    routines = [r.routine for r in made if r.routine]
+    routines = [step.routine for step in made if step.routine]
     filled = machine.assembly.filled_by
     if routines and not found.at_rest:
         role = machine.assembly.role_of.get(routines[-1], "")
@@ -241,8 +247,9 @@ def document(machine: Machine, found: Found, implementation: Implementation, pro
         recovery=mends,
         witness=isinstance(found.finding, Witness),
         reason=found.reason,
-        why=why(made, found.reason, mends),
+        subjects=found.finding.subjects,
         role=role,
-        rows=made,
+        architecture=machine.scenario.architecture,
+        trace=made,
         replay=encode(machine, found, implementation.spec, profile),
     )

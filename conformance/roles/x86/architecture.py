@@ -33,5 +33,7 @@ X86 = Architecture(
     words={
         "pid.control": Word({"ON": 1, "SN": 2, "NV": 0xFF << 16, "NDST": 0xFFFFFFFF << 32}),
         "pid.pir": Word(bits="PIR"),
+        "virr": Word(bits="vIRR"),
+        "visr": Word(bits="vISR"),
     },
 )

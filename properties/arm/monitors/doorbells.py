@@ -292,7 +292,7 @@ class Doorbell(Monitor):
         pending = word(look.value(f"{self.vcpu}.vpt"))
         if look.status(self.vcpu) == "sleeping" and pending and takes(look, self.vcpu, 8192):
             said = f"at rest {self.vcpu} sleeps with {self.vcpu}.vpt = {pending:#x}, though its doorbell was taken"
-            look.breach(GICV4_DB_5, said, f"{self.vcpu}.vpt", f"{self.vcpu}.status", self.vcpu)
+            look.breach(GICV4_DB_5, said, f"{self.vcpu}.vpt", self.vcpu)
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:

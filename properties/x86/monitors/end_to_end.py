@@ -37,7 +37,7 @@ from properties.x86.catalogue import (
 )
 from properties.x86.monitors.delivery import VID_12
 from properties.x86.monitors.registers import wide, word
-from properties.x86.monitors.subjects import latched, on, pir, virr
+from properties.x86.monitors.subjects import latched, pir, virr
 
 POSTING = ("deliver_interrupt", "post", "virtual_ipi")
 
@@ -315,7 +315,7 @@ class Conservation(Monitor):
                 look.breach(E2E_10, said, *self.about)
             elif in_pir and not word(look.value(f"{self.vcpu}.pid.control")) & 2 and not self.inhibited:
                 said = f"at rest {where} with PIR[{self.vector}] = 1, and no notification is on its way"
-                look.breach(E2E_11, said, *self.about, on(self.vcpu))
+                look.breach(E2E_11, said, *self.about)
 
     def _exercised(self, look: Look) -> None:
         """Which of its clauses this state at rest puts to the test."""

@@ -1,0 +1,307 @@
+"""The story of a counterexample: happens-before edges of a trace, and the sentences made of them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from tiny_traces import (
+    CONTROL,
+    LOST,
+    LOST_REASON,
+    MEMORY,
+    MODE,
+    NV,
+    ON,
+    PIR,
+    SLEEPER,
+    SLEEPER_REASON,
+    SN,
+    TWICE,
+    TWICE_REASON,
+    V200,
+    By,
+    anything,
+    consistent,
+    counterexample,
+    modifies,
+    reads,
+    sentences,
+    trace,
+    writes,
+)
+
+from conformance.machine import facts
+from conformance.machine.finding import Subject
+from conformance.report import edges
+from conformance.report.reason import why
+from conformance.report.rows import words_of
+from conformance.roles.operations import WORD
+from conformance.search.proof import LIVELOCK_REASON
+from conformance.search.trace import Held, TraceStep
+from conformance.search.words import show
+
+# Edges
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "at", "mask", "told"),
+    [
+        ((CONTROL, ON), 1, CONTROL, ON, 1),
+        ((CONTROL, ON), 1, "vcpu1.pid.control", ON, None),
+        ((CONTROL, WORD), 0xF20001, CONTROL, ON, 1),
+        ((CONTROL, WORD), 0xF20001, CONTROL, NV, 0xF20000),
+        ((CONTROL, ON | SN), 2, CONTROL, SN, 2),
+        ((CONTROL, ON | SN), 2, CONTROL, NV, None),
+        ((PIR, WORD), V200, PIR, V200, V200),
+        ((PIR, 0xFFFFFFFF), V200, PIR, V200, V200),
+        ((PIR, 0xFFFFFFFF << 32), 0, PIR, V200, None),
+        (("cpu0.wakeup_list", WORD), ("vcpu0",), "cpu0.wakeup_list", WORD, ("vcpu0",)),
+    ],
+)
+def test_a_wide_read_tells_of_its_parts(read: tuple[str, int], value: Held, at: str, mask: int, told: Held) -> None:
+    (step,) = trace(By("cpu0", reads("r", read[0], value, read[1])))
+    assert edges.saw(step, at, mask) == told
+
+
+def test_reads_from_the_last_step_that_changed_it() -> None:
+    assert edges.reads_from(SLEEPER) == [edges.Edge("reads", 3, 5, CONTROL, ON, ON)]
+    assert edges.Edge("reads", 1, 2, PIR, V200, V200) in edges.reads_from(TWICE)
+
+
+def test_a_read_of_bits_that_two_steps_left_is_from_both() -> None:
+    wide = trace(
+        By("cpu1", writes("a", CONTROL, ON, ON), ((CONTROL, 0, ON),)),
+        By("cpu1", writes("a", CONTROL, SN, SN), ((CONTROL, ON, ON | SN),)),
+        By("cpu0", reads("b", CONTROL, ON | SN)),
+    )
+    assert edges.reads_from(wide) == [
+        edges.Edge("reads", 2, 3, CONTROL, SN, SN),
+        edges.Edge("reads", 1, 3, CONTROL, ON, ON),
+    ]
+
+
+def test_a_value_that_does_not_fit_is_read_from_nowhere() -> None:
+    forwarded = trace(
+        By("cpu1", writes("b", MODE, 2), ((MODE, 0, 2),)),
+        By("cpu0", writes("a", MODE, 1)),
+        By("cpu0", reads("a", MODE, 1)),
+        By("buffer0", facts.Drains(MODE, 1), ((MODE, 2, 1),)),
+    )
+    assert edges.edges(forwarded) == []
+
+
+def test_overwritten_is_the_first_later_change_by_another_step() -> None:
+    assert edges.overwritten(LOST) == [
+        edges.Edge("overwritten", 1, 3, CONTROL, 0, ON),
+        edges.Edge("overwritten", 4, 5, MODE, 0, 1),
+    ]
+
+
+def by_definition(steps: tuple[TraceStep, ...]) -> set[edges.Edge]:
+    """One bit at a time: who left the bit that a step read, and who changes it next."""
+    found: dict[tuple[str, int, int, str], int] = {}
+    for step in steps:
+        for fact in step.facts:
+            if not isinstance(fact, facts.Reads | facts.Modifies):
+                continue
+            value = fact.value if isinstance(fact, facts.Reads) else fact.was
+            assert isinstance(value, int)
+            for bit in (1 << n for n in range(64) if fact.mask >> n & 1):
+                flips = [s for s in steps for c in s.changes if c.at == fact.at and (int(c.old) ^ int(c.new)) & bit]  # type: ignore[arg-type]
+                before = [s.number for s in flips if s.number < step.number]
+                later = [s.number for s in flips if s.number >= step.number]
+                if before:
+                    key = ("reads", before[-1], step.number, fact.at)
+                    found[key] = found.get(key, 0) | bit
+                if later and later[0] != step.number:
+                    key = ("overwritten", step.number, later[0], fact.at)
+                    found[key] = found.get(key, 0) | bit
+    values = {(s.number, f.at): f for s in steps for f in s.facts if isinstance(f, facts.Reads | facts.Modifies)}
+    made: set[edges.Edge] = set()
+    for (kind, source, target, at), bits in found.items():
+        fact = values[target if kind == "reads" else source, at]
+        value = fact.value if isinstance(fact, facts.Reads) else fact.was
+        assert isinstance(value, int)
+        made.add(edges.Edge(kind, source, target, at, value & bits, bits))  # type: ignore[arg-type]
+    return made
+
+
+@settings(deadline=None)
+@given(consistent())
+def test_edges_are_what_they_are_by_definition(steps: tuple[TraceStep, ...]) -> None:
+    """Memory is sequentially consistent here, so every value fits."""
+    assert set(edges.edges(steps)) == by_definition(steps)
+
+
+def test_messages_from_sent_to_taken() -> None:
+    assert edges.messages(SLEEPER) == [edges.Message(0xF2, "cpu0", sent=4, arrived=6, taken=7)]
+    assert [e for e in edges.edges(SLEEPER) if e.kind == "message"] == [
+        edges.Edge("message", 4, 6, "cpu0", 0xF2),
+        edges.Edge("message", 6, 7, "cpu0", 0xF2),
+    ]
+
+
+def test_spurious_interrupts_are_no_messages_and_merged_ones_share_their_fate() -> None:
+    merged = trace(
+        By("spurious 0xf2 cpu0", facts.Strays(0xF2, 0), (("cpu0.latched", (), (0xF2,)),)),
+        By("cpu1", facts.Sends(0xF2, 0, routine="a"), (("cpu0.in_flight", (), (0xF2,)),)),
+        By("cpu1", facts.Sends(0xF1, 0, routine="a"), (("cpu0.in_flight", (0xF2,), (0xF1, 0xF2)),)),
+        By("device", facts.Sends(0xF2, 0, routine="b")),
+        By("wire0", facts.Arrives(0xF2, 0), (("cpu0.in_flight", (0xF1, 0xF2), (0xF1,)),)),
+        By("cpu0!", facts.Takes(0xF2), (("cpu0.latched", (0xF2,), ()),)),
+    )
+    assert edges.messages(merged) == [
+        edges.Message(0xF2, "cpu0", sent=2, arrived=5, taken=6),
+        edges.Message(0xF1, "cpu0", sent=3),
+        edges.Message(0xF2, "cpu0", sent=4, arrived=5, taken=6),
+    ]
+
+
+def test_a_wake_leads_to_the_switch_in() -> None:
+    woken = trace(
+        By("cpu1", facts.Wakes("vcpu0", True, routine="send"), (("vcpu0.status", "sleeping", "runnable"),)),
+        By("cpu1", reads("send", MODE, 0)),
+        By("cpu0", facts.SwitchesIn("vcpu0")),
+    )
+    assert edges.wakes(woken) == [edges.Edge("wakes", 1, 3, "vcpu0", "runnable")]
+
+
+# Sentences
+
+
+def test_why_a_wakeup_is_lost() -> None:
+    assert sentences(LOST, LOST_REASON, "DELAYED") == (
+        "Let P be step 2, where send on cpu1 sets PIR[200], between steps 1 and 5 of enter on cpu0.",
+        "Step 4 reads mode = 0, before step 5 makes it 1.",
+        "No interrupt is sent from P on.",
+        "However, nobody looks at PIR[200] or ON once it is set; "
+        "the last look at ON was step 1 (enter on cpu0) and saw 0.",
+        "So at rest PIR[200] = 1, ON = 1, mode = 1, nothing is latched or in flight: no step that must happen is left, "
+        "and only an exit or tick, which nothing promises, mends it.",
+    )
+
+
+def test_why_a_notification_goes_to_the_wrong_vector() -> None:
+    assert sentences(SLEEPER, SLEEPER_REASON, "LOST") == (
+        "Let P be step 3, where post on device sets PIR[200] and ON, between steps 2 and 5 of put on cpu0.",
+        "P reads NV = 0xf2, before step 5 makes it 0xf1.",
+        "Step 4 sends 0xf2 to cpu0; step 7 takes it in root mode and changes nothing.",
+        "However, nobody looks at PIR[200] once it is set; the last to look at ON is step 5 (put on cpu0) and sees 1.",
+        "So at rest PIR[200] = 1, ON = 1, NV = 0xf1, vcpu0 sleeps, nothing is latched or in flight: "
+        "no step that must happen is left, and one more exit on every CPU does not mend it.",
+    )
+
+
+def test_why_a_step_breaks_a_clause() -> None:
+    assert sentences(TWICE, TWICE_REASON) == (
+        "Let B be step 6, where deliver on cpu0 delivers 200 to vcpu0.",
+        "PIR[200] becomes 1 in step 1, 0 in step 5; vIRR[200] becomes 1 in step 2, 0 in step 3, 1 in step 5, 0 in B.",
+        f"So B breaks it: {TWICE_REASON}.",
+    )
+
+
+BLIND = trace(
+    By("cpu0", reads("enter", CONTROL, 0xF20000)),
+    By("cpu0", writes("enter", MODE, 1), ((MODE, 0, 1),)),
+    By("cpu0", facts.Enters("vcpu0", routine="enter")),
+    breaks=3,
+)
+
+
+def test_why_a_step_comes_without_a_look() -> None:
+    reason = "VM entry of vcpu0 without a look at ON since mode := IN"
+    assert sentences(BLIND, reason, "", Subject(CONTROL, ON), MODE) == (
+        'Let B be step 3, where enter on cpu0 does "enters vcpu0".',
+        "ON is last read in step 1 (enter on cpu0) as 0; mode becomes 1 in step 2.",
+        f"So B breaks it: {reason}.",
+    )
+    assert sentences(BLIND, "vcpu0 goes too far", "", "vcpu0")[1] == "cpu0 last reads control = 0xf20000 in step 1."
+
+
+def test_raw_names_in_a_reason_are_printed_as_rows_print_them() -> None:
+    told = sentences(TWICE, f"the processor looks at {PIR} too late", "", PIR)
+    assert told[-1] == "So B breaks it: the processor looks at PIR word 3 too late."
+
+
+def test_a_store_buffer_is_named() -> None:
+    hidden = trace(
+        By("cpu0", writes("enter", MODE, 1)),
+        By("cpu1", modifies("send", "or", PIR, V200, 0, V200), ((PIR, 0, V200),)),
+        By("cpu1", reads("send", MODE, 0)),
+        By("buffer0", facts.Drains(MODE, 1), ((MODE, 0, 1),)),
+    )
+    told = "Step 3 reads mode = 0, though step 1 had stored 1, which stays in cpu0's store buffer until step 4."
+    assert told in sentences(hidden, LOST_REASON)
+
+
+def test_context_switches_are_told() -> None:
+    moved = trace(
+        By("preempt cpu0", facts.Preempts("vcpu0"), (("cpu0.interrupts", 1, 0),)),
+        By("device", modifies("post", "or", PIR, V200, 0, V200), ((PIR, 0, V200),)),
+        By("migrate vcpu0", facts.Migrates("vcpu0", 0, 1)),
+        By("cpu1", facts.SwitchesIn("vcpu0")),
+    )
+    told = "vcpu0 is preempted in step 1, moves from cpu0 to cpu1 in step 3, is back on cpu1 in step 4."
+    assert told in sentences(moved, LOST_REASON)
+
+
+def test_a_lock_and_a_loop_are_no_lost_notification() -> None:
+    locked = trace(By("cpu0", facts.Locks("cpu0.lock", routine="put"), (("cpu0.lock", "", "cpu0"),)))
+    assert sentences(locked, "put on cpu0 waits for cpu0.lock, held by cpu0", "", "cpu0.lock", "cpu0") == (
+        "Let P be step 1, where put on cpu0 changes cpu0.lock from free to cpu0.",
+        "No interrupt is sent from P on.",
+        "So at rest cpu0.lock = cpu0, nothing is latched or in flight: no step that must happen is left.",
+    )
+    assert sentences(locked, LIVELOCK_REASON, "", "cpu0")[-1] == f"So after step 1: {LIVELOCK_REASON}."
+    assert sentences((), LIVELOCK_REASON) == ()
+
+
+def holds_before(steps: tuple[TraceStep, ...], number: int, at: str, mask: int) -> tuple[str, int]:
+    """What a field holds before a step, as printed, and the step that last changed it."""
+    wrote = [(c.new, s.number) for s in steps if s.number < number for c in s.changes
+             if c.at == at and (int(c.old) ^ int(c.new)) & mask]  # fmt: skip  # type: ignore[arg-type]
+    value, step = wrote[-1] if wrote else (0, 0)
+    return show(value, mask), step
+
+
+@settings(deadline=None)
+@given(consistent())
+def test_every_sentence_is_true(steps: tuple[TraceStep, ...]) -> None:
+    found = counterexample(steps, LOST_REASON, subjects=tuple(Subject(at) for at in MEMORY))
+    told, words = why(found), words_of(found)
+    text = " ".join(told.sentences)
+    assert 1 <= len(told.sentences) <= 5
+    point = re.match(r"Let ([BP]) be step (\d+)", text)
+    assert point is not None
+    text = re.sub(rf"\b{point[1]}\b", f"step {point[2]}", text).replace("Step", "step")
+    assert {int(step) for step in re.findall(r"steps? (\d+)", text)} <= told.steps <= {s.number for s in steps}
+    fields = {words.place(at, mask): (at, mask) for at in MEMORY for mask in words.parts(at, 3)}
+
+    def seen(step: str, name: str) -> str | None:
+        value = edges.saw(steps[int(step) - 1], fields[name][0], fields[name][1] & 3)
+        return None if value is None else show(value, fields[name][1])
+
+    for reader, name, value, rest in re.findall(r"step (\d+) reads (\S+) = (\w+), ((?:[^;.]|\.\w)*)", text):
+        assert seen(reader, name) in (value, None)
+        for writer in re.findall(r"as step (\d+) left it", rest):
+            assert holds_before(steps, int(reader), *fields[name])[1] >= int(writer) > 0
+        for writer in re.findall(r"before step (\d+) makes it", rest):
+            assert int(reader) < int(writer)
+    for names in re.findall(r"nobody looks at (.*?) once it is set", text):
+        for at, mask in map(fields.__getitem__, names.split(" or ")):
+            last = holds_before(steps, len(steps) + 1, at, mask)[1]
+            assert all(
+                not mask & known for s in steps if s.number > last for place, known, _ in edges.looks(s) if place == at
+            )
+    if "So at rest" in text:
+        for name, value in re.findall(r"(\S+) = (\w+)", told.sentences[-1]):
+            assert holds_before(steps, len(steps) + 1, *fields[name])[0] == value
+
+
+@settings(deadline=None)
+@given(anything())
+def test_a_reason_is_found_for_any_trace(steps: tuple[TraceStep, ...]) -> None:
+    found = counterexample(steps, LOST_REASON)
+    assert len(why(found).sentences) <= 5
