@@ -279,7 +279,7 @@ class TestBroken:
         ):
             spec = "exec:" + shlex.join(make(replaced).command)
             done = CliRunner().invoke(cli, ["smoke", "-a", spec], standalone_mode=False)
-            assert done.return_value == 2 and re.search(message, done.output), done.output
+            assert done.return_value == 2 and re.search(message, " ".join(done.output.split())), done.output
 
 
 class TestRestart:

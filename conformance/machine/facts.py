@@ -7,6 +7,7 @@ interrupt's number.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -28,6 +29,19 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fi
     site: str = ""
     last: bool = False
     decides: bool = False
+
+    def __post_init__(self) -> None:
+        """msgspec leaves a default out where it is the same object: what was read back from JSON is made it again."""
+        for name, default in _large(type(self)):
+            if getattr(self, name) == default:
+                msgspec.structs.force_setattr(self, name, default)
+
+
+@cache
+def _large(fact: type[Fact]) -> tuple[tuple[str, Any], ...]:
+    """Fields with defaults that need not be one object wherever they are equal."""
+    fields = msgspec.structs.fields(fact)
+    return tuple((f.name, f.default) for f in fields if f.default == WORD or (isinstance(f.default, str) and f.default))
 
 
 # What routines do
