@@ -293,7 +293,7 @@ class _Instruction:
         address, compared, data = self.address(memory), self.get(expected), self.get(desired)
         read, old = self.run.read(address, size, *self._returning(expected, order))
         compared = apply(lambda v: narrow(v, mask(size)), compared)
-        differs = arithmetic(operator.sub, mask(size), old, compared)
+        differs = apply(lambda v: int(v != 0), arithmetic(operator.sub, mask(size), old, compared))
         if self.run.known(differs):
             self.put(expected, old)
             return

@@ -13,12 +13,11 @@ from conformance.litmus import aarch64, x86
 from conformance.litmus.axioms import Execution, Model, forbidden
 from conformance.litmus.condition import Condition, Register, Term
 from conformance.litmus.parse import LitmusTest
-from conformance.litmus.thread import Line, Memory, MemoryEvent, Path, Step, paths
+from conformance.litmus.thread import MOST_CASES, Line, Memory, MemoryEvent, Path, Step, paths
 from conformance.litmus.values import Address, Concrete, Read, Unsupported
 
 MOST_PATHS = 20_000
 MOST_VALUES = 64
-MOST_CASES = 20_000
 MOST_WORK = 300_000
 """Of the reads of one piece of memory, its writes, and those again that may overwrite what is read."""
 

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from conformance.litmus.axioms import Execution, Model, bits, forbidden, hazards, kept, wholes
 from conformance.litmus.condition import Condition, Held, Register, Term
 from conformance.litmus.program import Combination, Outcome, Part, Program, joined
 from conformance.litmus.thread import MemoryEvent
-from conformance.litmus.values import Address, Concrete, Read, Unsupported, Value, same
+from conformance.litmus.values import Address, Concrete, Read, Unsupported, Value, mask, same
 
 MOST_CASES = 4096
 
@@ -40,6 +40,24 @@ class Found:
 
 Alternatives = list[tuple[str, Concrete]]
 """What a term may be: (formula under which it is, value). Exclusive, and one of them holds."""
+
+
+class Facet(NamedTuple):
+    """A part of the final state: a register, a location that is in one piece (`part` is None), or a piece of one."""
+
+    part: Part | None
+    may_be: Alternatives
+
+    def of(self, whole: Concrete) -> Concrete:
+        """Its share of the value of the whole."""
+        if self.part is None:
+            return whole
+        if not isinstance(whole, int):
+            raise Unsupported(f"{self.part.at}, compared with a part of the address {whole}")
+        return whole >> self.part.shift & mask(self.part.size)
+
+    def fits(self, value: Concrete, whole: Concrete) -> bool:
+        return same(value, whole) if self.part is None else value == self.of(whole)
 
 
 class Encoding:
@@ -208,21 +226,13 @@ class Encoding:
 
     # The question
 
-    def term(self, term: Term) -> Alternatives:
-        """What a term of the final state may be."""
+    def facets(self, term: Term) -> list[Facet]:
+        """What each piece of a term of the final state may be."""
         if isinstance(term, Register):
             value = self.combination.paths[term.thread].registers.get(term.name)
-            return self.alternatives(value) if value else [("true", 0)]
+            return [Facet(None, self.alternatives(value) if value else [("true", 0)])]
         parts = self.combination.program.parts(term)
-        choices = [self._part(part) for part in parts]
-        if prod(map(len, choices)) > MOST_CASES:
-            raise Unsupported(f"{term} may hold one of more than {MOST_CASES} values")
-        found: Alternatives = []
-        for chosen in product(*choices):
-            if (when := _all(*(formula for formula, _ in chosen))) != "false":
-                values = [(value, part) for (_, value), part in zip(chosen, parts, strict=True)]
-                found.append((when, joined(values)))
-        return found
+        return [Facet(part if len(parts) > 1 else None, self._part(part)) for part in parts]
 
     def _part(self, part: Part) -> Alternatives:
         writes = self.combination.writes.get(part.at, [])
@@ -244,12 +254,30 @@ class Encoding:
             case "and" | "or":
                 return f"({condition.op} {' '.join(map(self.formula, condition.parts))})"
             case "=":
-                assert condition.left is not None
-                whole = self.combination.program.whole
-                left, right = self.term(whole(condition.left)), condition.right
-                rights = self.term(whole(right.term)) if isinstance(right, Held) else [("true", right)]
-                hits = [_all(a, b) for (a, x), (b, y) in product(left, rights) if same(x, y)]
-                return _any(hits)
+                return self._equal(condition)
+
+    def _equal(self, condition: Condition) -> str:
+        """Piece by piece with a number, and else value by value."""
+        assert condition.left is not None
+        program, right = self.combination.program, condition.right
+        left = self.facets(program.whole(condition.left))
+        if isinstance(right, Held):
+            pairs = product(_joined(left), _joined(self.facets(program.whole(right.term))))
+            return _any([_all(a, b) for (a, x), (b, y) in pairs if same(x, y)])
+        return _all(*(_any([when for when, v in facet.may_be if facet.fits(v, right)]) for facet in left))
+
+
+def _joined(facets: Sequence[Facet]) -> Alternatives:
+    if len(facets) == 1:
+        return facets[0].may_be
+    if prod(len(facet.may_be) for facet in facets) > MOST_CASES:
+        raise Unsupported(f"a location that may hold one of more than {MOST_CASES} values, compared with another")
+    found: Alternatives = []
+    for chosen in product(*(facet.may_be for facet in facets)):
+        if (when := _all(*(formula for formula, _ in chosen))) != "false":
+            values = [(value, facet.part) for (_, value), facet in zip(chosen, facets, strict=True) if facet.part]
+            found.append((when, joined(values)))
+    return found
 
 
 def _n(event: MemoryEvent) -> str:
@@ -382,27 +410,33 @@ class Solver:
         seen: list[Outcome] = []
         for combination in self.program.combinations():
             encoding = Encoding(combination, self.model)
-            parts: dict[tuple[int, Concrete], str] = {}
-            for n, term in enumerate(self.program.observed()):
-                holds: dict[Concrete, list[str]] = {}
-                for formula, value in encoding.term(term):
-                    holds.setdefault(value, []).append(formula)
-                for value, formulas in holds.items():
-                    parts[n, value] = encoding.declare(f"o_{n}_{len(parts)}")
-                    encoding.require(f"(= {parts[n, value]} {_any(formulas)})")
+            facets = [(n, facet) for n, term in enumerate(self.program.observed()) for facet in encoding.facets(term)]
+            names = [self._named(encoding, n, facet) for n, (_, facet) in enumerate(facets)]
             solver, _ = self._asked(encoding)
             excluded = 0
             while True:
                 for outcome in seen[excluded:]:
-                    names = [parts.get((n, value)) for n, value in enumerate(outcome)]
-                    if None not in names:
-                        solver.add(self.z3.Not(self.z3.And([self.z3.Bool(name, self.context) for name in names])))
+                    shows = [of.get(facet.of(outcome[n])) for (n, facet), of in zip(facets, names, strict=True)]
+                    if None not in shows:
+                        solver.add(self.z3.Not(self.z3.And([self.z3.Bool(name, self.context) for name in shows])))
                 excluded = len(seen)
                 if not self._check(solver):
                     break
                 found = self._found(solver, encoding)
                 seen.append(combination.outcome(found.execution, found.returned))
                 yield seen[-1], found
+
+    @staticmethod
+    def _named(encoding: Encoding, n: int, facet: Facet) -> dict[Concrete, str]:
+        """By the value of a facet: the Bool that says that it has it."""
+        holds: dict[Concrete, list[str]] = {}
+        for formula, value in facet.may_be:
+            holds.setdefault(value, []).append(formula)
+        made: dict[Concrete, str] = {}
+        for value, formulas in holds.items():
+            made[value] = encoding.declare(f"o_{n}_{len(made)}")
+            encoding.require(f"(= {made[value]} {_any(formulas)})")
+        return made
 
 
 def _is_true(formula: str, true: set[str]) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import prod
 from typing import Literal, NamedTuple
 
 from conformance.litmus.instruction import Instruction
@@ -25,6 +26,8 @@ from conformance.litmus.parse import LitmusTest
 from conformance.litmus.values import NONE, Address, Concrete, Read, Unsupported, Value, apply, constant, mask
 
 MOST_CHOICES = 64
+MOST_CASES = 20_000
+"""Combinations of what the reads may return that a value is computed from."""
 MOST_STEPS = 1000
 """Instructions on one path."""
 MOST_ROUNDS = 2
@@ -178,11 +181,10 @@ class Runner:
         """What a value is on this path, where it matters for what is done next."""
         if not value.support:
             return value.constant
-        results: set[Concrete] = set()
-        for _, result in value.cases(self.reads):
-            results.add(result)
-            if len(results) > MOST_CHOICES:
-                raise Unsupported(f"an address or branch of thread {self.number} with over {MOST_CHOICES} values")
+        cases = prod(len(self.reads[read]) for read in value.support)
+        results = {result for _, result in value.cases(self.reads)} if cases <= MOST_CASES else set[Concrete]()
+        if not results or len(results) > MOST_CHOICES:
+            raise Unsupported(f"an address or branch of thread {self.number} with over {MOST_CHOICES} values")
         ordered = sorted(results, key=str)
         chosen = ordered[self.choose(len(ordered)) if len(ordered) > 1 else 0]
         self.path.conditions.append((value, chosen))

@@ -306,9 +306,9 @@ def _compare_exchange(do: _Operands, memory: Operand, other: Operand, locked: bo
     order = ("locked",) if locked else ()
     access, old = do.run.read(address, do.size, *order)
     expected = do.get(Name("RAX"))
-    difference = arithmetic(operator.sub, do.bits, expected, old)
+    differs = apply(lambda v: int(v != 0), arithmetic(operator.sub, do.bits, expected, old))
     do.flags("SUB", expected, old)
-    if not do.run.known(difference):
+    if not do.run.known(differs):
         do.run.write(address, do.size, do.get(other), *order, rmw=access if locked else None)
     else:
         do.put(Name("RAX"), old)
