@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from conformance.verdict.events import (
     ScheduleSought,
 )
 from conformance.verdict.judge import Judge
-from conformance.verdict.pool import Processes
+from conformance.verdict.pool import Died, Done, Processes
 from conformance.verdict.run import Run
 from conformance.verdict.work import Check, Explore, Item, Least
 from reference.x86.kvm import Kvm
@@ -144,9 +145,33 @@ def test_a_suite_that_fails_is_a_crash_of_what_it_failed_in(monkeypatch: pytest.
 def test_it_stops_at_the_first_violation(workers: int) -> None:
     """Whichever is known first: the first in the catalogue's order, judged by that scenario alone."""
     events = run(Forgets, workers, stop=True)
+    assert msgspec.json.encode(ended(events)) == msgspec.json.encode(ended(run(Forgets, 0, stop=True)))
     assert ended(events).why == "stopped at the first violation"
     assert verdicts(events)[HELD].evidence.startswith("in 1 of 1 scenarios; least in save-restore")
     assert {HALT, ALONE, UNSEEN} <= set(ended(events).missing)
+
+
+@pytest.mark.parametrize(
+    "early",
+    [
+        pytest.param([Check(clause=ALONE)], id="what comes later"),
+        pytest.param([Explore(scenario=s.name) for s in reversed(SUITE.scenarios)], id="every scenario"),
+    ],
+)
+def test_what_was_done_ahead_of_its_turn_is_left_out(early: list[Item]) -> None:
+    """Else what a stopped run reports would depend on how fast its processes were."""
+    going = Run(judge(Forgets), SUITE.clauses, 0, stop=True)
+    ahead = [(item, Done(going.judge.work.do(item), 0.0)) for item in early]
+    take = going.pool.take
+
+    def taken(seconds: float) -> list[tuple[Item, Done | Died]]:
+        taken = [*ahead, *take(seconds)]
+        ahead.clear()
+        return taken
+
+    going.pool.take = taken  # type: ignore[method-assign]
+    events = list(islice(going.events(), 100))
+    assert msgspec.json.encode(ended(events)) == msgspec.json.encode(ended(run(Forgets, 0, stop=True)))
 
 
 def test_without_a_violation_there_is_nothing_to_stop_at() -> None:

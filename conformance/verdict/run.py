@@ -39,6 +39,7 @@ TICK = 0.25
 Rank = tuple[int, int]
 """Which items go first: first what a verdict wants at the last, then scenarios, those that are sampled, functions."""
 SCHEDULES, SCENARIOS, SAMPLED, FUNCTIONS, LAST = range(5)
+FIRST: Rank = (SCHEDULES, -1)
 
 
 class Run:
@@ -57,6 +58,9 @@ class Run:
         self.waiting: dict[Item, list[tuple[Judging, tuple[Item, ...]]]] = {}
         """By an item that is not done: who wants it, and what else."""
         self.verdicts: dict[str, Verdict] = {}
+        self.last: dict[Judging, Rank] = {}
+        self.rests_on: dict[str, Rank] = {}
+        """By clause: the last item by rank that its verdict rests on."""
         self.violated: dict[str, Item] = {}
         """Guarantees known to be broken, and the first item by rank that says so."""
 
@@ -98,6 +102,8 @@ class Run:
         )
 
     def _done(self, item: Item, outcome: Done | Died) -> Iterator[Event]:
+        if item not in self.ranks:  # nobody wants it any more
+            return
         if isinstance(outcome, Died):
             outcome = Done(self.judge.work.crashed(item, f"the process in which this ran {outcome.how}"), 0.0)
         self.results[item], self.seconds[item] = outcome
@@ -133,12 +139,15 @@ class Run:
             except StopIteration as judged:
                 verdict: Verdict = judged.value
                 self.verdicts[verdict.clause.id] = verdict
+                self.rests_on[verdict.clause.id] = self.last.pop(judging, FIRST)
                 yield ClauseJudged(verdict)
                 return
             missing = [item for item in wanted if item not in self.results]
+            for item in missing:
+                self._enqueue(item)
+            self.last[judging] = max([self.last.get(judging, FIRST), *map(self.ranks.__getitem__, wanted)])
             if missing:
                 for item in missing:
-                    self._enqueue(item)
                     self.waiting.setdefault(item, []).append((judging, wanted))
                 return
             results = tuple(self.results[item] for item in wanted)
@@ -158,12 +167,16 @@ class Run:
                 return LAST if self.stop else SCHEDULES
 
     def _judge_violated(self) -> Iterator[Event]:
-        """What the first item breaks, by that alone."""
+        """What the first item breaks, by that alone. What other processes had done ahead of their turn is left out."""
         first = min(self.violated.values(), key=self.ranks.__getitem__)
+        for clause, last in self.rests_on.items():
+            if last > self.ranks[first]:
+                del self.verdicts[clause]
         broken = [clause for clause, item in self.violated.items() if item == first]
         self.stop = False
         self.queue.clear()
         self.waiting.clear()
+        self.ranks = {item: self.ranks[item] for item in self.results}
         result = self.results[first]
         assert isinstance(result, Explored | Checked)
         for name, clause in self.clauses.items():
