@@ -178,12 +178,23 @@ class Stepping(Operations):
             case "load":
                 self.emit(ev.SwitchedIn(self.c, self.view.get(self.run).thread))
             case "thread" if self.c >= 0:
-                thread = self.view.get(self.run).thread
-                self.view.set(self.m.threads[thread].status, "done")
-                self.put_frames((), thread="")
+                self._end_thread(top.node)
             case _:
                 pass
         return True
+
+    def _end_thread(self, node: Node) -> None:
+        """A vCPU's thread has no end: what was posted to a vCPU that nobody runs any more could be lost unnoticed."""
+        thread = self.view.get(self.run).thread
+        if thread in self.m.guests and self.m.assembly.architecture.roles:
+            raise Fault(
+                "CRASH",
+                f"{node.routine} returned and named no routine where {thread}'s thread goes on, so its guest would never "
+                'run again: return Then("vcpu_run", vcpu), or whatever comes next',
+                node.routine,
+            )
+        self.view.set(self.m.threads[thread].status, "done")
+        self.put_frames((), thread="")
 
     # Context switches
 
