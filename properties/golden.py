@@ -1,5 +1,6 @@
 """What the reference comes to, pinned: how many states each scenario has, every monitor attached (`GOLDEN` in scenarios.py of
-each architecture), and which routines run in it, or in the check of a clause that is a function (its routines.json).
+each architecture, covering.json for what was chosen by pairs), and which routines run in it, or in the check of a clause
+that is a function (its routines.json).
 
     python -m properties.golden             prints them
     python -m properties.golden --write     puts them into these files
@@ -27,12 +28,16 @@ from conformance.machine.build import in_machine
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import prove
 from conformance.verdict.explore import explore
+from properties.covering import covered, pin, rows
 from properties.suite import SUITE
+from properties.x86.grammar import X86
 
 MODULES = {"x86": x86, "arm": arm}
+GRAMMARS = (X86,)
 EXHAUSTED = tuple(s for s in SUITE.scenarios if not s.samples)
 FUNCTIONS = tuple(c for c in SUITE.clauses if c.check == "sequential")
-GOLDEN = {**x86.GOLDEN, **arm.GOLDEN}
+COVERED = {name: states for grammar in GRAMMARS for name, states in covered(grammar)[1].items()}
+GOLDEN = {**x86.GOLDEN, **arm.GOLDEN, **COVERED}
 DICTIONARY = re.compile(r"^GOLDEN: dict\[str, int\] = \{.*?\}$", re.MULTILINE | re.DOTALL)
 
 
@@ -88,12 +93,14 @@ def main(how: str = "") -> int:
     for architecture, module in MODULES.items():
         own = [s.name for s in SUITE.scenarios if s.architecture == architecture]
         also = [c.id for c in FUNCTIONS if c.architecture == architecture]
-        counted = text({name: counts[name] for name in own if name in counts})
+        counted = text({name: counts[name] for name in own if name in counts and name not in COVERED})
         run = routines_text({name: routines[name] for name in (*own, *also)})
         if how == "--write":
             path = Path(str(module.__file__))
             path.write_text(DICTIONARY.sub(counted, path.read_text()))
             path.with_name("routines.json").write_text(run)
+            for grammar in (g for g in GRAMMARS if g.architecture == architecture):
+                pin(grammar, rows(grammar), counts)
         else:
             print(counted, run, sep="\n")
     return 0

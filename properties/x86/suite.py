@@ -8,8 +8,10 @@ from importlib.resources import files
 from conformance.machine.monitor import Monitor
 from conformance.roles.scenario import Scenario
 from conformance.verdict.suite import ArchitectureSuite
+from properties.covering import covered
 from properties.function import check
 from properties.x86.catalogue import SECTIONS
+from properties.x86.grammar import X86 as GRAMMAR
 from properties.x86.monitors import delivery, devices, end_to_end, entry, order, processing, residency, sender, wakeup
 from properties.x86.scenarios import SCENARIOS
 from properties.x86.sequential import CHECKS
@@ -24,6 +26,8 @@ ASSUMPTIONS = (
     "A guest's interrupt handler ends with EOI and IRET.",
 )
 
+COVERED, COVERED_STATES = covered(GRAMMAR)
+
 
 def monitors(scenario: Scenario) -> list[Monitor]:
     parts = (end_to_end, order, processing, delivery, devices, sender, entry, residency, wakeup)
@@ -33,7 +37,7 @@ def monitors(scenario: Scenario) -> list[Monitor]:
 X86 = ArchitectureSuite(
     architecture="x86",
     clauses=tuple(clause for section in SECTIONS for clause in section),
-    scenarios=SCENARIOS,
+    scenarios=(*SCENARIOS, *COVERED),
     watch=monitors,
     check=lambda clause, implementation: check(clause, implementation, CHECKS),
     rules=ASSUMPTIONS,

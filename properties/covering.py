@@ -1,0 +1,158 @@
+"""Scenarios that nobody picked: combinations of what a scenario can be made of, so that any two options meet in one.
+
+A hole of a suite is a combination that no scenario has: two vectors in one word of PIR, a preemption with store buffers,
+a handler that posts while a device does. Each architecture names its factors and the options of each; a row takes one
+option of every factor. The rows cover every pair of options that goes together in a scenario small enough to be
+exhausted. They are chosen one by one, always the row with the most new pairs for its time (Cohen, Dalal, Fredman,
+Patton, "The AETG System", 1997; AETG draws candidates, here all rows that make sense are looked at, and what
+they cost counts: generators that know no sizes chose six times as many rows).
+
+    python -m properties.covering               says what would change
+    python -m properties.covering --write       makes the rows anew: covering.json of each architecture
+    python -m properties.golden --write         then pins what they come to
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from conformance.roles.scenario import Scenario
+
+MOST_STATES = 10_000
+"""Predicted states of a scenario that may be chosen."""
+START, A_STATE = 0.1, 4e-6
+"""What a scenario costs, in seconds: to begin with, and for each state. Only their ratio matters."""
+
+COMMAND = "python -m properties.covering"
+
+Row: TypeAlias = tuple[str, ...]
+"""An option of each factor, in the grammar's order."""
+Pair: TypeAlias = tuple[tuple[int, str], ...]
+
+
+class Option(NamedTuple):
+    told: str
+    """What it adds to the scenario's `about`; empty for what goes without saying."""
+    times: float
+    """How many times as many states as with the cheapest option of its factor: measured, by a log-linear fit."""
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """A row, and how many states its scenario has with the reference, every monitor attached."""
+
+    row: Row
+    states: int
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What the scenarios of an architecture are made of. The first option of a factor is the plain one."""
+
+    architecture: str
+    factors: Mapping[str, Mapping[str, Option]]
+    build: Callable[[str, str, Row], Scenario | None]
+    """The scenario of a name, an `about` and a row; None: these options do not go together."""
+    least: float
+    """States of a row with the cheapest options."""
+    triples: Sequence[tuple[str, str, str]] = ()
+    """Factors of which every three options meet."""
+
+    def scenario(self, row: Row) -> Scenario | None:
+        return self.build(self.name(row), self.about(row), row)
+
+    def name(self, row: Row) -> str:
+        """Its options, those that are plain left out, but never the first factor's."""
+        plain = [next(iter(options)) for options in self.factors.values()]
+        return "/".join((row[0], *(o for o, usual in zip(row[1:], plain[1:], strict=True) if o != usual)))
+
+    def about(self, row: Row) -> str:
+        return "; ".join(told for option in self.options(row) if (told := option.told))
+
+    def states(self, row: Row) -> float:
+        """Predicted."""
+        return self.least * math.prod(option.times for option in self.options(row))
+
+    def options(self, row: Row) -> list[Option]:
+        return [options[o] for options, o in zip(self.factors.values(), row, strict=True)]
+
+    def rows(self) -> list[Row]:
+        """Those that go together and are small enough."""
+        every = product(*self.factors.values())
+        return [row for row in every if self.states(row) <= MOST_STATES and self.scenario(row)]
+
+    def meetings(self, row: Row) -> frozenset[Pair]:
+        """The pairs of options that meet in a row, and the triples that are asked for."""
+        taken = tuple(enumerate(row))
+        names = list(self.factors)
+        triples = (tuple(taken[names.index(f)] for f in factors) for factors in self.triples)
+        return frozenset((*combinations(taken, 2), *triples))
+
+
+def choose(grammar: Grammar) -> list[Row]:
+    """Rows that cover all that can meet."""
+    rows = grammar.rows()
+    meetings = {row: grammar.meetings(row) for row in rows}
+    cost = {row: START + A_STATE * grammar.states(row) for row in rows}
+    left = frozenset[Pair]().union(*meetings.values())
+    chosen: list[Row] = []
+    while left:
+        chosen.append(max(rows, key=lambda row: len(meetings[row] & left) / cost[row]))
+        left -= meetings[chosen[-1]]
+        rows = [row for row in rows if meetings[row] & left]
+    return sorted(chosen, key=grammar.states)
+
+
+def data(grammar: Grammar) -> Path:
+    return Path(__file__).with_name(grammar.architecture) / "covering.json"
+
+
+def rows(grammar: Grammar) -> list[Row]:
+    """The pinned ones."""
+    return [chosen.row for chosen in msgspec.json.decode(data(grammar).read_bytes(), type=list[Chosen])]
+
+
+def covered(grammar: Grammar) -> tuple[tuple[Scenario, ...], dict[str, int]]:
+    """The pinned rows as scenarios, and how many states each has. Raises ValueError for one that makes no sense."""
+    chosen = msgspec.json.decode(data(grammar).read_bytes(), type=list[Chosen])
+    scenarios: dict[str, Scenario] = {}
+    for row in (c.row for c in chosen):
+        scenario = grammar.scenario(row)
+        if scenario is None or scenario.name in scenarios:
+            raise ValueError(
+                f"{data(grammar)}: {'/'.join(row)} makes no sense or is there twice. Run {COMMAND} --write"
+            )
+        scenarios[scenario.name] = scenario
+    return tuple(scenarios.values()), {grammar.name(c.row): c.states for c in chosen}
+
+
+def pin(grammar: Grammar, rows: Iterable[Row], states: Mapping[str, int]) -> None:
+    lines = (msgspec.json.encode(Chosen(row, states.get(grammar.name(row), 0))).decode() for row in rows)
+    data(grammar).write_text("[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def main(how: str = "") -> int:
+    from properties.arm.grammar import ARM  # not above: they build on this module
+    from properties.x86.grammar import X86
+
+    for grammar in (X86, ARM):
+        rows = choose(grammar)
+        scenarios, states = covered(grammar)
+        changes = len({s.name for s in scenarios} ^ {grammar.name(row) for row in rows})
+        print(
+            f"{grammar.architecture}: {len(rows)} rows, {sum(map(grammar.states, rows)):,.0f} states predicted, {changes} differ"
+        )
+        if how == "--write":
+            pin(grammar, rows, states)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
