@@ -26,6 +26,9 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
 )
 @click.option("--clause", "clauses", multiple=True, metavar="GLOB", help="Only clauses whose id matches. Repeatable.")
 @click.option(
+    "--scenario", "scenarios", multiple=True, metavar="GLOB", help="Only what scenarios that match find. Repeatable."
+)
+@click.option(
     "--environment",
     "environments",
     multiple=True,
@@ -43,6 +46,7 @@ def run(
     adapter: str,
     profile: str,
     clauses: tuple[str, ...],
+    scenarios: tuple[str, ...],
     environments: tuple[str, ...],
     reports: tuple[str, ...],
     stop: bool,
@@ -63,7 +67,14 @@ def run(
     from conformance.verdict.session import BadInput, Session
 
     try:
-        session = Session(adapter=adapter, profile=profile, clause=clauses, environment=environments, report=reports)
+        session = Session(
+            adapter=adapter,
+            profile=profile,
+            clause=clauses,
+            scenario=scenarios,
+            environment=environments,
+            report=reports,
+        )
     except BadInput as error:
         raise click.UsageError(str(error)) from None
     going = Run(session.judge, session.clauses, workers, stop=stop)

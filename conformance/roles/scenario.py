@@ -89,6 +89,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """Whether `intack fences` judges it unless others are asked for."""
     initial: tuple[tuple[str, Value], ...] = ()
     """Locations that start with another value than declared."""
+    story: bool = True
+    """Made to tell of something; else it is one of many, chosen so that its parts meet. A violation is shown in a story if
+    it happens in one.
+    """
     samples: int = 0
     """0: explored exhaustively. Else too large for that: so many schedules are drawn."""
 

@@ -26,6 +26,9 @@ from conformance.verdict.work import Check, Explore, Item, Least, Result, Shrink
 Judging: TypeAlias = Generator[tuple[Item, ...], Any, Verdict]
 """Yields items, is sent their results in the same order."""
 
+FEW = 5
+"""Scenarios that are no stories, in which a least counterexample is looked for."""
+
 
 class Ruling(NamedTuple):
     """What is said of a clause."""
@@ -65,9 +68,16 @@ class Judge:
     """Judges one implementation under one profile."""
 
     def __init__(
-        self, implementation: Implementation, profile: str, suite: Suite, environment: Collection[str] = ()
+        self,
+        implementation: Implementation,
+        profile: str,
+        suite: Suite,
+        environment: Collection[str] = (),
+        scenarios: Collection[str] | None = None,
     ) -> None:
+        """By these scenarios alone, if they are given."""
         self.implementation, self.profile, self.suite, self.environment = implementation, profile, suite, environment
+        self.scenarios = scenarios
         self.work = Work(implementation, profile, suite)
         self.known: dict[Item, Result] = {}
         """What `verdict` has found out so far."""
@@ -87,8 +97,9 @@ class Judge:
 
     def _applies(self, scenario: Scenario) -> bool:
         """Whether the implementation can take part in a scenario at all."""
-        asked_for = set(scenario.facts) & environments().keys() <= set(self.environment)
-        return asked_for and self.implementation.takes_part(scenario)
+        asked_for = self.scenarios is None or scenario.name in self.scenarios
+        widened = set(scenario.facts) & environments().keys() <= set(self.environment)
+        return asked_for and widened and self.implementation.takes_part(scenario)
 
     def _has_share(self, architecture: str, name: str) -> bool:
         return architecture in self.shares and self.shares[architecture].has(name)
@@ -168,6 +179,10 @@ class Judge:
         again = f"intack run -a {self.implementation.spec} --clause {clause.id}"
         return Ruling(status, checked.evidence, msgspec.structs.replace(found, replay=again))
 
+    def put_to_the_test(self, clause: Clause) -> bool:
+        """Whether any of the scenarios does."""
+        return clause.id in self.watchers or clause.id in self.left_out
+
     def without_a_share(self, clauses: Iterable[Clause]) -> list[str]:
         """The scenarios that were left out of the judgement of these clauses."""
         names = {name for clause in clauses for name in self.left_out.get(clause.id, ())}
@@ -214,15 +229,17 @@ class Judge:
         return applies and clause.kind == "guarantee" and not clause.waived.get(self.profile)
 
     def _least(self, clause: Clause, breaking: Sequence[Explored]) -> Generator[tuple[Item, ...], Any, Counterexample]:
-        """The least counterexample of all scenarios, and of equal ones that of the first in the catalogue's order.
+        """The least counterexample of all stories; of the smallest scenarios if it happens in none. Of equal ones that of the
+        first in the catalogue's order.
 
         The smallest are searched first; in the others only what is less than the least so far is looked for.
         """
         least: Counterexample | None = None
         at = 0
-        exhausted = [(r.states, n, r.scenario) for n, r in enumerate(breaking) if not r.samples]
+        exhausted = sorted((r.states, n, r.scenario) for n, r in enumerate(breaking) if not r.samples)
         first = next((r for r in breaking if not r.samples), breaking[0])
-        for _, n, scenario in sorted(exhausted):
+        stories = [e for e in exhausted if self.work.scenarios[e[2]].story]
+        for _, n, scenario in stories or exhausted[:FEW]:
             below = None if least is None else (least.switches, least.steps + (n < at))
             (found,) = yield (Least(scenario=scenario, clause=clause.id, below=below),)
             if found is not None:
@@ -241,7 +258,7 @@ class Judge:
             return Ruling(
                 Status.NEVER_OBSERVED, f"allowed, and never seen: {exhaustively(results, self.work.scenarios)}"
             )
-        smallest = min(seen, key=lambda r: (r.states, r.scenario))
+        smallest = min(seen, key=lambda r: (not self.work.scenarios[r.scenario].story, r.states, r.scenario))
         (witness,) = yield (Least(scenario=smallest.scenario, clause=clause.id, witness=True),)
         where = f"allowed, and seen in {len(seen)} of {len(results)} scenarios, first in {smallest.scenario}"
         return Ruling(Status.OBSERVED, where, witness)

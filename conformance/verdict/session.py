@@ -46,6 +46,7 @@ class Session:
         report: Sequence[str] = (),
         replay: str = "",
         environment: Sequence[str] = (),
+        scenario: Sequence[str] = (),
     ) -> None:
         check_packages()
         self.replay = replay
@@ -67,6 +68,7 @@ class Session:
             if name not in environments():
                 raise BadInput(f"no environment is called {name!r}. {nearest(name, environments())}")
         self.environment = tuple(environment)
+        self.scenarios = frozenset(matching(self.suite, scenario)) if scenario else None
         self.clauses = self.concerned(select(self.suite.clauses, clause))
         self.reports = [writable(path) for path in report]
 
@@ -79,7 +81,12 @@ class Session:
                 f"{self.implementation.spec} fills roles of {' and '.join(own)} only, and the clauses asked for are "
                 f"about {clauses[0].architecture}"
             )
-        return concerned
+        if self.scenarios is None:
+            return concerned
+        tested = tuple(c for c in concerned if self.judge.put_to_the_test(c))
+        if not tested:
+            raise BadInput(f"no clause asked for is put to the test in {', '.join(sorted(self.scenarios))}")
+        return tested
 
     def about(self) -> str:
         clauses = f"{len(self.clauses)} clause{'s' * (len(self.clauses) != 1)}"
@@ -88,7 +95,7 @@ class Session:
 
     @cached_property
     def judge(self) -> Judge:
-        return Judge(self.implementation, self.profile, self.suite, environment=self.environment)
+        return Judge(self.implementation, self.profile, self.suite, self.environment, self.scenarios)
 
     def replayed(self) -> Verdict:
         """What became of the replay string's counterexample: the evidence begins with the word for it."""
@@ -136,6 +143,15 @@ def select(clauses: Iterable[Clause], globs: Sequence[str]) -> tuple[Clause, ...
         if not any(fnmatchcase(i, pattern) for i in ids):
             raise BadInput(f"no clause matches {pattern!r}. {nearest(pattern, ids)} All of them: intack list clauses")
     return tuple(c for c in clauses if not patterns or any(fnmatchcase(c.id, p) for p in patterns))
+
+
+def matching(suite: Suite, globs: Sequence[str]) -> list[str]:
+    """The names of the scenarios that any of the globs matches."""
+    names = [s.name for s in suite.scenarios]
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise BadInput(f"no scenario matches {glob!r}. {nearest(glob, names)} All of them: intack list scenarios")
+    return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
 
 
 def writable(path: str) -> Path:

@@ -172,6 +172,7 @@ def assemble(
         facts=(FACTS[environment],) if environment in FACTS else (),
         initial=initial.get(environment, ()),
         loaded=len(hosts) == len(vcpus),
+        story=False,
     )
 
 
