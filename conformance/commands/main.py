@@ -18,6 +18,7 @@ from conformance.commands.plugging import build, new, smoke
 from conformance.commands.replay import replay
 from conformance.commands.run import run
 from conformance.commands.scan import scan
+from conformance.commands.show import show
 from conformance.commands.status import BAD_USAGE, FAILED, INTERRUPTED, STATUS
 
 
@@ -27,7 +28,7 @@ def cli() -> None:
     """Does an implementation of virtual-interrupt delivery keep what the manuals promise?"""
 
 
-for command in (run, replay, scan, list_, export, new, build, smoke, litmus, order, fences, mutate):
+for command in (run, replay, scan, list_, show, export, new, build, smoke, litmus, order, fences, mutate):
     cli.add_command(command)
 
 

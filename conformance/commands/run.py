@@ -29,6 +29,13 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
     "--scenario", "scenarios", multiple=True, metavar="GLOB", help="Only what scenarios that match find. Repeatable."
 )
 @click.option(
+    "--scenario-file",
+    "scenario_files",
+    multiple=True,
+    metavar="PATH",
+    help="Only scenarios of your own, from this TOML file, unless --scenario names others. Repeatable.",
+)
+@click.option(
     "--environment",
     "environments",
     multiple=True,
@@ -47,6 +54,7 @@ def run(
     profile: str,
     clauses: tuple[str, ...],
     scenarios: tuple[str, ...],
+    scenario_files: tuple[str, ...],
     environments: tuple[str, ...],
     reports: tuple[str, ...],
     stop: bool,
@@ -72,6 +80,7 @@ def run(
             profile=profile,
             clause=clauses,
             scenario=scenarios,
+            scenario_file=scenario_files,
             environment=environments,
             report=reports,
         )

@@ -6,7 +6,7 @@ vm_entry, boundary, acknowledge, deliver and instruction for the processor that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -20,6 +20,10 @@ Completion: TypeAlias = tuple[Action, tuple[int, ...]]
 
 def end_of_interrupt(interrupt: int, scenario: Scenario) -> Completion:
     return ("end_of_interrupt",), ()
+
+
+def anything(scenario: Scenario) -> Iterable[str]:
+    return ()
 
 
 class Level(NamedTuple):
@@ -55,6 +59,10 @@ class Architecture:
     """Its memory model."""
     arguments: Mapping[str, Result] = field(default_factory=dict)
     """What a routine is called with in the example, by an argument's name, or `routine name` where that differs."""
+    instructions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What a guest's program may be made of, and the operands of each."""
+    refuses: Callable[[Scenario], Iterable[str]] = anything
+    """Why a scenario of this architecture makes no sense, beside what holds of all (see sensible.py)."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What scenarios take as premises, each in a few words: an implementation may declare that it lacks it."""
     environments: Mapping[str, str] = field(default_factory=dict)

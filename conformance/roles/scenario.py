@@ -8,8 +8,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from conformance.roles.operations import Result, Value
+from conformance.roles.operations import Value
 
+Argument: TypeAlias = bool | int | str
+"""What an agent calls its routine with: a vCPU by its name, an interrupt, a flag."""
 Action: TypeAlias = tuple[int | str, ...]
 """One instruction of a guest program that matters here, such as ("hlt",) or ("write_tpr", 0x50)."""
 
@@ -30,7 +32,7 @@ class Thread(msgspec.Struct, frozen=True):
 
     name: str
     routine: str
-    args: tuple[Result, ...]
+    args: tuple[Argument, ...]
     cpu: int
     after: str = ""
 
@@ -40,7 +42,7 @@ class Device(msgspec.Struct, frozen=True):
 
     name: str
     routine: str
-    args: tuple[Result, ...]
+    args: tuple[Argument, ...]
     after: str = ""
 
 
@@ -50,7 +52,7 @@ class DeviceInterrupt(msgspec.Struct, frozen=True):
     vector: int
     cpu: int
     routine: str
-    args: tuple[Result, ...]
+    args: tuple[Argument, ...]
 
 
 class Budget(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -3,8 +3,9 @@ changed.
 
     intack2.<base64 of zlib of JSON>.<checksum>
 
-It holds implementation, profile, scenario, clause, a hash of the scenario and catalogue, and the schedule by what each
-step did first, so that it can be followed as far as it fits after the code under test has changed.
+It holds implementation, profile, clause, the scenario's name and hash (the scenario itself, where it is no story that every
+catalogue has), and the schedule by what each step did first, so that it can be followed as far as it fits after the code
+under test has changed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Label(msgspec.Struct, frozen=True, omit_defaults=True):
     choice: tuple[int, ...] = ()
 
 
-class Replay(msgspec.Struct, frozen=True):
+class Replay(msgspec.Struct, frozen=True, omit_defaults=True):
     implementation: str
     profile: str
     scenario: str
@@ -48,6 +49,8 @@ class Replay(msgspec.Struct, frozen=True):
     steps: tuple[Label, ...]
     witness: bool = False
     """It shows what the clause allows, and breaks nothing."""
+    own: Scenario | None = None
+    """The scenario itself, where it is none that everybody has."""
 
     @property
     def kind(self) -> type[Finding]:
@@ -68,7 +71,8 @@ def encode(machine: Machine, found: BreakingSchedule, implementation: str, profi
         for step, (_, outcome, _) in zip(found.schedule, walk(machine, found.schedule), strict=True)
     )
     hashed, witness = scenario_hash(machine.scenario), isinstance(found.finding, Witness)
-    replay = Replay(implementation, profile, machine.scenario.name, found.clause, hashed, steps, witness)
+    own = None if machine.scenario.story else machine.scenario
+    replay = Replay(implementation, profile, machine.scenario.name, found.clause, hashed, steps, witness, own)
     body = base64.urlsafe_b64encode(zlib.compress(msgspec.json.encode(replay), 9)).decode().rstrip("=")
     return f"{VERSION}.{body}.{_checksum(body)}"
 

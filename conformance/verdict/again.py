@@ -18,6 +18,7 @@ from conformance.search.replay import Replay, ReplayError, decode, follow, scena
 from conformance.search.sampling import switches
 from conformance.verdict.clause import Clause, Status, Verdict
 from conformance.verdict.explore import document
+from conformance.verdict.own_scenarios import ScenarioError, check
 from conformance.verdict.suite import Suite, load_suite
 
 Word = Literal["FIXED", "STILL VIOLATED", "STILL DEVIATES", "DIFFERENT", "OBSERVED AGAIN", "NOT OBSERVED"]
@@ -44,7 +45,7 @@ def fitting(string: str, suite: Suite) -> tuple[Replay, Clause, Scenario]:
     """What a replay string holds, if it belongs to this catalogue. Raises ReplayError."""
     recorded = decode(string)
     clause = next((c for c in suite.clauses if c.id == recorded.clause), None)
-    scenario = next((s for s in suite.scenarios if s.name == recorded.scenario), None)
+    scenario = recorded.own or next((s for s in suite.scenarios if s.name == recorded.scenario), None)
     if clause is None or scenario is None:
         gone = f"clause {recorded.clause}" if clause is None else f"scenario {recorded.scenario}"
         raise ReplayError(
@@ -55,6 +56,11 @@ def fitting(string: str, suite: Suite) -> tuple[Replay, Clause, Scenario]:
             f"this replay string is stale: scenario {scenario.name} has changed since. "
             f"Run it again: intack run -a {recorded.implementation} --clause {clause.id}"
         )
+    if recorded.own:
+        try:
+            check(recorded.own, "the scenario of this replay string")
+        except ScenarioError as error:
+            raise ReplayError(str(error)) from None
     return recorded, clause, scenario
 
 

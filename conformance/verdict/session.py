@@ -20,10 +20,12 @@ from conformance.roles import environments
 from conformance.roles.nearest import nearest
 from conformance.roles.registered import RegistrationError
 from conformance.search.replay import ReplayError
+from conformance.verdict import own_scenarios
 from conformance.verdict.clause import Clause, Status, Verdict
 from conformance.verdict.declarations import check_declared
 from conformance.verdict.judge import Judge
-from conformance.verdict.suite import load_suite
+from conformance.verdict.own_scenarios import ScenarioError
+from conformance.verdict.suite import Suite, load_suite
 
 PACKAGES = ("conformance", "reference", "properties")
 
@@ -47,6 +49,7 @@ class Session:
         replay: str = "",
         environment: Sequence[str] = (),
         scenario: Sequence[str] = (),
+        scenario_file: Sequence[str] = (),
     ) -> None:
         check_packages()
         self.replay = replay
@@ -68,7 +71,11 @@ class Session:
             if name not in environments():
                 raise BadInput(f"no environment is called {name!r}. {nearest(name, environments())}")
         self.environment = tuple(environment)
-        self.scenarios = frozenset(matching(self.suite, scenario)) if scenario else None
+        own = [s for path in scenario_file for s in _or_bad_input(lambda path=path: own_scenarios.read(Path(path)))]
+        if own:
+            self.suite = _or_bad_input(lambda: own_scenarios.joined(self.suite, own))
+        globs = scenario or [s.name for s in own]
+        self.scenarios = frozenset(matching(self.suite, globs)) if globs else None
         self.clauses = self.concerned(select(self.suite.clauses, clause))
         self.reports = [writable(path) for path in report]
 
@@ -175,5 +182,5 @@ def writable(path: str) -> Path:
 def _or_bad_input(ask: Callable[[], T]) -> T:
     try:
         return ask()
-    except (AdapterError, RegistrationError, ReplayError) as error:
+    except (AdapterError, RegistrationError, ReplayError, ScenarioError) as error:
         raise BadInput(str(error)) from None

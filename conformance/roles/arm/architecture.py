@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from conformance.roles.architecture import Architecture, Completion, Level, Word
 from conformance.roles.arm import DEVICE, DOORBELL, EDGE, KICK, LEVEL, LPI, MAINTENANCE, PPI, ROLES, SGI, World
+from conformance.roles.nearest import nearest
 from conformance.roles.scenario import Scenario, VcpuSetup
 
 DROPPED = 1 << 40
@@ -36,6 +39,38 @@ def interrupt_name(interrupt: int) -> str:
     return f"SGI {interrupt & 0x3FF} of vcpu{interrupt >> 10 & 7}"
 
 
+REGISTERS = ("sgir", "isenabler", "icenabler", "ispendr", "icpendr", "isactiver", "icactiver", "itargetsr", "ctlr")
+
+
+def refusals(scenario: Scenario) -> Iterator[str]:
+    gicv4 = {"gicv4", "gicv4.1"} & set(scenario.facts)
+    if len(gicv4) > 1:
+        yield "gicv4 and gicv4.1 are two machines"
+    for intid in scenario.vectors:
+        if not (0 <= intid <= 1019 or LPI <= intid < LPI + 64):
+            yield f"{intid} is no interrupt: they are 0 to 1019, LPIs {LPI} to {LPI + 63} here"
+        if intid >= LPI and not gicv4:
+            yield f"{intid} is an LPI, and virtual LPIs take the fact gicv4 or gicv4.1"
+    for device in scenario.devices:
+        if device.routine in ("vlpi", "redistributor") and not gicv4:
+            yield f"{device.name} takes the fact gicv4 or gicv4.1"
+    for n, vcpu in enumerate(scenario.vcpus):
+        for what, *operands in vcpu.program:
+            yield from _write(scenario, f"vcpu{n}", operands) if what == "mmio" and len(operands) == 3 else ()
+
+
+def _write(scenario: Scenario, vcpu: str, operands: Sequence[int | str]) -> Iterator[str]:
+    register, intid, value = operands
+    if register not in REGISTERS:
+        yield f"{vcpu} writes {register!r}. {nearest(str(register), REGISTERS)}"
+    elif register != "ctlr" and intid not in scenario.vectors:
+        yield f"{vcpu} writes {register} for {intid}, which is not in vectors"
+    elif register == "itargetsr" and not (isinstance(value, int) and 0 <= value < len(scenario.vcpus)):
+        yield f"{vcpu} makes {value!r} the target of {intid}, and there are {len(scenario.vcpus)} vCPUs"
+    elif register == "sgir" and not (isinstance(intid, int) and intid < 16):
+        yield f"{vcpu} writes sgir for {intid}, which is no SGI: they are 0 to 15"
+
+
 ARM = Architecture(
     name="arm",
     roles=ROLES,
@@ -51,6 +86,13 @@ ARM = Architecture(
         facts=("gicv4",),
     ),
     arguments={"intid": EDGE, "vlpi intid": LPI, "register": "ispendr", "what": "wfi"},
+    instructions={
+        **dict.fromkeys(("wfi", "mask", "unmask", "pause"), ()),
+        "write_pmr": ("VALUE",),
+        "write_ctlr": ("VALUE",),
+        "mmio": ("REGISTER", "INTID", "VALUE"),
+    },
+    refuses=refusals,
     facts={
         "device-keeps-its-line": "the guest's handler does not quiet a level's device",
         "eoi-mode-1": "GICV_CTLR.EOImode is 1: dropping the priority and deactivating are two writes",

@@ -2,9 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from conformance.roles.architecture import Architecture, Word
 from conformance.roles.scenario import Scenario
-from conformance.roles.x86 import HIGH, LOW, PINV, ROLES, World
+from conformance.roles.x86 import HIGH, KICK, LOW, PINV, ROLES, WAKEUP, World
+
+TRANSFERS = ("save_restore", "reset")
+
+
+def refusals(scenario: Scenario) -> Iterator[str]:
+    for vector in scenario.vectors:
+        if not 16 <= vector <= 255:
+            yield f"{vector} is no vector of an interrupt: they are 16 to 255"
+    for interrupt in scenario.interrupts:
+        if interrupt.vector in (PINV, WAKEUP, KICK) or not 16 <= interrupt.vector <= 255:
+            yield f"the handler of {interrupt.vector:#x}: the vector is the host's own, or none"
+    assigned = dict(scenario.initial).get("vm.assigned", 1)
+    assigns = [thread.name for thread in scenario.threads if thread.routine == "assign_device"]
+    for device in scenario.devices:
+        if device.routine == "post" and not assigned and device.after not in assigns:
+            yield f"{device.name} posts, and no device is assigned: it comes after a thread that calls assign_device"
+    for n, vcpu in enumerate(scenario.vcpus):
+        yield from _program(scenario, n, [(str(a[0]), a[1:]) for a in vcpu.program])
+
+
+def _program(scenario: Scenario, n: int, program: list[tuple[str, tuple[int | str, ...]]]) -> Iterator[str]:
+    for what, operands in program:
+        value = operands[0] if operands else 0
+        if what.endswith("_ipi") and value not in scenario.vectors:
+            yield f"vcpu{n} sends itself {value}, which is not in vectors"
+        if what.endswith("_ipi") and "apicv-inhibited" in scenario.facts:
+            yield f"vcpu{n} sends itself an IPI with APICv inhibited, which is not modelled"
+        if what == "write_tpr" and not (isinstance(value, int) and 0 <= value <= 255):
+            yield f"vcpu{n} writes {value!r} to TPR, which has 8 bits"
+        if what in TRANSFERS:
+            others = [a.name for a in (*scenario.threads, *scenario.devices) if a.args[:1] == (f"vcpu{n}",)]
+            if len(program) > 1 or others or scenario.interrupts:
+                yield f"{what} is alone in vcpu{n}'s program, and nobody else posts to it"
+            if not set(operands) <= set(scenario.vectors) or len(set(operands)) < len(operands):
+                yield f"{what} takes vectors of the scenario that differ"
+
 
 X86 = Architecture(
     name="x86",
@@ -19,6 +57,15 @@ X86 = Architecture(
         vectors=(0, 64, 128, HIGH),
     ),
     arguments={"vector": HIGH, "old": HIGH, "timer": LOW, "notification_vector": PINV, "what": "hlt"},
+    instructions={
+        **dict.fromkeys(("hlt", "sti", "cli", "pause"), ()),
+        "write_tpr": ("VALUE",),
+        "self_ipi": ("VECTOR",),
+        "fastpath_ipi": ("VECTOR",),
+        "save_restore": ("VECTOR",),
+        "reset": ("OLD", "TIMER"),
+    },
+    refuses=refusals,
     facts={
         "apicv-inhibited": "APICv is inhibited: the processor processes no posted interrupts",
         "assignment-changes": "devices that can post come and go",
