@@ -10,6 +10,7 @@ import click
 from conformance import __version__
 from conformance.commands.export import export
 from conformance.commands.fences import fences
+from conformance.commands.hunt import hunt
 from conformance.commands.listing import list_
 from conformance.commands.litmus import litmus
 from conformance.commands.mutate import mutate
@@ -28,7 +29,7 @@ def cli() -> None:
     """Does an implementation of virtual-interrupt delivery keep what the manuals promise?"""
 
 
-for command in (run, replay, scan, list_, show, export, new, build, smoke, litmus, order, fences, mutate):
+for command in (run, hunt, replay, scan, list_, show, export, new, build, smoke, litmus, order, fences, mutate):
     cli.add_command(command)
 
 

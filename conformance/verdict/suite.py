@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -18,6 +20,9 @@ from conformance.machine.monitor import Monitor
 from conformance.roles.registered import RegistrationError, load, registered
 from conformance.roles.scenario import Scenario
 from conformance.verdict.clause import Clause
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -58,6 +63,10 @@ class Suite(Protocol):
         """Check a clause that is a function."""
         ...
 
+    def drawn(self, implementation: Implementation, states: float) -> SearchStrategy[Scenario] | None:
+        """Scenarios at random that the implementation can take part in, of about so many states at most."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureSuite:
@@ -68,6 +77,8 @@ class ArchitectureSuite:
     scenarios: tuple[Scenario, ...]
     watch: Callable[[Scenario], Sequence[Monitor]]
     check: Callable[[str, Implementation], Checked] | None = None
+    draw: Callable[[float], SearchStrategy[Scenario]] | None = None
+    """Scenarios at random, of about so many states at most."""
     rules: tuple[str, ...] = ()
     """What the machine assumes of it."""
     routines: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -83,6 +94,11 @@ class ArchitectureSuite:
         if self.check is None:
             raise LookupError(f"clause {clause} is to be checked as a function, and the suite has no check")
         return self.check(clause, implementation)
+
+    def drawn(self, implementation: Implementation, states: float) -> SearchStrategy[Scenario] | None:
+        if self.draw is None or self.architecture not in implementation.architectures:
+            return None
+        return self.draw(states).filter(implementation.takes_part)
 
 
 class JoinedSuite:
@@ -104,6 +120,10 @@ class JoinedSuite:
     def sequential(self, clause: str, implementation: Implementation) -> Checked:
         suite = next(suite for suite in self.suites if any(c.id == clause for c in suite.clauses))
         return suite.sequential(clause, implementation)
+
+    def drawn(self, implementation: Implementation, states: float) -> SearchStrategy[Scenario] | None:
+        strategies = [s for suite in self.suites if (s := suite.drawn(implementation, states)) is not None]
+        return reduce(or_, strategies) if strategies else None
 
 
 def load_suite() -> Suite:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from conformance.machine.monitor import Monitor
 from conformance.roles.scenario import Scenario
@@ -15,6 +16,9 @@ from properties.x86.grammar import X86 as GRAMMAR
 from properties.x86.monitors import delivery, devices, end_to_end, entry, order, processing, residency, sender, wakeup
 from properties.x86.scenarios import SCENARIOS
 from properties.x86.sequential import CHECKS
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
 
 ASSUMPTIONS = (
     "A notification in flight may be delayed for ever; messages merge per vector and pCPU (Intel SDM vol. 3A, local APIC IRR).",
@@ -29,6 +33,12 @@ ASSUMPTIONS = (
 COVERED, COVERED_STATES = covered(GRAMMAR)
 
 
+def draw(states: float) -> SearchStrategy[Scenario]:
+    from properties.x86.drawing import scenarios  # with Hypothesis
+
+    return scenarios(states)
+
+
 def monitors(scenario: Scenario) -> list[Monitor]:
     parts = (end_to_end, order, processing, delivery, devices, sender, entry, residency, wakeup)
     return [m for part in parts for m in part.monitors(scenario)]
@@ -40,6 +50,7 @@ X86 = ArchitectureSuite(
     scenarios=(*SCENARIOS, *COVERED),
     watch=monitors,
     check=lambda clause, implementation: check(clause, implementation, CHECKS),
+    draw=draw,
     rules=ASSUMPTIONS,
     routines={
         n: r.split() for n, r in json.loads(files("properties.x86").joinpath("routines.json").read_text()).items()

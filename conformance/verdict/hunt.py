@@ -1,0 +1,169 @@
+"""Look for a scenario in which an implementation breaks a guarantee, beyond those that everybody has: Hypothesis draws them.
+
+A find counts where the reference, explored completely, does not break the same there. It is shrunk twice: by Hypothesis,
+which makes the choices fewer and simpler, then one part after the other is taken out as long as states become fewer.
+What was found is kept in Hypothesis's database, and tried first the next time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from conformance.adapters.registry import Implementation, resolve
+from conformance.adapters.source import Fault
+from conformance.machine.build import in_machine
+from conformance.roles import architectures
+from conformance.roles.scenario import Budget, Scenario
+from conformance.roles.sensible import refusals
+from conformance.search.proof import prove
+from conformance.verdict.suite import Suite
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+AT_ONCE = 50
+"""Scenarios drawn between two looks at the clock."""
+
+
+class Broken(NamedTuple):
+    """What an implementation does wrong in a scenario: guarantees that it breaks, or CRASH, TIMEOUT and the like."""
+
+    clauses: frozenset[str]
+    states: int
+
+
+class Found(NamedTuple):
+    scenario: Scenario
+    broken: Broken
+
+
+class FoundOne(AssertionError):
+    """So that Hypothesis shrinks it."""
+
+
+@dataclass
+class Hunt:
+    """`most`: states that a scenario may have."""
+
+    implementation: Implementation
+    suite: Suite
+    guarantees: frozenset[str]
+    most: int
+    looked: dict[str, Broken | None] = field(default_factory=dict)
+    """What was found in each scenario, by its data; None: more than `most` states."""
+    states: int = 0
+    last: Found | None = None
+
+    def hunt(self, drawn: SearchStrategy[Scenario], seconds: float, seed: int) -> Found | None:
+        """Until something is found, or the time is over."""
+        begun, turn = time.monotonic(), 0
+        while time.monotonic() - begun < seconds:
+            try:
+                self._draw(drawn, seed + turn)
+            except FoundOne:
+                assert self.last
+                return self.smaller(self.last)
+            turn += 1
+        return None
+
+    def _draw(self, drawn: SearchStrategy[Scenario], seed: int) -> None:
+        from hypothesis import HealthCheck, Phase, given, settings
+        from hypothesis import seed as seeded
+
+        @seeded(seed)
+        @settings(
+            max_examples=AT_ONCE,
+            deadline=None,
+            report_multiple_bugs=False,
+            phases=(Phase.reuse, Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(drawn)
+        def intack_hunt(scenario: Scenario) -> None:
+            broken = self.breaks(scenario)
+            if broken.clauses:
+                self.last = Found(scenario, broken)
+                raise FoundOne(", ".join(sorted(broken.clauses)))
+
+        intack_hunt()
+
+    def breaks(self, scenario: Scenario) -> Broken:
+        """What of it is the implementation's own."""
+        if refusals(scenario, architectures()[scenario.architecture]):
+            return Broken(frozenset(), 0)
+        found = self._explored(self.implementation, scenario)
+        if not found.clauses:
+            return found
+        base = self._explored(resolve(architectures()[scenario.architecture].reference), scenario)
+        return Broken(found.clauses - base.clauses, found.states)
+
+    def _explored(self, implementation: Implementation, scenario: Scenario) -> Broken:
+        key = f"{implementation.spec} {msgspec.json.encode(msgspec.structs.replace(scenario, name='', about='')).decode()}"
+        if key not in self.looked:
+            self.looked[key] = self._explore(implementation, scenario)
+        return self.looked[key] or Broken(frozenset(), self.most)
+
+    def _explore(self, implementation: Implementation, scenario: Scenario) -> Broken | None:
+        try:
+            found = in_machine(implementation, scenario, self.suite, lambda m: prove(m, most=self.most))
+        except Fault as fault:
+            return Broken(frozenset({fault.status}), 0)
+        self.states += found.states
+        broken = {*found.breached, *found.at_rest, *(("LIVELOCK",) if found.livelock else ())}
+        if not found.complete and not broken:
+            return None
+        return Broken(frozenset(broken & self.guarantees), found.states)
+
+    def smaller(self, found: Found) -> Found:
+        """Less of it, as long as one of the same guarantees is broken, in fewer states."""
+        while True:
+            for scenario in simpler(found.scenario):
+                broken = self.breaks(scenario)
+                if broken.clauses & found.broken.clauses and broken.states < found.broken.states:
+                    found = Found(scenario, broken)
+                    break
+            else:
+                return found
+
+
+def simpler(scenario: Scenario) -> Iterator[Scenario]:
+    """It, with one part taken out or made plain."""
+    change: Callable[..., Scenario] = lambda **parts: msgspec.structs.replace(scenario, **parts)  # noqa: E731
+    for name in ("threads", "devices", "interrupts"):
+        for rest in without_one(getattr(scenario, name)):
+            yield used(change(**{name: rest}))
+    for n, vcpu in enumerate(scenario.vcpus):
+        for program in without_one(vcpu.program):
+            vcpus = (*scenario.vcpus[:n], msgspec.structs.replace(vcpu, program=program), *scenario.vcpus[n + 1 :])
+            yield used(change(vcpus=vcpus))
+    budget = scenario.budget
+    for name in ("preempt", "migrate", "exit"):
+        if getattr(budget, name):
+            yield change(budget=msgspec.structs.replace(budget, **{name: getattr(budget, name) - 1}))
+    for spurious in without_one(budget.spurious):
+        yield change(budget=msgspec.structs.replace(budget, spurious=spurious))
+    if budget != Budget():
+        yield change(budget=Budget())
+    for facts in without_one(scenario.facts):
+        yield change(facts=facts)
+    for initial in without_one(scenario.initial):
+        yield change(initial=initial)
+    if scenario.buffer:
+        yield change(buffer=0)
+        yield change(buffer=scenario.buffer - 1)
+
+
+def without_one(parts: Sequence[object]) -> Iterator[tuple[object, ...]]:
+    return ((*parts[:n], *parts[n + 1 :]) for n in range(len(parts)))
+
+
+def used(scenario: Scenario) -> Scenario:
+    """Without the interrupts that nobody makes any more."""
+    calls = [a.args for a in (*scenario.threads, *scenario.devices, *scenario.interrupts)]
+    named = {value for words in (*calls, *(a for v in scenario.vcpus for a in v.program)) for value in words}
+    return msgspec.structs.replace(scenario, vectors=tuple(v for v in scenario.vectors if v in named))
