@@ -17,10 +17,14 @@ DEEPEST_BUFFER, MOST_CPUS, MOST_TOKENS = 8, 16, 8
 
 def refusals(scenario: Scenario, architecture: Architecture) -> list[str]:
     """Why it makes no sense, each reason with the part that is wrong; nothing if it does."""
-    shape = list(chain(_cpus(scenario), _names(scenario), _numbers(scenario)))
-    if shape:
-        return shape
-    return list(chain(_words(scenario, architecture), _calls(scenario, architecture), architecture.refuses(scenario)))
+    for look in (_shape, _words, _calls):
+        if wrong := list(look(scenario, architecture)):  # what comes later relies on what came before
+            return wrong
+    return list(architecture.refuses(scenario))
+
+
+def _shape(scenario: Scenario, architecture: Architecture) -> Iterator[str]:
+    return chain(_cpus(scenario), _names(scenario), _numbers(scenario))
 
 
 def _cpus(scenario: Scenario) -> Iterator[str]:
