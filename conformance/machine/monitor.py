@@ -69,6 +69,13 @@ class Look:
         position, _ = self.view.get(self.machine.guests[vcpu])
         return self.machine.programs[vcpu][:position]
 
+    def in_service(self, vcpu: str) -> tuple[int, ...]:
+        """What this vCPU's guest handles and has not completed, the innermost last, as the architecture's `completion` has
+        it.
+        """
+        _, in_service = self.view.get(self.machine.guests[vcpu])
+        return in_service
+
     def buffered(self, cpu: int, prefix: str) -> bool:
         """Whether this CPU's store buffer still hides a store to a location that starts with `prefix`."""
         return any(at.startswith(prefix) for at, *_ in self.view.get(self.machine.cpus[cpu].buffer))

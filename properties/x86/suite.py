@@ -13,7 +13,18 @@ from properties.covering import covered
 from properties.function import check
 from properties.x86.catalogue import SECTIONS
 from properties.x86.grammar import X86 as GRAMMAR
-from properties.x86.monitors import delivery, devices, end_to_end, entry, order, processing, residency, sender, wakeup
+from properties.x86.monitors import (
+    delivery,
+    devices,
+    end_to_end,
+    entry,
+    guest,
+    order,
+    processing,
+    residency,
+    sender,
+    wakeup,
+)
 from properties.x86.scenarios import SCENARIOS
 from properties.x86.sequential import CHECKS
 
@@ -40,7 +51,7 @@ def draw(states: float) -> SearchStrategy[Scenario]:
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
-    parts = (end_to_end, order, processing, delivery, devices, sender, entry, residency, wakeup)
+    parts = (end_to_end, guest, order, processing, delivery, devices, sender, entry, residency, wakeup)
     return [m for part in parts for m in part.monitors(scenario)]
 
 

@@ -225,7 +225,7 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
         return Then("vcpu_enter_guest", vcpu)
 
     @mirrors(X86, "kvm_check_and_inject_events")
-    @mirrors(LAPIC, "kvm_get_apic_interrupt", "apic_clear_irr")
+    @mirrors(LAPIC, "kvm_get_apic_interrupt", "apic_has_interrupt_for_ppr", "apic_clear_irr")
     def inject(self, cpu: Cpu, vcpu: Vcpu) -> None:
         """With APICv inhibited the next entry carries the interrupt, or waits for IF. What an entry that was called off
         did not deliver goes first.
@@ -234,7 +234,7 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
             cpu.store(vcpu.interrupt_window, 1)
             return
         vector = self.highest(cpu, vcpu)
-        if vector >> 4 <= self.highest_in_service(cpu, vcpu) >> 4:
+        if vector >> 4 <= max(self.highest_in_service(cpu, vcpu), cpu.load(vcpu.vppr)) >> 4:
             return
         if self.interrupt_blocked(cpu, vcpu):
             cpu.store(vcpu.interrupt_window, 1)
@@ -295,7 +295,7 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
                 return Then("directed_yield", vcpu)
             case "apic_eoi":
                 self.end_of_interrupt(cpu, vcpu)
-            case "interrupt_window":
+            case "interrupt_window" | "tpr_below_threshold":
                 self.request(cpu, vcpu, EVENT)
             case _:
                 pass

@@ -213,10 +213,14 @@ class ReferenceProcessor(Processor, VmEntryChecks):
 
     @mirrors(SDM, "29.1.2")
     def write_tpr(self, cpu: Cpu, vcpu: Vcpu, value: int) -> None:
-        """With virtual-interrupt delivery there is no TPR-threshold exit."""
+        """Without virtual-interrupt delivery a TPR below the threshold exits; the threshold is taken to be what TPR was."""
+        lowered = value >> 4 < cpu.load(vcpu.vtpr) >> 4
         cpu.store(vcpu.vtpr, value)
         self.virtualize_ppr(cpu, vcpu)
-        self.evaluate(cpu, vcpu)
+        if self.apicv():
+            self.evaluate(cpu, vcpu)
+        elif lowered:
+            cpu.exit_guest("tpr_below_threshold")
 
     @mirrors(SDM, "29.1.5")
     def self_ipi(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:

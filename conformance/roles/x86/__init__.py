@@ -93,8 +93,8 @@ class Processor(Role):
         Must leave: what the SDM says of a virtualized one: vISR, SVI and VPPR after an EOI, VPPR after a write of TPR,
             vIRR and RVI after a self-IPI, each with an evaluation. Any other exits: `cpu.exit_guest(what, *operands)`.
             The reasons that a run loop meets beside are ("interrupt", vector), ("tick",) for an exit that nothing
-            caused, ("eoi", vector) by the EOI-exit bitmap and, with APICv inhibited, ("apic_eoi",) and
-            ("interrupt_window",).
+            caused, ("eoi", vector) by the EOI-exit bitmap and, with APICv inhibited, ("apic_eoi",),
+            ("interrupt_window",) and ("tpr_below_threshold",), after a write of TPR that may unmask something.
         Returns: nothing.
         """
         raise NotImplementedError
@@ -253,8 +253,9 @@ class RunLoop(Role):
             `prepare_to_block`, a look, `schedule` (interrupts and preemption on, no lock held). On ("fastpath_ipi",
             vector) it posts the vector to its own vCPU. On ("save_restore", ...) and ("reset", ...) it goes to the
             routine of that name. With APICv inhibited it is the local APIC: on ("apic_eoi",) it ends what is in
-            service, and it injects what is pending, by `injected`, or asks for ("interrupt_window",) first. On any
-            other reason it goes round again.
+            service, and it injects what is pending and not masked by TPR or what is in service, by `injected`, or asks
+            for ("interrupt_window",) first; on ("tpr_below_threshold",) it looks again. On any other reason it goes
+            round again.
         Returns: where the thread goes on, Then(routine, vcpu, ...): a thread that just returns is gone for good. What
             outlives a call lies in declared locations.
         """

@@ -1,9 +1,8 @@
 """From a post to the guest's handler: nothing lost, nothing invented, nobody left asleep.
 
-One monitor for each vCPU and vector. Its memory counts posts not yet matched by a delivery (`credit`), whether a
-delivery has started since the last post (`owed`: it has not), and post routines that returned (`returned`), so that a
-sender which returns without ever setting a bit is held to its post all the same. A post takes effect in the step that
-sets its bit.
+One monitor for each vCPU and vector. A post is a call: what it does inside is the sender's business. From the call on there
+may be a delivery more (`credit`). There must be one that starts after the step that sets the bit, if one does; else after
+the call began (`owed`: there was none yet). A call without a step that sets the bit may have seen it set.
 """
 
 from __future__ import annotations
@@ -36,7 +35,8 @@ from properties.x86.catalogue import (
     XEN,
 )
 from properties.x86.monitors.delivery import VID_12
-from properties.x86.monitors.registers import wide, word
+from properties.x86.monitors.guest import open_to
+from properties.x86.monitors.registers import word
 from properties.x86.monitors.subjects import latched, pir, virr
 
 POSTING = ("deliver_interrupt", "post", "virtual_ipi")
@@ -208,8 +208,15 @@ KVM_ENT_13 = KVM_ENTRY.must_not(
 
 class Posts(NamedTuple):
     credit: int = 0
-    posts: int = 0
-    returned: int = 0
+    """Posts not yet matched by a delivery."""
+    posted: bool = False
+    """Whether there was any."""
+    calls: int = 0
+    """Calls under way."""
+    unset: int = 0
+    """Those of them that have not set the bit."""
+    served: int = 0
+    """And since whose beginning there was a delivery."""
     owed: bool = False
 
 
@@ -221,14 +228,14 @@ class Conservation(Monitor):
         KVM_SND_7, KVM_ENT_10, KVM_ENT_11, KVM_ENT_13, PIP_15,
     )  # fmt: skip
     witnesses = (E2E_4, E2E_6, E2E_8)
-    events = (ev.Changed, ev.Delivered, ev.Returned, ev.GuestActed, ev.Taken)
+    events = (ev.Called, ev.Changed, ev.Delivered, ev.Returned, ev.GuestActed, ev.Taken)
 
     def __init__(self, scenario: Scenario, vcpu: str, vector: int) -> None:
         self.scenario, self.vcpu, self.vector = scenario, vcpu, vector
         self.word, self.bit = vector // 64, 1 << vector % 64
         self.name = f"{vcpu}.{vector}"
         already = word(dict(scenario.initial).get(f"{vcpu}.pid.pir[{self.word}]", 0)) & self.bit
-        self.memory = Posts(1, 1, 0, True) if already else Posts()
+        self.memory = Posts(1, True, owed=True) if already else Posts()
         self.pir, self.virr = f"{vcpu}.pid.pir[{self.word}]", f"{vcpu}.virr[{self.word}]"
         calls = (*scenario.threads, *scenario.interrupts)
         program = scenario.vcpus[int(vcpu[4:])].program
@@ -246,15 +253,18 @@ class Conservation(Monitor):
 
     def on(self, event: ev.Event, memory: Posts, look: Look) -> Posts:
         match event:
+            case ev.Called(routine=routine, args=(self.vcpu, self.vector, *_)) if routine in POSTING:
+                return memory._replace(
+                    credit=memory.credit + 1, posted=True, calls=memory.calls + 1, unset=memory.unset + 1
+                )
             case ev.Changed(at=self.pir, set_bits=bits) if bits & self.bit:
-                return self._posted(memory)
+                return self._took_effect(memory)
             case ev.Changed(at=self.virr, set_bits=bits, routine=routine) if bits & self.bit and self.inhibited:
-                return self._posted(memory) if routine in POSTING else memory
+                return self._took_effect(memory) if routine in POSTING else memory
             case ev.GuestActed(vcpu=self.vcpu, action=("self_ipi", self.vector)) if not self.inhibited:
                 return self._posted(memory)
             case ev.Returned(routine=routine, args=(self.vcpu, self.vector, *_)) if routine in POSTING:
-                memory = memory._replace(returned=memory.returned + 1)
-                return self._posted(memory) if memory.returned > memory.posts else memory
+                return self._over(memory)
             case ev.Returned(routine="reset", args=(self.vcpu, self.vector, *_)):
                 return memory._replace(credit=0, owed=False)
             case ev.Delivered(vcpu=self.vcpu, vector=self.vector):
@@ -267,7 +277,22 @@ class Conservation(Monitor):
         return memory
 
     def _posted(self, memory: Posts) -> Posts:
-        return memory._replace(credit=memory.credit + 1, posts=memory.posts + 1, owed=True)
+        return memory._replace(credit=memory.credit + 1, posted=True, owed=True)
+
+    def _took_effect(self, memory: Posts) -> Posts:
+        """Whose call it is does not matter; where nobody calls, it is a post of its own."""
+        if not memory.unset:
+            return self._posted(memory)
+        unset = memory.unset - 1
+        return memory._replace(unset=unset, served=min(memory.served, unset), owed=True)
+
+    def _over(self, memory: Posts) -> Posts:
+        """Of several calls under way the one that set the bit is taken to be the first to return."""
+        calls = memory.calls - 1
+        if memory.unset <= calls:
+            return memory._replace(calls=calls)
+        owed = memory.owed or not memory.served
+        return memory._replace(calls=calls, unset=memory.unset - 1, served=max(0, memory.served - 1), owed=owed)
 
     def _delivered(self, memory: Posts, look: Look) -> Posts:
         look.witness(E2E_2)
@@ -275,7 +300,7 @@ class Conservation(Monitor):
         if not memory.credit:
             unposted = f"vector {self.vector} is delivered to {self.vcpu}, and nobody ever posted it"
             too_often = f"vector {self.vector} is delivered to {self.vcpu} more often than it was posted"
-            look.breach(E2E_3 if memory.posts else E2E_2, too_often if memory.posts else unposted, *self.about)
+            look.breach(E2E_3 if memory.posted else E2E_2, too_often if memory.posted else unposted, *self.about)
             return memory
         if memory.credit > 1:
             look.witness(E2E_4, *self.about)
@@ -284,10 +309,10 @@ class Conservation(Monitor):
             for w in range(self.word, 4)
         ):
             look.witness(E2E_6, *self.about)
-        return memory._replace(credit=memory.credit - 1, owed=False)
+        return memory._replace(credit=memory.credit - 1, served=memory.unset, owed=False)
 
     def at_rest(self, memory: Posts, look: Look) -> None:
-        if memory.posts:
+        if memory.posted:
             self._exercised(look)
         here = look.in_guest(self.vcpu)
         asleep = look.status(self.vcpu) == "sleeping"
@@ -329,12 +354,7 @@ class Conservation(Monitor):
             look.witness(VID_12)
 
     def _deliverable(self, look: Look) -> bool:
-        """Whether the guest would take it: IF set, and its class above that of TPR and of everything in service."""
-        if not look.value(f"{self.vcpu}.rflags_if"):
-            return False
-        in_service = wide(look, f"{self.vcpu}.visr")
-        above = max(word(look.value(f"{self.vcpu}.vtpr")) >> 4, (in_service.bit_length() - 1) >> 4)
-        return self.vector >> 4 > above
+        return open_to(look, self.vcpu, self.vector, look.in_service(self.vcpu))
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:

@@ -1,0 +1,64 @@
+"""The guest as it knows itself: whether it has interrupts open, what it handles, what it wrote to TPR.
+
+Nothing here is read from a register that the code under test keeps: the guest's program, and what was delivered to it and
+not completed, say it all.
+"""
+
+from __future__ import annotations
+
+from conformance.machine import events as ev
+from conformance.machine.monitor import Look, Monitor
+from conformance.roles.scenario import Scenario
+from properties.x86.catalogue import END_TO_END, SDM, SDM_3A
+
+E2E_16 = END_TO_END.must_not(
+    "E2E-16",
+    "No handler of the guest is started while the guest has interrupts closed, or while its TPR, or a handler that it has not "
+    "ended, masks the vector.",
+    SDM("29.2.2", "a virtual interrupt is delivered if RFLAGS.IF is 1"),
+    SDM_3A("10.8.3.1", "task and processor priorities"),
+    observe="At each delivery what the guest has executed: its last STI or CLI, its last write of TPR, handlers without an EOI.",
+)
+
+
+def open_to(look: Look, vcpu: str, vector: int, in_service: tuple[int, ...]) -> bool:
+    """Whether the guest would take the vector: interrupts open, its class above that of TPR and of all that it handles."""
+    executed = look.executed(vcpu)
+    switched = [action[0] == "sti" for action in executed if action[0] in ("sti", "cli")]
+    if in_service or not (switched or [True])[-1]:
+        return False
+    return vector >> 4 > task_priority(look, vcpu) >> 4
+
+
+def task_priority(look: Look, vcpu: str) -> int:
+    """What the guest last wrote to TPR."""
+    written = [int(action[1]) for action in look.executed(vcpu) if action[0] == "write_tpr"]
+    return (written or [0])[-1]
+
+
+class GuestTakes(Monitor):
+    clauses = (E2E_16,)
+    events = (ev.Delivered,)
+
+    def __init__(self, vcpu: str) -> None:
+        self.vcpu, self.name = vcpu, f"{vcpu}.guest"
+
+    def on(self, event: ev.Event, memory: None, look: Look) -> None:
+        if not isinstance(event, ev.Delivered) or event.vcpu != self.vcpu:
+            return
+        look.witness(E2E_16)
+        before = look.in_service(self.vcpu)[:-1]
+        if not open_to(look, self.vcpu, event.vector, before):
+            because = (
+                f"it handles vector {before[-1]}"
+                if before
+                else f"its TPR is {task_priority(look, self.vcpu):#x}"
+                if event.vector >> 4 <= task_priority(look, self.vcpu) >> 4
+                else "it has interrupts closed"
+            )
+            said = f"vector {event.vector} is delivered to {self.vcpu}'s guest, and {because}"
+            look.breach(E2E_16, said, f"{self.vcpu}.rflags_if", f"{self.vcpu}.vppr", self.vcpu)
+
+
+def monitors(scenario: Scenario) -> list[Monitor]:
+    return [GuestTakes(f"vcpu{n}") for n in range(len(scenario.vcpus))]
