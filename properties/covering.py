@@ -7,15 +7,13 @@ exhausted. They are chosen one by one, always the row with the most new pairs fo
 Patton, "The AETG System", 1997; AETG draws candidates, here all rows that make sense are looked at, and what
 they cost counts: generators that know no sizes chose six times as many rows).
 
-    python -m properties.covering               says what would change
-    python -m properties.covering --write       makes the rows anew: covering.json of each architecture
+    python -m properties.golden --rows          makes the rows anew: covering.json of each architecture
     python -m properties.golden --write         then pins what they come to
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -30,8 +28,6 @@ MOST_STATES = 10_000
 """Predicted states of a scenario that may be chosen."""
 START, A_STATE = 0.1, 4e-6
 """What a scenario costs, in seconds: to begin with, and for each state. Only their ratio matters."""
-
-COMMAND = "python -m properties.covering"
 
 Row: TypeAlias = tuple[str, ...]
 """An option of each factor, in the grammar's order."""
@@ -127,7 +123,7 @@ def covered(grammar: Grammar) -> tuple[tuple[Scenario, ...], dict[str, int]]:
         scenario = grammar.scenario(row)
         if scenario is None or scenario.name in scenarios:
             raise ValueError(
-                f"{data(grammar)}: {'/'.join(row)} makes no sense or is there twice. Run {COMMAND} --write"
+                f"{data(grammar)}: {'/'.join(row)} makes no sense or is there twice. Run python -m properties.golden --rows"
             )
         scenarios[scenario.name] = scenario
     return tuple(scenarios.values()), {grammar.name(c.row): c.states for c in chosen}
@@ -136,23 +132,3 @@ def covered(grammar: Grammar) -> tuple[tuple[Scenario, ...], dict[str, int]]:
 def pin(grammar: Grammar, rows: Iterable[Row], states: Mapping[str, int]) -> None:
     lines = (msgspec.json.encode(Chosen(row, states.get(grammar.name(row), 0))).decode() for row in rows)
     data(grammar).write_text("[\n" + ",\n".join(lines) + "\n]\n")
-
-
-def main(how: str = "") -> int:
-    from properties.arm.grammar import ARM  # not above: they build on this module
-    from properties.x86.grammar import X86
-
-    for grammar in (X86, ARM):
-        rows = choose(grammar)
-        scenarios, states = covered(grammar)
-        changes = len({s.name for s in scenarios} ^ {grammar.name(row) for row in rows})
-        print(
-            f"{grammar.architecture}: {len(rows)} rows, {sum(map(grammar.states, rows)):,.0f} states predicted, {changes} differ"
-        )
-        if how == "--write":
-            pin(grammar, rows, states)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:2]))

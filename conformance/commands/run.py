@@ -35,6 +35,7 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
     metavar="PATH",
     help="Only scenarios of your own, from this TOML file, unless --scenario names others. Repeatable.",
 )
+@click.option("--draw", metavar="N", type=click.IntRange(0), default=0, help="So many scenarios more, drawn at random.")
 @click.option(
     "--environment",
     "environments",
@@ -55,6 +56,7 @@ def run(
     clauses: tuple[str, ...],
     scenarios: tuple[str, ...],
     scenario_files: tuple[str, ...],
+    draw: int,
     environments: tuple[str, ...],
     reports: tuple[str, ...],
     stop: bool,
@@ -81,6 +83,7 @@ def run(
             clause=clauses,
             scenario=scenarios,
             scenario_file=scenario_files,
+            draw=draw,
             environment=environments,
             report=reports,
         )

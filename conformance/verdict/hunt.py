@@ -131,6 +131,30 @@ class Hunt:
                 return found
 
 
+def sample(drawn: SearchStrategy[Scenario], count: int) -> list[Scenario]:
+    """So many different ones that make sense, always the same, called drawn/1 and on."""
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import seed as seeded
+
+    kept: dict[Scenario, None] = {}
+
+    @settings(
+        max_examples=10 * count,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @seeded(0)
+    @given(drawn)
+    def intack_draw(scenario: Scenario) -> None:
+        if not refusals(scenario, architectures()[scenario.architecture]):
+            kept[scenario] = None
+
+    intack_draw()
+    return [msgspec.structs.replace(s, name=f"drawn/{n}") for n, s in enumerate(list(kept)[:count], 1)]
+
+
 def simpler(scenario: Scenario) -> Iterator[Scenario]:
     """It, with one part taken out or made plain."""
     change: Callable[..., Scenario] = lambda **parts: msgspec.structs.replace(scenario, **parts)  # noqa: E731

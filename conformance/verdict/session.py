@@ -19,15 +19,20 @@ from conformance.adapters.source import Fault
 from conformance.roles import environments
 from conformance.roles.nearest import nearest
 from conformance.roles.registered import RegistrationError
+from conformance.roles.scenario import Scenario
 from conformance.search.replay import ReplayError
 from conformance.verdict import own_scenarios
 from conformance.verdict.clause import Clause, Status, Verdict
 from conformance.verdict.declarations import check_declared
+from conformance.verdict.hunt import sample
 from conformance.verdict.judge import Judge
 from conformance.verdict.own_scenarios import ScenarioError
 from conformance.verdict.suite import Suite, load_suite
 
 PACKAGES = ("conformance", "reference", "properties")
+
+DRAWN_STATES = 30_000
+"""Of a scenario drawn for a run, about."""
 
 T = TypeVar("T")
 
@@ -50,6 +55,7 @@ class Session:
         environment: Sequence[str] = (),
         scenario: Sequence[str] = (),
         scenario_file: Sequence[str] = (),
+        draw: int = 0,
     ) -> None:
         check_packages()
         self.replay = replay
@@ -72,12 +78,20 @@ class Session:
                 raise BadInput(f"no environment is called {name!r}. {nearest(name, environments())}")
         self.environment = tuple(environment)
         own = [s for path in scenario_file for s in _or_bad_input(lambda path=path: own_scenarios.read(Path(path)))]
+        if draw:
+            own += self._drawn(draw)
         if own:
             self.suite = _or_bad_input(lambda: own_scenarios.joined(self.suite, own))
-        globs = scenario or [s.name for s in own]
+        globs = scenario or [s.name for s in own if scenario_file]
         self.scenarios = frozenset(matching(self.suite, globs)) if globs else None
         self.clauses = self.concerned(select(self.suite.clauses, clause))
         self.reports = [writable(path) for path in report]
+
+    def _drawn(self, count: int) -> list[Scenario]:
+        drawn = self.suite.drawn(self.implementation, DRAWN_STATES)
+        if drawn is None:
+            raise BadInput(f"nothing draws scenarios for {' and '.join(self.implementation.architectures)}")
+        return sample(drawn, count)
 
     def concerned(self, clauses: Sequence[Clause]) -> tuple[Clause, ...]:
         """Less the clauses of an architecture of which the implementation fills no role."""
