@@ -5,12 +5,12 @@ implementation.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from conformance.roles.architecture import Architecture
 from conformance.roles.nearest import nearest
-from conformance.roles.scenario import Scenario, Thread
+from conformance.roles.scenario import Argument, Scenario, Thread
 
 DEEPEST_BUFFER, MOST_CPUS, MOST_TOKENS = 8, 16, 8
 
@@ -121,8 +121,10 @@ def _calls(scenario: Scenario, architecture: Architecture) -> Iterator[str]:
             yield from _argument(f"{name} calls {routine}", parameter, value, vcpus, scenario.vectors)
 
 
-def _argument(call: str, parameter: str, value: object, vcpus: Sequence[str], vectors: Iterable[int]) -> Iterator[str]:
+def _argument(
+    call: str, parameter: str, value: Argument, vcpus: Sequence[str], vectors: Sequence[int]
+) -> Iterator[str]:
     if parameter == "vcpu" and value not in vcpus:
         yield f"{call} for {value!r}: the scenario has {', '.join(vcpus)}"
-    if parameter in ("vector", "intid") and value not in vectors:
+    if parameter in ("vector", "intid") and (isinstance(value, str) or value not in vectors):
         yield f"{call} with {value!r}, which is not in vectors"
