@@ -5,9 +5,12 @@ next operation, and what it raises where it cannot.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from conformance.roles import operations as ops
+
+Question: TypeAlias = tuple[str, tuple[ops.Result, ...], tuple[ops.Result, ...]]
+"""Routine, arguments, results so far."""
 
 
 class Fault(Exception):
@@ -45,9 +48,7 @@ class Source(Protocol):
         ...
 
 
-def answers_of(
-    source: Source, questions: list[tuple[str, tuple[ops.Result, ...], tuple[ops.Result, ...]]]
-) -> Iterable[ops.Answer | Fault]:
+def answers_of(source: Source, questions: list[Question]) -> Iterable[ops.Answer | Fault]:
     """The answers to many questions: at one go, where the source can, else as they are asked for."""
     at_once = getattr(source, "answers", None)
     return at_once(questions) if at_once else (source.next(*question) for question in questions)

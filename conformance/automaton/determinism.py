@@ -19,16 +19,15 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from conformance.adapters.registry import Implementation, resolve
-from conformance.adapters.source import Fault
+from conformance.adapters.source import Fault, Question
 from conformance.automaton.assembly import Assembly, assemble
-from conformance.roles.operations import Answer, Result
+from conformance.roles.operations import Answer
 from conformance.roles.scenario import Scenario
 
-Question = tuple[str, tuple[Result, ...], tuple[Result, ...]]
-"""Routine, arguments, results so far."""
 SECONDS = 120.0
 """For all answers together; containment, never an oracle."""
 ELSEWHERE = 3
@@ -39,7 +38,15 @@ def in_fresh_process(implementation: Implementation, scenario: Scenario, assembl
     """Raises Fault NONDETERMINISTIC. An implementation that its SPEC does not lead back to is asked in this process
     only.
     """
-    asked = [((n.routine, n.args, n.results), n.answer) for u in assembly.unfoldings() for n in u.nodes()]
+    nodes = [((n.routine, n.args, n.results), n.answer) for u in assembly.unfoldings() for n in u.nodes()]
+    ask_in_fresh_process(implementation, scenario, nodes)
+
+
+def ask_in_fresh_process(
+    implementation: Implementation, scenario: Scenario, answered: Sequence[tuple[Question, Answer]]
+) -> None:
+    """The same, of these questions and the answers that they had."""
+    asked = list(answered)
     random.Random(1).shuffle(asked)
     ended, answers = _fresh().ask(implementation, scenario, [question for question, _ in asked])
     if ended == ELSEWHERE:

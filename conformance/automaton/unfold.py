@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from conformance.adapters.source import Fault, Line, Source, answers_of, close
+from conformance.adapters.source import Fault, Line, Question, Source, answers_of, close
 from conformance.automaton.meaning import combined
 from conformance.roles import operations as ops
 
@@ -109,6 +109,10 @@ class Unfolding:
         self.source = source
         self.roots: dict[tuple[str, tuple[ops.Result, ...]], Node] = {}
         self.questions = 0
+        self.asked: list[tuple[Question, ops.Answer]] = []
+        """All that its source has said, in order."""
+        self.failed = False
+        """Whether a question had no answer."""
 
     def root(self, routine: str, args: tuple[ops.Result, ...]) -> Node:
         node = self.roots.get((routine, args))
@@ -120,21 +124,29 @@ class Unfolding:
         results = node.results
         if len(results) > LONGEST_CALL:
             raise too_long(node)
-        self.questions += 1
         try:
-            return self.source.next(node.routine, node.args, results)
+            return self._next((node.routine, node.args, results))
         except Fault as fault:
             if fault.status == "CRASH":
                 self._same_history(node)
             raise
 
+    def _next(self, question: Question) -> ops.Answer:
+        self.questions += 1
+        try:
+            answer = self.source.next(*question)
+        except Fault:
+            self.failed = True
+            raise
+        self.asked.append((question, answer))
+        return answer
+
     def goes_on(self, node: Node, results: list[ops.Result], block: list[tuple[ops.Answer, ops.Result]]) -> bool:
         """Whether after `results` the call of `node` repeats `block` for as long as a call may be."""
         for n in range(LONGEST_CALL - len(results)):
             due, result = block[n % len(block)]
-            self.questions += 1
             try:
-                if self.source.next(node.routine, node.args, tuple(results)) != due:
+                if self._next((node.routine, node.args, tuple(results))) != due:
                     return False
             except Fault:
                 return False

@@ -26,6 +26,7 @@ class Watch:
         self.console = Console(file=sys.stderr, highlight=False)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
         self.seconds: dict[Item, float] = {}
+        self.kept: set[Item] = set()
         self.said = time.monotonic()
 
     def __enter__(self) -> Watch:
@@ -42,6 +43,7 @@ class Watch:
                 self.say(Text(first_line(event), "bold red"))
             case ScenarioExplored() | FunctionChecked() | ScheduleSought():
                 self.seconds[event.item] = event.seconds
+                self.kept |= {event.item} if event.kept else set()
                 self.go_on(event.progress)
             case Waits():
                 self.go_on(event.progress)
@@ -60,8 +62,9 @@ class Watch:
     def slowest(self, count: int) -> str:
         """The items that took longest, and what all took together."""
         by_time = sorted(self.seconds.items(), key=lambda pair: -pair[1])[:count]
-        rows = [f"{seconds:8.2f} s  {called(item)}" for item, seconds in by_time]
-        total = f"{sum(self.seconds.values()):8.2f} s  all {len(self.seconds)} together"
+        rows = [f"{seconds:8.2f} s  {called(item)}{', kept' * (item in self.kept)}" for item, seconds in by_time]
+        kept = f", {len(self.kept)} of them kept from earlier runs" * bool(self.kept)
+        total = f"{sum(self.seconds.values()):8.2f} s  all {len(self.seconds)} together{kept}"
         return "\n".join(["Slowest:", *rows, total])
 
 

@@ -47,6 +47,12 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
 @click.option("-x", "--exitfirst", "stop", is_flag=True, help="Stop at the first violation.")
 @click.option("--durations", metavar="N", type=click.IntRange(0), default=0, help="Show what took longest.")
 @click.option(
+    "--no-cache",
+    is_flag=True,
+    envvar="INTACK_NO_CACHE",
+    help="Find out everything anew, and keep nothing for the next run. Also: INTACK_NO_CACHE=1.",
+)
+@click.option(
     "-n", "workers", default="auto", callback=_workers, metavar="N",
     help="Worker processes; 0: none but this one. Default: auto.",
 )  # fmt: skip
@@ -61,6 +67,7 @@ def run(
     reports: tuple[str, ...],
     stop: bool,
     durations: int,
+    no_cache: bool,
     workers: int,
 ) -> int:
     """Judge an implementation, clause by clause, and print the report.
@@ -86,6 +93,7 @@ def run(
             draw=draw,
             environment=environments,
             report=reports,
+            keep=not no_cache,
         )
     except BadInput as error:
         raise click.UsageError(str(error)) from None

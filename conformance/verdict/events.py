@@ -37,6 +37,8 @@ class ScenarioExplored:
     result: Explored
     seconds: float
     progress: Progress
+    kept: bool
+    """Known from an earlier run."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class FunctionChecked:
     result: Checked
     seconds: float
     progress: Progress
+    kept: bool
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class ScheduleSought:
     result: Counterexample | None
     seconds: float
     progress: Progress
+    kept: bool
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,12 @@ class Judge:
         suite: Suite,
         environment: Collection[str] = (),
         scenarios: Collection[str] | None = None,
+        work: Work | None = None,
     ) -> None:
         """By these scenarios alone, if they are given."""
         self.implementation, self.profile, self.suite, self.environment = implementation, profile, suite, environment
         self.scenarios = scenarios
-        self.work = Work(implementation, profile, suite)
+        self.work = work or Work(implementation, profile, suite)
         self.known: dict[Item, Result] = {}
         """What `verdict` has found out so far."""
         self.shares = {name: Share(implementation, name, suite) for name in implementation.architectures}

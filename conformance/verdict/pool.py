@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -20,14 +19,9 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Protocol
 
-from conformance.verdict.work import Item, Result
+from conformance.verdict.work import Done, Item
 
 PR_SET_PDEATHSIG = 1
-
-
-class Done(NamedTuple):
-    result: Result
-    seconds: float
 
 
 class Died(NamedTuple):
@@ -36,7 +30,7 @@ class Died(NamedTuple):
     how: str
 
 
-Do = Callable[[Item], Result]
+Do = Callable[[Item], Done]
 
 
 class Pool(Protocol):
@@ -86,7 +80,7 @@ class Here:
         assert self.item is not None
         with contextlib.redirect_stdout(sys.stderr):  # what an implementation prints is no part of the report
             item, self.item = self.item, None
-            return [(item, timed(self.do, item))]
+            return [(item, self.do(item))]
 
     def close(self) -> None:
         self.item = None
@@ -186,10 +180,4 @@ def _begin(do: Do, parent: int) -> None:
 
 def _work(item: Item) -> Done:
     assert _do
-    return timed(_do, item)
-
-
-def timed(do: Do, item: Item) -> Done:
-    begun = time.monotonic()
-    result = do(item)
-    return Done(result, time.monotonic() - begun)
+    return _do(item)

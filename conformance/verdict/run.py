@@ -47,7 +47,7 @@ class Run:
 
     def __init__(self, judge: Judge, clauses: Sequence[Clause], workers: int, *, stop: bool = False) -> None:
         self.judge, self.clauses, self.stop = judge, {c.id: c for c in clauses}, stop
-        self.pool = pool(judge.work.do, workers)
+        self.pool = pool(judge.work.done, workers)
         self.workers = max(1, workers)
         self.begun = time.monotonic()
         self.ranks: dict[Item, Rank] = {}
@@ -106,17 +106,19 @@ class Run:
             return
         if isinstance(outcome, Died):
             outcome = Done(self.judge.work.crashed(item, f"the process in which this ran {outcome.how}"), 0.0)
-        self.results[item], self.seconds[item] = outcome
-        result, seconds = outcome
+        result, seconds, kept = outcome
+        self.results[item] = result
+        if not kept:  # it says nothing of what is to come
+            self.seconds[item] = seconds
         yield from self._breaches(item, result)
         match item, result:
             case Explore(), Explored():
-                yield ScenarioExplored(item, result, seconds, self.progress())
+                yield ScenarioExplored(item, result, seconds, self.progress(), kept)
             case Check(), Checked():
-                yield FunctionChecked(item, result, seconds, self.progress())
+                yield FunctionChecked(item, result, seconds, self.progress(), kept)
             case _:
                 assert not isinstance(result, Explored | Checked)
-                yield ScheduleSought(item, result, seconds, self.progress())
+                yield ScheduleSought(item, result, seconds, self.progress(), kept)
         for judging, wanted in self.waiting.pop(item, ()):
             if all(i in self.results for i in wanted):
                 yield from self._go_on(judging, tuple(self.results[i] for i in wanted))

@@ -21,13 +21,14 @@ from conformance.roles.nearest import nearest
 from conformance.roles.registered import RegistrationError
 from conformance.roles.scenario import Scenario
 from conformance.search.replay import ReplayError
-from conformance.verdict import own_scenarios
+from conformance.verdict import kept, own_scenarios
 from conformance.verdict.clause import Clause, Status, Verdict
 from conformance.verdict.declarations import check_declared
 from conformance.verdict.hunt import sample
 from conformance.verdict.judge import Judge
 from conformance.verdict.own_scenarios import ScenarioError
 from conformance.verdict.suite import Suite, load_suite
+from conformance.verdict.work import Work
 
 PACKAGES = ("conformance", "reference", "properties")
 
@@ -56,9 +57,11 @@ class Session:
         scenario: Sequence[str] = (),
         scenario_file: Sequence[str] = (),
         draw: int = 0,
+        keep: bool = False,
     ) -> None:
+        """`keep`: results are kept in the user's cache."""
         check_packages()
-        self.replay = replay
+        self.replay, self.keep = replay, keep
         self.suite = _or_bad_input(load_suite)
         if replay:
             if adapter or profile or clause:
@@ -116,7 +119,9 @@ class Session:
 
     @cached_property
     def judge(self) -> Judge:
-        return Judge(self.implementation, self.profile, self.suite, self.environment, self.scenarios)
+        make = kept.work if self.keep else Work
+        work = make(self.implementation, self.profile, self.suite)
+        return Judge(self.implementation, self.profile, self.suite, self.environment, self.scenarios, work)
 
     def replayed(self) -> Verdict:
         """What became of the replay string's counterexample: the evidence begins with the word for it."""

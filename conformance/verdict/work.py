@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -65,6 +66,13 @@ def result_type(item: Item) -> Any:
             return Counterexample | None
 
 
+class Done(NamedTuple):
+    result: Result
+    seconds: float
+    kept: bool = False
+    """It was known from an earlier run."""
+
+
 @dataclass(frozen=True)
 class Work:
     """Does items for one implementation under one profile."""
@@ -74,6 +82,14 @@ class Work:
     suite: Suite
 
     def do(self, item: Item) -> Result:
+        return self.done(item).result
+
+    def done(self, item: Item) -> Done:
+        begun = time.monotonic()
+        result = self._found_out(item)
+        return Done(result, time.monotonic() - begun)
+
+    def _found_out(self, item: Item) -> Result:
         """Never raises for what the implementation does. Where the suite itself fails, that is the item's CRASH."""
         try:
             return self._do(item)

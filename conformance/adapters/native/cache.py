@@ -17,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from conformance.adapters.user_cache import user_cache
+
 KEPT = 100
 """Programs in the cache; the ones used longest ago go."""
 
@@ -27,7 +29,7 @@ def folder() -> Path:
     """Where programs are kept: for this process only, if no home can be written."""
     global _own
     if _own is None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "intack" / "native"
+        home = user_cache() / "native"
         try:
             home.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=home).close()

@@ -21,6 +21,7 @@ from conformance.adapters.declared import world_of
 from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
 from conformance.adapters.registry import AdapterError, Implementation
 from conformance.adapters.source import Source
+from conformance.adapters.user_cache import user_cache
 from conformance.roles.x86 import Residency, World
 from reference.x86.kvm import Kvm
 
@@ -134,8 +135,7 @@ def _read(folder: Path, missing: str) -> Mapping[str, str]:
 def _from_package() -> Mapping[str, str]:
     """Unpacking takes seconds, so what it gives is kept in the user's cache, where that can be written."""
     package = PACKAGE.stat()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    folder = cache / "intack" / f"linux-source-6.1-{package.st_mtime_ns:x}-{package.st_size:x}"
+    folder = user_cache() / f"linux-source-6.1-{package.st_mtime_ns:x}-{package.st_size:x}"
     if folder.exists():
         return _read(folder, f"{folder} is damaged: remove it")
     files = _unpack()

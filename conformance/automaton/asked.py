@@ -1,0 +1,146 @@
+"""What an implementation was asked in the course of some work, as data; and whether it says the same now.
+
+    assemblies ──asked_of──> Asked, one a scenario ──still──> whether the same work would find the same
+
+Work on automata knows an implementation by what its roles declare and by its answers, and by nothing else; each question
+follows from the answers before it. So where what is declared is the same, and the answers to all that was asked are, the
+same would be asked again, and found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from conformance.adapters.registry import Implementation
+from conformance.adapters.source import Fault, Question, Source, answers_of, close
+from conformance.automaton.assembly import Assembled, Assembly, assemble
+from conformance.automaton.determinism import ask_in_fresh_process
+from conformance.roles.operations import Answer
+from conformance.roles.scenario import Scenario
+
+AT_ONCE = 64
+"""Questions between two looks at the answers: after one that differs the others make no sense."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """All questions in one scenario, in order, each once."""
+
+    scenario: Scenario
+    declares: str
+    """A hash of what all roles declare there."""
+    said: tuple[str, ...]
+    """Different answers as JSON, each with its place in the code if places were wanted."""
+    questions: tuple[tuple[int, Any, int], ...]
+    """What it follows, by number, the result that came next there, and the number of its answer; of a call's first
+    question -1, and [routine, *arguments].
+    """
+
+
+class DiffersError(Exception):
+    """No record can stand for this: a question had no answer, or two."""
+
+
+def asked_of(made: Iterable[Assembled], *, sites: bool) -> tuple[Asked, ...]:
+    """What was asked of these assemblies. `sites`: where in the code an answer came from counts as part of it. Raises
+    DiffersError.
+    """
+    by_scenario: dict[Scenario, list[Assembly]] = {}
+    for scenario, assembly in made:
+        by_scenario.setdefault(scenario, []).append(assembly)
+    return tuple(_asked(scenario, assemblies, sites) for scenario, assemblies in by_scenario.items())
+
+
+def _asked(scenario: Scenario, assemblies: Sequence[Assembly], sites: bool) -> Asked:
+    """Of several, as those of a search that began anew, a question counts once."""
+    said: dict[str, int] = {}
+    numbers: dict[Question, int] = {}
+    rows: list[tuple[int, Any, int]] = []
+    for unfolding in (u for assembly in assemblies for u in assembly.unfoldings()):
+        if unfolding.failed:
+            raise DiffersError
+        for question, answer in unfolding.asked:
+            told = said.setdefault(_told(unfolding.source, question, answer, sites), len(said))
+            routine, args, results = question
+            if question not in numbers:
+                numbers[question] = len(rows)
+                before = numbers[routine, args, results[:-1]] if results else -1
+                rows.append((before, results[-1] if results else [routine, *args], told))
+            elif rows[numbers[question]][2] != told:
+                raise DiffersError
+    return Asked(
+        scenario=scenario, declares=_declared(assemblies[0]), said=tuple(said), questions=tuple(rows)
+    )  # fmt: skip
+
+
+def still(implementation: Implementation, asked: Asked, *, sites: bool, afresh: bool) -> bool:
+    """Ask all of it again: in the same order, then in another one of fresh sources, and, `afresh`, in a fresh process. Any
+    answer that is not the same, or none, is a no.
+    """
+    try:
+        assembly = assemble(implementation, asked.scenario)
+        if _declared(assembly) != asked.declares:
+            return False
+        answered: list[tuple[Question, Answer]] = []
+        for source, questions in _by_source(assembly, asked):
+            answered += _same(source, questions, sites)
+            random.Random(0).shuffle(questions)
+            _same(source.fresh(), questions, sites)
+        if afresh:
+            ask_in_fresh_process(implementation, asked.scenario, answered)
+    except Exception:  # whatever an implementation that has changed may raise: the work itself will tell
+        return False
+    return True
+
+
+def _by_source(assembly: Assembly, asked: Asked) -> list[tuple[Source, list[tuple[Question, str]]]]:
+    """Questions and what was said, by who is to be asked."""
+    all_questions: list[Question] = []
+    grouped: dict[int, tuple[Source, list[tuple[Question, str]]]] = {}
+    for before, by, told in asked.questions:
+        if before < 0:
+            routine, *args = by
+            question = (routine, _tuples(args), ())
+        else:
+            routine, args, results = all_questions[before]
+            question = (routine, args, (*results, _tuples(by)))
+        all_questions.append(question)
+        source = assembly.routines[question[0]].source
+        grouped.setdefault(id(source), (source, []))[1].append((question, asked.said[told]))
+    return list(grouped.values())
+
+
+def _same(source: Source, questions: Sequence[tuple[Question, str]], sites: bool) -> list[tuple[Question, Answer]]:
+    """Raises DiffersError."""
+    answered: list[tuple[Question, Answer]] = []
+    try:
+        for first in range(0, len(questions), AT_ONCE):
+            some = questions[first : first + AT_ONCE]
+            answers = answers_of(source, [question for question, _ in some])
+            for (question, told), answer in zip(some, answers, strict=True):
+                if isinstance(answer, Fault) or _told(source, question, answer, sites) != told:
+                    raise DiffersError
+                answered.append((question, answer))
+    finally:
+        close(source)
+    return answered
+
+
+def _told(source: Source, question: Question, answer: Answer, sites: bool) -> str:
+    site = getattr(source, "site", None) if sites else None
+    return msgspec.json.encode((answer, site(*question)) if site else answer).decode()
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _declared(assembly: Assembly) -> str:
+    sources = {id(unfolding): n for n, unfolding in enumerate(assembly.unfoldings())}
+    routines = [(routine, sources[id(unfolding)]) for routine, unfolding in assembly.routines.items()]
+    roles = (assembly.role_of, assembly.handlers, assembly.filled_by)
+    return hashlib.sha256(repr((routines, roles, assembly.locations)).encode()).hexdigest()

@@ -1,0 +1,98 @@
+"""What a result rests on beside the answers of an implementation, as hashes: change any, and it is another result."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+from conformance import LOADED
+from conformance.adapters.registry import Implementation, resolve
+from conformance.roles import architectures
+from conformance.roles.registered import registered
+
+OWN = ("conformance", "reference", "properties")
+"""Packages that ship together and import nothing beside LIBRARIES."""
+LIBRARIES = ("hypothesis", "msgspec", "numpy", "z3-solver")
+
+
+def machinery() -> str:
+    """The engine, the suites and architectures that are registered, Python and the libraries. Of somebody else's suite
+    its top-level package counts.
+    """
+    versions = [(name, importlib.metadata.version(name)) for name in LIBRARIES]
+    entries = [(entry.group, entry.name, entry.value) for entry in _entries()]
+    return hashed(sys.version, *versions, *entries, *map(source, _packages()))
+
+
+def _entries() -> list[EntryPoint]:
+    return [*registered("intack.suites").values(), *registered("intack.architectures").values()]
+
+
+def _packages() -> list[str]:
+    return sorted({"conformance", *(entry.module.partition(".")[0] for entry in _entries())})
+
+
+def declared(implementation: Implementation) -> str:
+    """What it says of itself. What its locations are in a scenario is left to the scenario."""
+    told = [
+        (base.__qualname__, cls.__qualname__, [getattr(cls, name) for name in _DECLARATIONS])
+        for base, cls in implementation.roles.items()
+    ]
+    plain = (implementation.name, implementation.spec, implementation.profile, implementation.lacks)
+    return hashed(*plain, sorted(implementation.not_applicable.items()), sorted(implementation.replaces), told)
+
+
+_DECLARATIONS = ("handlers", "vcpu_state", "cpu_state", "vm_state", "irq_state")
+
+
+def own_code(implementation: Implementation) -> str:
+    """The code of an implementation that ships with the suite, and of the reference beside it. Empty for any other."""
+    if implementation.replaces:
+        return ""
+    beside = [resolve(architectures()[name].reference) for name in implementation.architectures]
+    classes = {cls for one in (implementation, *beside) for cls in one.roles.values()}
+    modules = {base.__module__.partition(".")[0] for cls in classes for base in cls.__mro__}
+    if modules - sys.stdlib_module_names - set(OWN) or any(one.replaces for one in beside):
+        return ""
+    return hashed(*map(source, OWN))
+
+
+@cache
+def source(package: str) -> str:
+    """Every file of a package, or the one of a module. Raises OSError."""
+    return hashed(*(part for name, path in files(package) for part in (name, path.read_bytes())))
+
+
+def changed_since_loaded() -> bool:
+    """Whether what runs may be other than what the files say. Raises OSError."""
+    packages = {*OWN, *_packages()}
+    return any(path.stat().st_ctime >= LOADED for package in packages for _, path in files(package))
+
+
+def files(package: str) -> Iterator[tuple[str, Path]]:
+    """With their names in the package, in the same order everywhere."""
+    module = importlib.import_module(package)
+    folders = [Path(folder) for folder in getattr(module, "__path__", ())]
+    if not folders:
+        yield package, Path(str(module.__file__))
+    for folder in folders:
+        for home, below, names in os.walk(folder):
+            below[:] = sorted(name for name in below if name != "__pycache__")
+            for path in (Path(home, name) for name in sorted(names)):
+                if path.is_file():
+                    yield str(path.relative_to(folder)), path
+
+
+def hashed(*parts: object) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        plain = part if isinstance(part, bytes) else repr(part).encode()
+        whole.update(len(plain).to_bytes(8) + plain)
+    return whole.hexdigest()

@@ -1,0 +1,112 @@
+"""Results kept by content: what was found out once is not found out again, as long as all that it rests on is the same.
+
+    item, scenario, machinery, profile, what the implementation declares ──hash──> key
+    key ──> result, and what the implementation was asked and said
+
+What code does cannot be told from its files: a class may import anything, a program may read anything. So all that an
+implementation was asked is asked again, and its result counts if every answer is the same. Only for what ships with the
+suite the code itself is enough, since that is all here; and where it has changed, it is asked like any other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from conformance.adapters.registry import Implementation
+from conformance.adapters.user_cache import user_cache
+from conformance.automaton.asked import Asked, DiffersError, asked_of, still
+from conformance.automaton.assembly import Assembled, recorded
+from conformance.verdict.clause import Counterexample
+from conformance.verdict.explore import Explored
+from conformance.verdict.ingredients import changed_since_loaded, declared, hashed, machinery, own_code
+from conformance.verdict.store import Store
+from conformance.verdict.suite import Checked, Suite
+from conformance.verdict.work import Check, Done, Item, Result, Work, result_type
+
+CHANCE = ("CRASH", "TIMEOUT", "NONDETERMINISTIC")
+"""What ended so may end otherwise the next time."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    result: msgspec.Raw
+    code: str
+    """Of an implementation that ships with the suite: its hash."""
+    asked: msgspec.Raw
+
+
+@dataclass(frozen=True)
+class KeptWork(Work):
+    """Does what is not known from an earlier run."""
+
+    store: Store
+    rests_on: str
+    """A hash of what the results of all items rest on."""
+    code: str
+    """Of its code, if that says everything."""
+
+    def done(self, item: Item) -> Done:
+        begun = time.monotonic()
+        if known := self._known(item):
+            return Done(known[0], time.monotonic() - begun, kept=True)
+        with recorded() as made:
+            done = super().done(item)
+        self._keep(item, done.result, made)
+        return done
+
+    def _known(self, item: Item) -> tuple[Result] | None:
+        content = self.store.load(self._key(item))
+        try:
+            record = msgspec.json.decode(content or b"", type=Record)
+            result: Result = msgspec.json.decode(record.result, type=result_type(item))
+            if self.code and self.code == record.code:
+                return (result,)
+            asked = msgspec.json.decode(record.asked, type=tuple[Asked, ...])
+        except msgspec.MsgspecError:  # none, or damaged
+            return None
+        afresh = isinstance(result, Explored) and bool(result.counterexamples)
+        if all(still(self.implementation, one, sites=_tells_places(result), afresh=afresh) for one in asked):
+            return (result,)
+        return None
+
+    def _keep(self, item: Item, result: Result, made: Sequence[Assembled]) -> None:
+        if isinstance(result, Explored | Checked) and result.fault_status in CHANCE:
+            return
+        try:
+            asked = asked_of(made, sites=_tells_places(result))
+            record = Record(result=_raw(result), code=self.code, asked=_raw(asked))
+        except (DiffersError, TypeError, OverflowError):  # it said nothing, or what is no JSON
+            return
+        if asked and not changed_since_loaded():
+            self.store.save(self._key(item), msgspec.json.encode(record))
+
+    def _key(self, item: Item) -> str:
+        scenario = None if isinstance(item, Check) else self.scenarios[getattr(item, "scenario", "")]
+        return hashed(self.rests_on, type(item).__name__, msgspec.json.encode(item), msgspec.json.encode(scenario))[:32]
+
+
+def work(implementation: Implementation, profile: str, suite: Suite) -> Work:
+    """That keeps results in the user's cache, where that can be."""
+    try:
+        if changed_since_loaded():
+            return Work(implementation, profile, suite)
+        rests_on = hashed(machinery(), declared(implementation), profile)
+        code = own_code(implementation)
+    except OSError:
+        return Work(implementation, profile, suite)
+    store = Store(user_cache() / "results")
+    store.trim()
+    return KeptWork(implementation, profile, suite, store, rests_on, code)
+
+
+def _tells_places(result: Result) -> bool:
+    """Whether it holds a schedule, which says where in the code each operation was asked for."""
+    found = result.counterexamples.values() if isinstance(result, Explored) else [result]
+    return any(isinstance(one, Counterexample) and one.trace for one in found)
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
