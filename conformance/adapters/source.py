@@ -4,7 +4,7 @@ next operation, and what it raises where it cannot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from conformance.roles import operations as ops
@@ -37,7 +37,9 @@ class Line(NamedTuple):
 
 
 class Source(Protocol):
-    """An implementation as the engine sees it: the pure function."""
+    """An implementation as the engine sees it: the pure function. `forgets` is set where no question can leave anything
+    behind for another.
+    """
 
     def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
         """The operation that follows `results`, or Return. Raises Fault."""
@@ -48,7 +50,7 @@ class Source(Protocol):
         ...
 
 
-def answers_of(source: Source, questions: list[Question]) -> Iterable[ops.Answer | Fault]:
+def answers_of(source: Source, questions: Sequence[Question]) -> Iterable[ops.Answer | Fault]:
     """The answers to many questions: at one go, where the source can, else as they are asked for."""
     at_once = getattr(source, "answers", None)
     return at_once(questions) if at_once else (source.next(*question) for question in questions)

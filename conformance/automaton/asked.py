@@ -1,6 +1,6 @@
 """What an implementation was asked in the course of some work, as data; and whether it says the same now.
 
-    assemblies ──asked_of──> Asked, one a scenario ──still──> whether the same work would find the same
+    assemblies ──asked_of──> Asked, one a scenario ──Again.same──> whether the same work would find the same
 
 Work on automata knows an implementation by what its roles declare and by its answers, and by nothing else; each question
 follows from the answers before it. So where what is declared is the same, and the answers to all that was asked are, the
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -72,61 +72,91 @@ def _asked(scenario: Scenario, assemblies: Sequence[Assembly], sites: bool) -> A
                 rows.append((before, results[-1] if results else [routine, *args], told))
             elif rows[numbers[question]][2] != told:
                 raise DiffersError
-    return Asked(
-        scenario=scenario, declares=_declared(assemblies[0]), said=tuple(said), questions=tuple(rows)
-    )  # fmt: skip
+    declares = _declared(assemblies[0])
+    return Asked(scenario=scenario, declares=declares, said=tuple(said), questions=tuple(rows))
 
 
-def still(implementation: Implementation, asked: Asked, *, sites: bool, afresh: bool) -> bool:
-    """Ask all of it again: in the same order, then in another one of fresh sources, and, `afresh`, in a fresh process. Any
-    answer that is not the same, or none, is a no.
+class Again:
+    """Asks an implementation again, each question once, whatever it was asked for. `of`: the routines to be asked; None is
+    all.
     """
-    try:
-        assembly = assemble(implementation, asked.scenario)
-        if _declared(assembly) != asked.declares:
+
+    def __init__(self, implementation: Implementation, of: Collection[str] | None) -> None:
+        self.implementation, self.of = implementation, of
+        self.assemblies: dict[Scenario, tuple[Assembly, str]] = {}
+        """With what is declared there."""
+        self.answers: dict[Scenario, dict[Question, Answer]] = {}
+
+    def same(self, asked: Asked, *, sites: bool, afresh: bool) -> bool:
+        """Whether all answers are what they were, in another process: in the same order, then in another one of a source
+        that could remember, and, `afresh`, from a fresh process.
+        """
+        try:
+            return self._same(asked, sites, afresh)
+        except Exception:  # whatever an implementation that has changed may raise: the work itself will tell of it
             return False
-        answered: list[tuple[Question, Answer]] = []
-        for source, questions in _by_source(assembly, asked):
-            answered += _same(source, questions, sites)
-            random.Random(0).shuffle(questions)
-            _same(source.fresh(), questions, sites)
+
+    def _same(self, asked: Asked, sites: bool, afresh: bool) -> bool:
+        assembly, declares = self._assembly(asked.scenario)
+        if declares != asked.declares:
+            return False
+        known = self.answers.setdefault(asked.scenario, {})
+        due = {q: told for q, told in _questions(asked) if self.of is None or q[0] in self.of}
+        for source, questions in _by_source(assembly, [q for q in due if q not in known]):
+            try:
+                answers = dict(_answers(source, questions, due, sites))
+                random.Random(0).shuffle(questions)
+                if not getattr(source, "forgets", False):
+                    _answers(source, questions, due, sites)
+            finally:
+                close(source)
+            known |= answers
+        if any(_told(assembly.routines[q[0]].source, q, known[q], sites) != told for q, told in due.items()):
+            return False
         if afresh:
-            ask_in_fresh_process(implementation, asked.scenario, answered)
-    except Exception:  # whatever an implementation that has changed may raise: the work itself will tell
-        return False
-    return True
+            ask_in_fresh_process(self.implementation, asked.scenario, [(q, known[q]) for q in due])
+        return True
+
+    def _assembly(self, scenario: Scenario) -> tuple[Assembly, str]:
+        if scenario not in self.assemblies:
+            made = assemble(self.implementation, scenario)
+            self.assemblies[scenario] = made, _declared(made)
+        return self.assemblies[scenario]
 
 
-def _by_source(assembly: Assembly, asked: Asked) -> list[tuple[Source, list[tuple[Question, str]]]]:
-    """Questions and what was said, by who is to be asked."""
-    all_questions: list[Question] = []
-    grouped: dict[int, tuple[Source, list[tuple[Question, str]]]] = {}
+def _questions(asked: Asked) -> Iterator[tuple[Question, str]]:
+    """With what was said."""
+    questions: list[Question] = []
     for before, by, told in asked.questions:
         if before < 0:
             routine, *args = by
             question = (routine, _tuples(args), ())
         else:
-            routine, args, results = all_questions[before]
+            routine, args, results = questions[before]
             question = (routine, args, (*results, _tuples(by)))
-        all_questions.append(question)
+        questions.append(question)
+        yield question, asked.said[told]
+
+
+def _by_source(assembly: Assembly, questions: Iterable[Question]) -> list[tuple[Source, list[Question]]]:
+    grouped: dict[int, tuple[Source, list[Question]]] = {}
+    for question in questions:
         source = assembly.routines[question[0]].source
-        grouped.setdefault(id(source), (source, []))[1].append((question, asked.said[told]))
+        grouped.setdefault(id(source), (source, []))[1].append(question)
     return list(grouped.values())
 
 
-def _same(source: Source, questions: Sequence[tuple[Question, str]], sites: bool) -> list[tuple[Question, Answer]]:
-    """Raises DiffersError."""
+def _answers(
+    source: Source, questions: Sequence[Question], due: Mapping[Question, str], sites: bool
+) -> list[tuple[Question, Answer]]:
+    """Raises DiffersError at the first that is not what is due, or Fault."""
     answered: list[tuple[Question, Answer]] = []
-    try:
-        for first in range(0, len(questions), AT_ONCE):
-            some = questions[first : first + AT_ONCE]
-            answers = answers_of(source, [question for question, _ in some])
-            for (question, told), answer in zip(some, answers, strict=True):
-                if isinstance(answer, Fault) or _told(source, question, answer, sites) != told:
-                    raise DiffersError
-                answered.append((question, answer))
-    finally:
-        close(source)
+    for first in range(0, len(questions), AT_ONCE):
+        some = questions[first : first + AT_ONCE]
+        for question, answer in zip(some, answers_of(source, some), strict=True):
+            if isinstance(answer, Fault) or _told(source, question, answer, sites) != due[question]:
+                raise DiffersError
+            answered.append((question, answer))
     return answered
 
 

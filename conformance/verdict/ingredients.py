@@ -53,15 +53,14 @@ _DECLARATIONS = ("handlers", "vcpu_state", "cpu_state", "vm_state", "irq_state")
 
 
 def own_code(implementation: Implementation) -> str:
-    """The code of an implementation that ships with the suite, and of the reference beside it. Empty for any other."""
-    if implementation.replaces:
-        return ""
+    """A hash of what ships with the suite, if no other Python takes part: a class of somebody else's might change what is
+    loaded beside it. Else empty.
+    """
     beside = [resolve(architectures()[name].reference) for name in implementation.architectures]
-    classes = {cls for one in (implementation, *beside) for cls in one.roles.values()}
-    modules = {base.__module__.partition(".")[0] for cls in classes for base in cls.__mro__}
-    if modules - sys.stdlib_module_names - set(OWN) or any(one.replaces for one in beside):
-        return ""
-    return hashed(*map(source, OWN))
+    parts = [part for one in (implementation, *beside) for part in (*one.roles.values(), *one.replaces.values())]
+    bases = [base for part in parts for base in (part.__mro__ if isinstance(part, type) else (part,))]
+    packages = {str(getattr(base, "__module__", "")).partition(".")[0] for base in bases}
+    return hashed(*map(source, OWN)) if packages <= sys.stdlib_module_names | set(OWN) else ""
 
 
 @cache

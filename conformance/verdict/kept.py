@@ -4,8 +4,8 @@
     key ──> result, and what the implementation was asked and said
 
 What code does cannot be told from its files: a class may import anything, a program may read anything. So all that an
-implementation was asked is asked again, and its result counts if every answer is the same. Only for what ships with the
-suite the code itself is enough, since that is all here; and where it has changed, it is asked like any other.
+implementation was asked is asked again, and its result counts if every answer is the same. Only of what ships with the
+suite the code itself is enough, since all of it is here; where that has changed, it is asked like any other.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
 from conformance.adapters.registry import Implementation
 from conformance.adapters.user_cache import user_cache
-from conformance.automaton.asked import Asked, DiffersError, asked_of, still
+from conformance.automaton.asked import Again, Asked, DiffersError, asked_of
 from conformance.automaton.assembly import Assembled, recorded
 from conformance.verdict.clause import Counterexample
 from conformance.verdict.explore import Explored
@@ -34,7 +35,7 @@ CHANCE = ("CRASH", "TIMEOUT", "NONDETERMINISTIC")
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     result: msgspec.Raw
     code: str
-    """Of an implementation that ships with the suite: its hash."""
+    """A hash of what ships with the suite, where nothing else could change it."""
     asked: msgspec.Raw
 
 
@@ -46,7 +47,7 @@ class KeptWork(Work):
     rests_on: str
     """A hash of what the results of all items rest on."""
     code: str
-    """Of its code, if that says everything."""
+    """Of what ships with the suite, or empty: `own_code`."""
 
     def done(self, item: Item) -> Done:
         begun = time.monotonic()
@@ -62,15 +63,24 @@ class KeptWork(Work):
         try:
             record = msgspec.json.decode(content or b"", type=Record)
             result: Result = msgspec.json.decode(record.result, type=result_type(item))
-            if self.code and self.code == record.code:
+            trusted = bool(self.code) and self.code == record.code
+            if trusted and not self.implementation.replaces:
                 return (result,)
             asked = msgspec.json.decode(record.asked, type=tuple[Asked, ...])
         except msgspec.MsgspecError:  # none, or damaged
             return None
         afresh = isinstance(result, Explored) and bool(result.counterexamples)
-        if all(still(self.implementation, one, sites=_tells_places(result), afresh=afresh) for one in asked):
-            return (result,)
-        return None
+        again = self._again_its_own if trusted else self._again
+        same = all(again.same(one, sites=_tells_places(result), afresh=afresh) for one in asked)
+        return (result,) if same else None
+
+    @cached_property
+    def _again(self) -> Again:
+        return Again(self.implementation, None)
+
+    @cached_property
+    def _again_its_own(self) -> Again:
+        return Again(self.implementation, self.implementation.replaces)
 
     def _keep(self, item: Item, result: Result, made: Sequence[Assembled]) -> None:
         if isinstance(result, Explored | Checked) and result.fault_status in CHANCE:

@@ -30,6 +30,8 @@ class NativeProgram(PipeSource):
     """
 
     what = "native program"
+    forgets = True
+    """It answers each question in a process of its own."""
     glue: tuple[Path, ...] = ()
     """Files and folders that stand between the code under test and the suite: the line that called them is shown."""
 
