@@ -19,7 +19,7 @@ from tiny_suite import ALONE, HALT, HELD, SUITE, UNCHECKED, UNSEEN
 
 from conformance.adapters import python
 from conformance.adapters.registry import AdapterError, of_class, resolve
-from conformance.roles.x86 import Cpu, Field, Sender, Vcpu
+from conformance.roles.x86 import Cpu, Field, Sender, Shared, Vcpu
 from conformance.verdict.clause import Status, exit_status
 from conformance.verdict.declarations import check_declared
 from conformance.verdict.explore import Explored, explore
@@ -153,6 +153,15 @@ class SameWithout(Kvm):
         cpu.irq_restore(flag)
 
 
+class Asks(Kvm):
+    """For something that makes no sense, in the middle of a routine."""
+
+    ask: ClassVar[Any] = None
+
+    def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        type(self).ask(cpu, vcpu)
+
+
 def line_of(cls: type[Any], line: int) -> str:
     return f"{__name__}.py:{inspect.getsourcelines(cls)[1] + line}"
 
@@ -198,6 +207,116 @@ def test_a_broken_adapter_has_its_verdict(cls: type[Any], status: str, says: str
     assert says in found.fault
     assert advises in found.fault
     assert not found.complete
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda cpu, vcpu: cpu.send_ipi(8 * 10**9, 0), "0x1dcd65000 is no interrupt: they are numbered from 0 to 255"),
+        (lambda cpu, vcpu: cpu.send_ipi(300, 0), "0x12c is no interrupt"),
+        (lambda cpu, vcpu: cpu.send_ipi(-1, 0), "-0x1 is no interrupt"),
+        (lambda cpu, vcpu: cpu.send_ipi(1.5, 0), "Expected `int`, got `float` - at `$.vector`"),
+        (lambda cpu, vcpu: cpu.send_ipi(3, -7), "-0x7 is no CPU"),
+        (lambda cpu, vcpu: cpu.send_ipi(3, 9), "sends 0x3 to CPU 9: there are 1"),
+        (lambda cpu, vcpu: cpu.test_and_set(vcpu.pid.bit(-1)), "-1 is no vector: they are numbered from 0 to 255"),
+        (lambda cpu, vcpu: cpu.test_and_set(vcpu.pid.bit(256)), "256 is no vector"),
+        (lambda cpu, vcpu: cpu.store(vcpu.requests, 1 << 70), "value is 1180591620717411303424, not a word of 64 bits"),
+        (lambda cpu, vcpu: cpu.store(vcpu.requests, 1 << 70000), "not a word of 64 bits"),
+        (lambda cpu, vcpu: cpu.store(vcpu.requests, -1), "value is -1, not a word"),
+        (lambda cpu, vcpu: cpu.store(vcpu.requests, 0.5), "Expected `int | array`, got `float` - at `$.value`"),
+        (lambda cpu, vcpu: cpu.store(vcpu.requests, (1,)), "Expected `str`, got `int` - at `$.value[0]`"),
+        (lambda cpu, vcpu: cpu.store(vcpu.requests, ("a",)), "a list is stored, and vcpu0.requests holds a word"),
+        (lambda cpu, vcpu: cpu.store(vcpu.requests, vcpu), "Vcpu is unsupported"),
+        (lambda cpu, vcpu: cpu.store(Field("vcpu0.requests", 1, 0), 2), "it has bits outside of the mask 0x1"),
+        (lambda cpu, vcpu: cpu.load(Field(None)), "Expected `str`, got `null` - at `$.at`"),  # type: ignore[arg-type]
+        (lambda cpu, vcpu: cpu._rmw(vcpu.requests, "nand", 1), "Invalid enum value 'nand' - at `$.how`"),
+        (lambda cpu, vcpu: cpu.fetch_or(vcpu.requests, 1.5), "TypeError"),
+        (lambda cpu, vcpu: cpu.choose(), "nothing to choose from"),
+        (lambda cpu, vcpu: cpu._do("load"), "it is no operation"),
+    ],
+)
+def test_values_are_looked_at_where_they_enter(ask: Any, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one who asks is told, with the line: not who reads it later, nor the suite."""
+    monkeypatch.setattr(Asks, "ask", staticmethod(ask))
+    found = explored(Asks)
+    assert found.fault_status == "CRASH"
+    assert says in found.fault
+    assert "sends 0x3 to CPU 9" in says or f"{__name__}.py:" in found.fault
+
+
+class NoArguments(Kvm):
+    def reset(self) -> None: ...  # type: ignore[override]
+
+
+class CannotBeMade(Kvm):
+    def __init__(self, world: Any) -> None:
+        raise ValueError("not today")
+
+
+class CannotBeShown(Kvm):
+    def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        class Rude(Exception):
+            def __repr__(self) -> str:
+                raise ValueError
+
+        raise Rude
+
+
+class ReturnsAList(Kvm):
+    def reset(self, cpu: Cpu, vcpu: Vcpu, old: int, timer: int) -> Any:
+        return (0, [1])
+
+
+class CatchesTheLimit(Kvm):
+    def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        with suppress(Exception):
+            time.sleep(600)
+        super().purge(cpu, vcpu)
+
+
+@pytest.mark.parametrize(
+    ("cls", "status", "says"),
+    [
+        (NoArguments, "CRASH", "reset(vcpu0, 200, 100) raised TypeError"),
+        (CannotBeMade, "CRASH", f"its constructor raised ValueError('not today') at {__name__}.py:"),
+        (CannotBeShown, "CRASH", "raised a Rude at"),
+        (ReturnsAList, "CRASH", "[1] is no integer, name, truth value or tuple"),
+        (CatchesTheLimit, "TIMEOUT", "computed for 0.3 s without asking"),
+    ],
+)
+def test_the_suite_itself_has_not_failed(cls: type[Any], status: str, says: str) -> None:
+    judge = Judge(resolve(f"{__name__}:{cls.__name__}"), "kvm", SUITE)
+    verdict = judge.verdict(next(c for c in SUITE.clauses if c.id == HELD))
+    assert verdict.status.value == status
+    assert says in verdict.evidence
+    assert "the suite itself failed" not in verdict.evidence
+
+
+class PlainState(Kvm):
+    vcpu_state: ClassVar = {**Kvm.vcpu_state, "mine": 5, "names": ()}
+
+
+def test_an_initial_value_alone_declares_a_location() -> None:
+    assert not explored(PlainState).fault
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "says"),
+    [
+        ("not_applicable", ["KVM-ENT-13"], "Expected `object`, got `array` - at `$.not_applicable`"),
+        ("not_applicable", {"KVM-ENT-13": 1}, "Expected `str`, got `int`"),
+        ("lacks", "xapic", "Expected `array`, got `str` - at `$.lacks`"),
+        ("profile", None, "Expected `str`, got `null` - at `$.profile`"),
+        ("handlers", {"f2": "purge"}, "Expected `int`, got `str`"),
+        ("vcpu_state", {"mine": 1.5}, "Expected `int | array`, got `float`"),
+        ("vcpu_state", {"mine": Shared(1.5)}, "Expected `int | array`, got `float`"),  # type: ignore[arg-type]
+        ("cpu_state", 5, "'int' object is not iterable"),
+    ],
+)
+def test_what_it_declares_is_of_the_right_type(attribute: str, value: object, says: str) -> None:
+    with pytest.raises(AdapterError, match=r"is not of the right type: ") as refused:
+        of_class(type("Odd", (Kvm,), {attribute: value}), "odd", "mine:Odd")
+    assert says in str(refused.value)
 
 
 def test_a_loop_that_nobody_ends_is_a_livelock() -> None:

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO, Literal, TypeAlias
 
 from conformance.adapters import guard
+from conformance.adapters.ended import by
 
 LONGEST_LINE = 1 << 20
 """Bytes of a reply; what is longer is garbage."""
@@ -124,10 +124,7 @@ class Contained:
             return GoneError("crash", f"it closed its standard output{_in_between(half)}, but runs on")
         if code == guard.CANNOT_START and not half:
             return GoneError("refused", f"it does not start ({Path(self.command[0]).name})")
-        by = (
-            f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit status {code}"
-        )
-        return GoneError("crash", f"it {by}{_in_between(half)}")
+        return GoneError("crash", f"it {by(code)}{_in_between(half)}")
 
 
 def _in_between(half: bytes) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from conformance.adapters.registry import Implementation, resolve
 from conformance.roles import architectures
 from conformance.roles.architecture import Architecture
+from conformance.roles.location import Shared
 from conformance.roles.role import BaseRole
 from conformance.roles.scenario import Scenario
 
@@ -31,5 +32,6 @@ def fill(implementation: Implementation, scenario: Scenario) -> Filled:
     declared: dict[str, dict[str, Any]] = {"vcpu_state": {}, "cpu_state": {}, "vm_state": {}, "irq_state": {}}
     for cls in classes:
         for kind, state in declared.items():
-            state.update(getattr(cls, kind))
+            given = getattr(cls, kind).items()
+            state |= {at: shared if isinstance(shared, Shared) else Shared(shared) for at, shared in given}
     return Filled(architecture, roles, tuple(classes), architecture.world(scenario, **declared))

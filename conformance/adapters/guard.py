@@ -26,7 +26,7 @@ CANNOT_START = 127
 
 def main(control: int, memory: int, command: list[str]) -> None:
     """Never returns."""
-    _linux(PR_SET_CHILD_SUBREAPER)
+    linux(PR_SET_CHILD_SUBREAPER)
     os.set_inheritable(control, False)
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake)
@@ -56,7 +56,7 @@ def main(control: int, memory: int, command: list[str]) -> None:
 def start(guard: int, memory: int, command: list[str]) -> None:
     """Becomes the command, in a process group of its own. Never returns."""
     os.setpgid(0, 0)
-    _linux(PR_SET_PDEATHSIG, signal.SIGKILL)
+    linux(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != guard:
         os._exit(CANNOT_START)
     signal.set_wakeup_fd(-1)
@@ -109,7 +109,7 @@ def children() -> list[int]:
         return []
 
 
-def _linux(*request: int) -> None:
+def linux(*request: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(*request, *(1,) * (5 - len(request)))
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from conformance.adapters.answers import wrong_words
 from conformance.roles import operations as ops
 
 VERSION = 1
@@ -182,7 +183,8 @@ def answer_of(raw: Any) -> tuple[ops.Answer | Failure, str]:
             return ops.Return(result_of(list(answer.then)), result_of(answer.value)), str(site)  # type: ignore[arg-type]
     except msgspec.MsgspecError as error:
         raise ProtocolError(f"the operation {raw['op']} is not complete or not of the right types: {error}") from None
-    _check_words(answer)
+    if wrong := wrong_words(answer):
+        raise ProtocolError(wrong)
     return answer, f"{site:#x}" if isinstance(site, int) else str(site)
 
 
@@ -207,18 +209,6 @@ def check_value(value: ops.Result | tuple[Any, ...]) -> None:
             )
     elif isinstance(value, int) and not -(1 << 63) <= value <= ops.WORD:
         raise ProtocolError(f"{value} does not fit into {WORD_BITS} bits")
-
-
-def _check_words(answer: Any) -> None:
-    for name in ("mask", "value", "expect"):
-        word = getattr(answer, name, 0)
-        if isinstance(word, int) and not 0 <= word <= ops.WORD:
-            raise ProtocolError(f"{name} is {word}, not a word of {WORD_BITS} bits")
-    mask = getattr(answer, "mask", ops.WORD)
-    for name in ("value", "expect"):
-        word = getattr(answer, name, 0)
-        if isinstance(word, int) and word & ~mask:
-            raise ProtocolError(f"{name} is {word:#x}: it has bits outside of the mask {mask:#x}")
 
 
 def _exact(value: Any) -> Any:

@@ -7,6 +7,8 @@ further operation raises it again and changes nothing, and a routine that return
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +16,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, cast
 
-from conformance.adapters.source import Fault, Line
+from conformance.adapters.answers import shown
+from conformance.adapters.source import Fault, Line, from_outside
 from conformance.roles import operations as ops
 from conformance.roles.cpu import Cpu, Suspension, Then
 from conformance.roles.nearest import nearest
@@ -23,6 +26,8 @@ from conformance.roles.scenario import many
 _CPU = Cpu.__module__
 SECONDS_A_QUESTION = 5.0
 """Wall-clock limit on one question; containment, never an oracle."""
+SECONDS_IN_C = 20.0
+"""Of computing time, after which the process ends: a call in C lets no handler of a signal run. Its line is told before."""
 
 
 class PythonSource:
@@ -32,7 +37,7 @@ class PythonSource:
 
     def __init__(self, make: Callable[[], Any], name: Callable[[ops.Result], Any] = lambda value: value) -> None:
         self.make, self.name = make, name
-        self.object = make()
+        self.object = _made(make)
         self.asked_from: tuple[Line, ...] = ()
         """Where the last operation was asked for: see `lines`."""
 
@@ -51,7 +56,7 @@ class PythonSource:
         cpu = Cpu(results)
         who = f"{type(self.object).__name__}.{routine}({', '.join(map(str, args))})"
         try:
-            with _time_limit(who, routine):
+            with _contained(who, routine):
                 value = getattr(self.object, routine)(cpu, *map(self.name, args))
         except Suspension as suspended:
             assert cpu._asked is not None
@@ -59,10 +64,12 @@ class PythonSource:
             return cast(ops.AnyOperation, cpu._asked)
         except Fault:
             raise
-        except Exception as error:
+        except BaseException as error:
+            if from_outside(error):
+                raise
             if cpu._asked is not None:
-                raise Fault("CRASH", _swallowed(who, cpu._asked, f"raised {error!r}"), routine) from error
-            where = f"at {_blamed(error)} after {many(len(results), 'operation')}"
+                raise Fault("CRASH", _swallowed(who, cpu._asked, f"raised {shown(error)}"), routine) from error
+            where = f"at {_blamed(error, getattr(type(self.object), routine, None))} after {many(len(results), 'operation')}"
             if isinstance(error, AttributeError) and error.obj is not None:
                 names = [name for name in dir(error.obj) if not name.startswith("_")]
                 raise Fault(
@@ -70,7 +77,7 @@ class PythonSource:
                 ) from error
             raise Fault(
                 "CRASH",
-                f"{who} raised {error!r} {where} (results {results}). Routines must not raise: fix it and run again.",
+                f"{who} raised {shown(error)} {where} (results {results}). Routines must not raise: fix it and run again.",
                 routine,
             ) from error
         if cpu._asked is not None:
@@ -85,6 +92,20 @@ class PythonSource:
         return _as_return(value, who, routine)
 
 
+def _made(make: Callable[[], Any]) -> Any:
+    """The object. Raises Fault where its constructor does."""
+    try:
+        with _contained("its constructor", ""):
+            return make()
+    except Fault:
+        raise
+    except BaseException as error:
+        if from_outside(error):
+            raise
+        what = f"its constructor raised {shown(error)} at {_blamed(error, make)}"
+        raise Fault("CRASH", f"{what}: nothing can be asked. An object is made for each scenario.") from error
+
+
 def _lines(trace: TracebackType | None) -> tuple[Line, ...]:
     """The lines of a suspended routine, from the routine itself to the line that asked."""
     found: list[Line] = []
@@ -96,11 +117,15 @@ def _lines(trace: TracebackType | None) -> tuple[Line, ...]:
     return tuple(found)
 
 
-def _blamed(error: Exception) -> Line:
-    """The innermost line that is the implementation's own, not of what it calls here."""
+def _blamed(error: BaseException, called: Any) -> Line:
+    """The innermost line that is the implementation's own, not of what it calls here: of `called`, if it was not reached."""
     lines = _lines(error.__traceback__)
     own = [line for line in lines if not line.file.startswith("conformance/")]
-    return (own or lines)[-1]
+    code = getattr(called, "__code__", None)
+    defined = (
+        Line(f"{str(called.__module__).replace('.', '/')}.py", code.co_firstlineno, "") if code else Line("", 0, "")
+    )
+    return (own or lines or [defined])[-1]
 
 
 def _swallowed(who: str, asked: ops.Operation, did: str) -> str:
@@ -118,27 +143,38 @@ def _as_return(value: Any, who: str, routine: str) -> ops.Return:
         return ops.Return(then=(value.routine, *(str(a) if hasattr(a, "is_vcpu") else a for a in value.args)))
     if isinstance(value, bool | int | str | tuple):
         return ops.Return(value=value)
-    raise Fault("CRASH", f"{who} returned {value!r}; return None, then(routine, ...), or a plain value", routine)
+    raise Fault("CRASH", f"{who} returned {shown(value)}; return None, then(routine, ...), or a plain value", routine)
 
 
 @contextmanager
-def _time_limit(who: str, routine: str) -> Iterator[None]:
-    """Stops a routine that computes for ever. Only where a signal can: the main thread of a POSIX system."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
+def _contained(who: str, routine: str) -> Iterator[None]:
+    """Stops code under test that computes for ever, and what it forks. Only the main thread hears of signals."""
+    here = os.getpid()
+    late: list[Fault] = []
 
     def stop(*_: Any) -> None:
-        raise Fault(
-            "TIMEOUT",
-            f"{who} computed for {SECONDS_A_QUESTION:g} s without asking for an operation. Does it loop for ever on its own state?",
-            routine,
-        )
+        if late:  # it was caught
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGALRM)
+        what = f"{who} computed for {SECONDS_A_QUESTION:g} s without asking for an operation."
+        late.append(Fault("TIMEOUT", f"{what} Does it loop for ever on its own state?", routine))
+        raise late[0]
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS_A_QUESTION)
+    before: Any = signal.SIG_DFL
+    timed = threading.current_thread() is threading.main_thread()
+    if timed:
+        faulthandler.register(signal.SIGPROF, file=2, all_threads=False, chain=True)
+        before = signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, SECONDS_A_QUESTION, SECONDS_A_QUESTION)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS_IN_C)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        if os.getpid() != here:  # it has forked, and this is no process of the suite
+            os._exit(0)
+        if timed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGALRM, before)
+        if late:
+            raise late[0]

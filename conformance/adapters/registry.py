@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from conformance.adapters.source import Source
+import msgspec
+
+from conformance.adapters.answers import shown
+from conformance.adapters.source import Source, from_outside
 from conformance.roles import architectures
+from conformance.roles.location import Shared
 from conformance.roles.nearest import nearest
 from conformance.roles.registered import RegistrationError, load, registered
 from conformance.roles.role import BaseRole
@@ -25,6 +30,7 @@ class AdapterError(Exception):
     """The SPEC names nothing that can be plugged in. The message says what to write instead."""
 
 
+Initial: TypeAlias = int | tuple[str, ...]
 MakeSource = Callable[[Any], Source]
 """From the world of one scenario to a source."""
 
@@ -89,8 +95,33 @@ def of_class(cls: type[BaseRole], name: str, spec: str) -> Implementation:
                     f"{spec}: {cls.__name__} fills the role {role} but lacks its routine {routine}. "
                     f"Write {routine}, or subclass the reference's class and override only what differs."
                 )
-    lacks = tuple(getattr(cls, "lacks", ()))
-    return Implementation(name, spec, dict.fromkeys(bases, cls), cls.profile, dict(cls.not_applicable), lacks)
+    said = _said(cls, spec)
+    return Implementation(name, spec, dict.fromkeys(bases, cls), said.profile, said.not_applicable, said.lacks)
+
+
+class _Said(msgspec.Struct):
+    """What a class declares beside its routines."""
+
+    profile: str
+    not_applicable: dict[str, str]
+    lacks: tuple[str, ...]
+    handlers: dict[int, str]
+    vcpu_state: dict[str, Initial]
+    cpu_state: dict[str, Initial]
+    vm_state: dict[str, Initial]
+    irq_state: dict[str, Initial]
+
+
+def _said(cls: type[BaseRole], spec: str) -> _Said:
+    """Raises AdapterError for what is not of the type that it has to be."""
+    told = {name: getattr(cls, name, ()) for name in _Said.__struct_fields__}
+    try:
+        for name in [name for name in told if name.endswith("_state")]:
+            state = dict(told[name])
+            told[name] = {at: shared.initial if isinstance(shared, Shared) else shared for at, shared in state.items()}
+        return msgspec.convert(told, _Said)
+    except (TypeError, ValueError) as error:  # msgspec's too
+        raise AdapterError(f"{spec}: what {cls.__name__} declares is not of the right type: {error}") from None
 
 
 def of_classes(name: str, spec: str, *classes: type[BaseRole]) -> Implementation:
@@ -129,10 +160,16 @@ def resolve(spec: str) -> Implementation:
 def _import(spec: str, module: str, name: str) -> type[Any]:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+    here = os.getpid()
     try:
         loaded = importlib.import_module(module)
-    except Exception as error:
-        raise AdapterError(f"{spec}: importing {module} failed: {error!r}") from error
+    except BaseException as error:
+        if from_outside(error):
+            raise
+        raise AdapterError(f"{spec}: importing {module} failed: {shown(error)}") from error
+    finally:
+        if os.getpid() != here:  # it has forked, and this is no process of the suite
+            os._exit(0)
     cls = getattr(loaded, name, None)
     if not isinstance(cls, type):
         classes = [n for n, v in vars(loaded).items() if isinstance(v, type) and v.__module__ == loaded.__name__]

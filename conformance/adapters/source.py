@@ -4,6 +4,7 @@ next operation, and what it raises where it cannot.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -23,6 +24,17 @@ class Fault(Exception):
     def __init__(self, status: str, message: str, routine: str = "") -> None:
         super().__init__(message)
         self.status, self.routine = status, routine
+
+
+class Interrupted(KeyboardInterrupt):
+    """By a signal, and so by whoever runs the suite: a KeyboardInterrupt that code under test raises is its own."""
+
+
+def from_outside(error: BaseException) -> bool:
+    """Whether it comes over code under test, rather than from it. Where Python's own handler of Ctrl-C is in place nobody can tell."""
+    if isinstance(error, Interrupted):
+        return True
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 class Line(NamedTuple):

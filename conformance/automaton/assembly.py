@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from conformance.adapters.answers import Allowed
 from conformance.adapters.filled import fill
 from conformance.adapters.python import PythonSource
 from conformance.adapters.registry import Implementation, routines_of
@@ -97,11 +98,12 @@ def assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
     """The implementation in a scenario, the reference beside it. Raises AdapterError where there is none."""
     architecture, roles, classes, world = fill(implementation, scenario)
     of_roles = {routine for base in architecture.roles.values() for routine in routines_of(base)}
+    allowed = Allowed(architecture.interrupts, world.locations)
     routines: dict[str, Unfolding] = {}
     role_of: dict[str, str] = {}
     handlers: dict[int, str] = {}
     for cls in reversed(classes):
-        unfolding = Unfolding(PythonSource(lambda cls=cls: cls(world), world.name))
+        unfolding = Unfolding(PythonSource(lambda cls=cls: cls(world), world.name), allowed)
         filled = [role for role in architecture.roles if roles[role] is cls]
         for role in filled:
             for routine in routines_of(architecture.roles[role]):
@@ -112,7 +114,7 @@ def assemble(implementation: Implementation, scenario: Scenario) -> Assembly:
                 role_of.setdefault(routine, _role_of_extra(routine, cls, filled, architecture))
         for vector, handler in cls.handlers.items():
             handlers.setdefault(vector, handler)
-    made = {make: Unfolding(make(world)) for make in implementation.replaces.values()}
+    made = {make: Unfolding(make(world), allowed) for make in implementation.replaces.values()}
     for routine, make in implementation.replaces.items():
         routines[routine] = made[make]
     own = implementation.filled(architecture.name)

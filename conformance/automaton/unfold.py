@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from conformance.adapters.answers import ANYTHING, Allowed, shown
 from conformance.adapters.source import Fault, Line, Question, Source, answers_of, close
 from conformance.automaton.meaning import combined
 from conformance.roles import operations as ops
@@ -105,8 +106,8 @@ class Node:
 class Unfolding:
     """All automata of one source."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, allowed: Allowed = ANYTHING) -> None:
+        self.source, self.allowed = source, allowed
         self.roots: dict[tuple[str, tuple[ops.Result, ...]], Node] = {}
         self.questions = 0
         self.asked: list[tuple[Question, ops.Answer]] = []
@@ -125,11 +126,18 @@ class Unfolding:
         if len(results) > LONGEST_CALL:
             raise too_long(node)
         try:
-            return self._next((node.routine, node.args, results))
+            answer = self._next((node.routine, node.args, results))
         except Fault as fault:
             if fault.status == "CRASH":
                 self._same_history(node)
             raise
+        if wrong := self.allowed.wrong(answer):
+            self.failed = True
+            at = f" at {node.lines[-1]}" if node.lines else ""
+            raise Fault(
+                "CRASH", f"{node.routine}{_shown(node.args)} asked for {shown(answer)}{at}: {wrong}", node.routine
+            )
+        return answer
 
     def _next(self, question: Question) -> ops.Answer:
         self.questions += 1

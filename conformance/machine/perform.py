@@ -258,7 +258,11 @@ class Operations:
 
     def _send_ipi(self, op: ops.SendIpi, node: Node) -> None:
         to = self.c if op.to is None else op.to
-        known = 0 <= to < len(self.m.cpus)
+        known = to < len(self.m.cpus)
+        if not known and self.c >= 0:  # a device's destination may be any id that software left in memory
+            raise Fault(
+                "CRASH", f"{node.routine} sends {op.vector:#x} to CPU {to}: there are {len(self.m.cpus)}", node.routine
+            )
         if known:
             flight = self.m.cpus[to].flight
             self.view.set(flight, self.view.get(flight) | 1 << op.vector)

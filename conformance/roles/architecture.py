@@ -55,6 +55,8 @@ class Architecture:
     world: Callable[..., BaseWorld] = BaseWorld
     reference: str = "reference"
     """The SPEC of what fills the roles that an implementation leaves open."""
+    interrupts: int = 1 << 16
+    """Interrupts, of host and guest, are numbered below this."""
     memory: Literal["tso", "armv8"] = "tso"
     """Its memory model."""
     arguments: Mapping[str, Result] = field(default_factory=dict)

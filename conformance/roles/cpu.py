@@ -89,7 +89,7 @@ class Cpu:
         return self._do(ops.Interrupts(True))
 
     def irq_restore(self, on: bool) -> None:
-        self._do(ops.Interrupts(on))
+        self._do(ops.Interrupts(bool(on)))
 
     def preempt_disable(self) -> None:
         self._do(ops.Preemption(False))

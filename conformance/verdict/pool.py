@@ -19,15 +19,19 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Protocol
 
+from conformance.adapters.ended import by
 from conformance.verdict.work import Done, Item
 
 PR_SET_PDEATHSIG = 1
+TIMERS = (signal.SIGALRM, signal.SIGPROF)
+"""Signals that end a process in which one question takes too long, whatever it does (conformance.adapters.python)."""
 
 
 class Died(NamedTuple):
     """The process that did an item ended; `how` says with what."""
 
     how: str
+    status: str = "CRASH"
 
 
 Do = Callable[[Item], Done]
@@ -140,7 +144,7 @@ class Processes:
             else:
                 lost.append(item)
         if self.suspects:
-            taken.append((self.suspects.popleft(), Died(_how(processes))))
+            taken.append((self.suspects.popleft(), _how(processes)))
         else:
             self.suspects.extend(lost)
         return taken
@@ -156,11 +160,13 @@ class Processes:
         self.executor, self.processes = None, []
 
 
-def _how(processes: list[BaseProcess]) -> str:
+def _how(processes: list[BaseProcess]) -> Died:
     """With what the process ended that ended by itself: the executor terminates the others."""
     codes = [p.exitcode for p in processes if p.exitcode not in (None, 0, -signal.SIGTERM)]
     code = codes[0] if codes else 0
-    return f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit status {code}"
+    if -code in TIMERS:
+        return Died(f"computed for ever, and could not be stopped: it {by(code)}", "TIMEOUT")
+    return Died(by(code))
 
 
 _do: Do | None = None

@@ -105,7 +105,9 @@ class Run:
         if item not in self.ranks:  # nobody wants it any more
             return
         if isinstance(outcome, Died):
-            outcome = Done(self.judge.work.crashed(item, f"the process in which this ran {outcome.how}"), 0.0)
+            outcome = Done(
+                self.judge.work.crashed(item, f"the process in which this ran {outcome.how}", outcome.status), 0.0
+            )
         result, seconds, kept = outcome
         self.results[item] = result
         if not kept:  # it says nothing of what is to come

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from conformance.adapters.registry import Implementation, resolve
+from conformance.adapters.source import Fault
 from conformance.automaton.assembly import Assembly, assemble, own_routines
 from conformance.roles import architectures
 from conformance.verdict.suite import Suite
@@ -24,7 +25,10 @@ class Share:
     def has(self, name: str) -> bool:
         """In the scenario, or in the check of the clause, of this name: whether it can differ from the reference's."""
         run = self.suite.routines.get(name)
-        return not run or self._changes_what_is_found or not self._own.isdisjoint(run)
+        try:
+            return not run or self._changes_what_is_found or not self._own.isdisjoint(run)
+        except Fault:  # it cannot even be made, which is for the verdict to say
+            return True
 
     @cached_property
     def _assembly(self) -> Assembly:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from conformance.adapters.registry import Implementation
+from conformance.adapters.source import Fault
 from conformance.roles.scenario import Scenario
 from conformance.verdict.clause import Counterexample
 from conformance.verdict.explore import Explored, explore, least, shrunk
@@ -93,6 +94,8 @@ class Work:
         """Never raises for what the implementation does. Where the suite itself fails, that is the item's CRASH."""
         try:
             return self._do(item)
+        except Fault as fault:
+            return self.crashed(item, str(fault), fault.status)
         except Exception as error:
             at = traceback.extract_tb(error.__traceback__)[-1]
             return self.crashed(
@@ -123,14 +126,14 @@ class Work:
             case _:
                 raise TypeError(f"nobody knows how to do {item}")
 
-    def crashed(self, item: Item, why: str) -> Result:
+    def crashed(self, item: Item, why: str, status: str = "CRASH") -> Result:
         """What stands for the result of an item that was not done to its end."""
         match item:
             case Explore(scenario=name):
                 bounds = self.scenarios[name].bounds()
-                return Explored(scenario=name, bounds=bounds, fault=why, fault_status="CRASH", complete=False)
+                return Explored(scenario=name, bounds=bounds, fault=why, fault_status=status, complete=False)
             case Check():
-                return Checked(evidence="", fault=why, fault_status="CRASH")
+                return Checked(evidence="", fault=why, fault_status=status)
             case _:
                 return None  # what is known to be broken stays so, without its least schedule
 

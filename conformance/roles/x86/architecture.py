@@ -48,6 +48,7 @@ X86 = Architecture(
     name="x86",
     roles=ROLES,
     world=World,
+    interrupts=256,
     memory="tso",
     example=Scenario(
         name="example",

@@ -43,6 +43,8 @@ class Descriptor:
         self.ndst = Field(control, 0xFFFFFFFF << 32, 32)
 
     def bit(self, vector: int) -> Field:
+        if not 0 <= vector < 256:
+            raise ValueError(f"{vector} is no vector: they are numbered from 0 to 255")
         word, bit = divmod(vector, 64)
         return Field(self.pir[word].at, 1 << bit, bit)
 
