@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
@@ -21,6 +22,8 @@ from conformance.commands.run import run
 from conformance.commands.scan import scan
 from conformance.commands.show import show
 from conformance.commands.status import BAD_USAGE, FAILED, INTERRUPTED, STATUS
+from conformance.commands.streams import UnwritableError, open_streams
+from conformance.commands.supervised import supervised
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=STATUS)
@@ -35,14 +38,32 @@ for command in (run, hunt, replay, scan, list_, show, export, new, build, smoke,
 
 def main() -> None:
     """Entry point of the command."""
+    open_streams()
+    sys.exit(supervised(_command))
+
+
+def _command() -> int:
+    """Does what the command line says. Never raises."""
     try:
-        status = cli.main(standalone_mode=False)
+        _check_directory()
+        status = cli.main(standalone_mode=False) or 0
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         status = BAD_USAGE
+    except UnwritableError as error:
+        click.echo(str(error), err=True)
+        status = FAILED
     except (click.Abort, KeyboardInterrupt):
         status = INTERRUPTED
-    except Exception:
+    except BaseException:
         traceback.print_exc()
         status = FAILED
-    sys.exit(status)
+    return status
+
+
+def _check_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise click.UsageError("the working directory is not there any more. Change to another one.") from None

@@ -109,22 +109,26 @@ def run(
         except KeyboardInterrupt:
             events.close()
     ended = ended or going.ended("interrupted")
+    status = INTERRUPTED if ended.why == "interrupted" else exit_status(ended.verdicts)
+    unwritten = ""
+    try:
+        document.write_all(session.reports, document.of_session(session, ended.verdicts, ended.why, status))
+    except document.ReportError as error:
+        unwritten = str(error)
     terminal.show(
         ended.verdicts,
         Console(),
         assumptions=session.assumptions,
         left_out=session.left_out,
         missing=ended.missing,
+        exits=status,
     )
     if durations:
         click.echo(watch.slowest(durations), err=True)
-    status = INTERRUPTED if ended.why == "interrupted" else exit_status(ended.verdicts)
     if ended.missing:
         of = f"{len(ended.verdicts)} of {len(session.clauses)} clauses judged"
         click.echo(f"{ended.why}: {of}; no verdict on {', '.join(ended.missing)} (exit status {status})", err=True)
-    try:
-        document.write_all(session.reports, document.of_session(session, ended.verdicts))
-    except document.ReportError as error:
-        click.echo(str(error), err=True)
+    if unwritten:
+        click.echo(unwritten, err=True)
         return FAILED
     return status

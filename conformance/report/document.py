@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -26,14 +26,32 @@ from conformance.verdict.session import Session
 from conformance.verdict.suite import catalogue_hash
 
 SCHEMA = "intack.report/2"
+Ended: TypeAlias = Literal["", "interrupted", "stopped at the first violation"]
+"""Why a run is not complete."""
 
 
 class ReportError(Exception):
     """A report cannot be written or read. The message says which, why, and what to do."""
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for, as it was given; empty where nothing was."""
+
+    adapter: str = ""
+    profile: str = ""
+    clauses: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    replay: str = ""
+
+
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What was run, and how it ended."""
+
+    complete: bool
+    """Every clause that was asked for has a verdict. Where not, nothing has passed, whatever else stands here."""
+    ended: Ended = ""
+    """Why it is not complete, where that is known."""
+    asked: Asked = Asked()
 
     implementations: tuple[str, ...]
     profiles: tuple[str, ...]
@@ -43,11 +61,12 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the clauses and scenarios."""
     assumptions: tuple[str, ...]
     """Rules of the machine on which every verdict rests."""
-    exit_status: Literal[0, 1, 2]
+    exit_status: Literal[0, 1, 2, 130]
+    """Of the command: 1 something is violated; 2 something has no verdict, or is undecided; 130 interrupted."""
     left_out: tuple[str, ...] = ()
     """Scenarios that concern these clauses and were not run, since none of the implementation's routines runs in them."""
     missing: tuple[str, ...] = ()
-    """Clauses that were asked for and have no verdict, for the run ended before its time: then it is not complete."""
+    """Clauses that were asked for and have no verdict, for the run ended before its time."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,22 +164,30 @@ def report(
     assumptions: Sequence[str] = (),
     left_out: Sequence[str] = (),
     missing: Sequence[str] = (),
+    asked: Asked | None = None,
+    ended: Ended = "",
+    status: int | None = None,
 ) -> Report:
-    """The document of a run."""
+    """The document of a run. `status` is the exit status, where it is not what the verdicts come to."""
+    if status is None:
+        status = exit_status(verdicts) or (2 if missing else 0)
     run = RunSummary(
+        complete=not missing,
+        ended=ended,
+        asked=asked or Asked(),
         implementations=tuple(dict.fromkeys(v.implementation for v in verdicts)),
         profiles=tuple(dict.fromkeys(v.profile for v in verdicts)),
         bounds=dict(bounds or {}),
         catalogue=catalogue,
         assumptions=tuple(assumptions),
-        exit_status=_exit_status(verdicts),
+        exit_status=msgspec.convert(status, Literal[0, 1, 2, 130]),
         left_out=tuple(left_out),
         missing=tuple(missing),
     )
     return Report(schema=SCHEMA, version=__version__, run=run, clauses=tuple(map(_row, verdicts)))
 
 
-def of_session(session: Session, verdicts: Sequence[Verdict]) -> Report:
+def of_session(session: Session, verdicts: Sequence[Verdict], ended: Ended = "", status: int | None = None) -> Report:
     """The document of what was asked for, as far as it was judged."""
     judged = {v.clause.id for v in verdicts}
     return report(
@@ -170,11 +197,10 @@ def of_session(session: Session, verdicts: Sequence[Verdict]) -> Report:
         assumptions=session.assumptions,
         left_out=session.left_out,
         missing=[c.id for c in session.clauses if c.id not in judged],
+        asked=Asked(**session.asked),
+        ended=ended,
+        status=status,
     )
-
-
-def _exit_status(verdicts: Sequence[Verdict]) -> Literal[0, 1, 2]:
-    return msgspec.convert(exit_status(list(verdicts)), Literal[0, 1, 2])
 
 
 def _row(verdict: Verdict) -> ClauseRow:

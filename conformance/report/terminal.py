@@ -50,15 +50,23 @@ def show(
     assumptions: Sequence[str] = (),
     left_out: Sequence[str] = (),
     missing: Sequence[str] = (),
+    exits: int | None = None,
 ) -> None:
     """Print the whole report. `left_out` are scenarios in which nothing but the reference would run, `missing` clauses that
-    were asked for and have no verdict.
+    were asked for and have no verdict; `exits` is the exit status, where it is not what the verdicts come to.
     """
     fancy = console.is_terminal and not console.options.ascii_only
     width = min(WIDTH, console.width) if console.is_terminal else WIDTH
     glyphs = UNICODE if fancy else ASCII
-    told = lines(verdicts, assumptions=assumptions, width=width, glyphs=glyphs, left_out=left_out, missing=missing)
-    for line in told:
+    for line in lines(
+        verdicts,
+        assumptions=assumptions,
+        width=width,
+        glyphs=glyphs,
+        left_out=left_out,
+        missing=missing,
+        exits=exits,
+    ):
         console.print(line, soft_wrap=True, highlight=False)
 
 
@@ -95,6 +103,7 @@ def lines(
     glyphs: Glyphs = ASCII,
     left_out: Sequence[str] = (),
     missing: Sequence[str] = (),
+    exits: int | None = None,
 ) -> Iterator[Text]:
     yield from _clauses(verdicts, width)
     for status in (Status.VIOLATED, Status.DEVIATES):
@@ -114,7 +123,7 @@ def lines(
             yield from _hang("  - ", rule, width)
     style = {0: "bold green", 1: "bold red", 2: "bold magenta"}[exit_status(list(verdicts))]
     yield Text()
-    yield from _hang("", summary(verdicts, missing), width, style=style)
+    yield from _hang("", summary(verdicts, missing, exits), width, style=style)
 
 
 def _clauses(verdicts: Sequence[Verdict], width: int) -> Iterator[Text]:
@@ -203,27 +212,28 @@ def _not_checked(verdicts: Sequence[Verdict], width: int) -> Iterator[Text]:
         yield from _hang(f"  {', '.join(dict.fromkeys(clauses))}: ", reason, width, indent=4)
 
 
-def summary(verdicts: Sequence[Verdict], missing: Sequence[str] = ()) -> str:
+def summary(verdicts: Sequence[Verdict], missing: Sequence[str] = (), exits: int | None = None) -> str:
     """One sentence with the exit status and the counts it rests on. Where verdicts are missing nothing passes."""
-    status = exit_status(verdicts)
+    found = exit_status(verdicts)
+    ends = f"exit status {found if exits is None else exits}"
     counts = Counter(v.status for v in verdicts)
     told = ", ".join(f"{counts[s]} {s.value}" for s in STYLES if counts[s]) or "no clause was asked for"
     if missing:
         told += f"; {len(missing)} of {len(verdicts) + len(missing)} clauses have no verdict, for the run ended before its time"
-    if status == 1:
+    if found == 1:
         violated = [v for v in verdicts if v.status is Status.VIOLATED]
         names = (
             f"{v.clause.id} {v.counterexample.recovery if v.counterexample else ''}".strip()
             + " (suspicion)" * bool(v.suspicion)
             for v in violated
         )
-        return f"FAIL (exit status 1): {told}. Violated: {', '.join(dict.fromkeys(names))}."
+        return f"FAIL ({ends}): {told}. Violated: {', '.join(dict.fromkeys(names))}."
     if missing:
-        return f"INCOMPLETE: nothing violated so far: {told}."
-    if status == 2:
-        return f"UNDECIDED (exit status 2): nothing violated, but not everything could be decided: {told}."
+        return f"INCOMPLETE{f' ({ends})' * (exits is not None)}: nothing violated so far: {told}."
+    if found == 2:
+        return f"UNDECIDED ({ends}): nothing violated, but not everything could be decided: {told}."
     judged = counts[Status.HELD] + counts[Status.DEVIATES] + counts[Status.OBSERVED] + counts[Status.NEVER_OBSERVED]
-    return f"{'PASS' if judged else 'NOTHING JUDGED'} (exit status 0): nothing violated: {told}."
+    return f"{'PASS' if judged else 'NOTHING JUDGED'} ({ends}): nothing violated: {told}."
 
 
 def _hang(

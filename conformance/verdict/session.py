@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -61,6 +61,16 @@ class Session:
     ) -> None:
         """`keep`: results are kept in the user's cache."""
         check_packages()
+        self.asked: dict[str, Any] = {
+            "adapter": adapter,
+            "profile": profile,
+            "replay": replay,
+            "clauses": tuple(clause),
+            "scenarios": tuple(scenario),
+            "scenario_files": tuple(scenario_file),
+            "draw": draw,
+            "environments": tuple(environment),
+        }
         self.replay, self.keep = replay, keep
         self.suite = _or_bad_input(load_suite)
         if replay:
