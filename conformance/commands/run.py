@@ -43,7 +43,13 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
     metavar="NAME",
     help="Widen the hardware beyond the architecture: late-mi. Repeatable.",
 )
-@click.option("--report", "reports", multiple=True, metavar="PATH", help="Write the report here (.json). Repeatable.")
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="PATH",
+    help="Write the report here (.json; - is standard output). Repeatable.",
+)
 @click.option("-x", "--exitfirst", "stop", is_flag=True, help="Stop at the first violation.")
 @click.option("--durations", metavar="N", type=click.IntRange(0), default=0, help="Show what took longest.")
 @click.option(
@@ -80,6 +86,7 @@ def run(
     from conformance.report import document, terminal
     from conformance.verdict.clause import exit_status
     from conformance.verdict.events import RunEnded
+    from conformance.verdict.output import STANDARD_OUTPUT
     from conformance.verdict.run import Run
     from conformance.verdict.session import BadInput, Session
 
@@ -117,7 +124,7 @@ def run(
         unwritten = str(error)
     terminal.show(
         ended.verdicts,
-        Console(),
+        Console(stderr=STANDARD_OUTPUT in session.reports),
         assumptions=session.assumptions,
         left_out=session.left_out,
         missing=ended.missing,

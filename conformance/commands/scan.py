@@ -12,13 +12,20 @@ from conformance.commands.status import FAILED, STATUS
     "-a", "--adapter", "spec", metavar="SPEC", required=True, help="package.module:function or c:FILE.c:function."
 )
 @click.option("--clause", "clauses", multiple=True, metavar="GLOB", help="Only clauses whose id matches. Repeatable.")
-@click.option("--report", "reports", multiple=True, metavar="PATH", help="Write the report here (.json). Repeatable.")
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="PATH",
+    help="Write the report here (.json; - is standard output). Repeatable.",
+)
 def scan(spec: str, clauses: tuple[str, ...], reports: tuple[str, ...]) -> int:
     """Judge a PIR scanner: a function that harvests arrays of posted-interrupt descriptors (docs/scanner.md)."""
     from rich.console import Console
 
     from conformance.report import document, terminal
     from conformance.verdict.clause import exit_status
+    from conformance.verdict.output import STANDARD_OUTPUT
     from conformance.verdict.scanner import judged
     from conformance.verdict.session import BadInput, writable
     from conformance.verdict.suite import catalogue_hash, load_suite
@@ -35,5 +42,5 @@ def scan(spec: str, clauses: tuple[str, ...], reports: tuple[str, ...]) -> int:
     except document.ReportError as error:
         click.echo(str(error), err=True)
         return FAILED
-    terminal.show(verdicts, Console(), assumptions=assumptions)
+    terminal.show(verdicts, Console(stderr=STANDARD_OUTPUT in paths), assumptions=assumptions)
     return exit_status(verdicts)

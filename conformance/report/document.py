@@ -5,7 +5,6 @@ The schema is report.schema.json beside this file; `python -m conformance.report
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -21,6 +20,7 @@ from conformance.report.reason import why
 from conformance.report.rows import reason_of, words_of
 from conformance.search.trace import Change, TraceStep
 from conformance.search.words import Words, show
+from conformance.verdict import output
 from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
 from conformance.verdict.session import Session
 from conformance.verdict.suite import catalogue_hash
@@ -40,6 +40,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     adapter: str = ""
     profile: str = ""
     clauses: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ()
+    scenario_files: tuple[str, ...] = ()
+    draw: int = 0
     environments: tuple[str, ...] = ()
     replay: str = ""
 
@@ -269,19 +272,12 @@ def write_all(paths: Iterable[Path], document: Report) -> None:
 
 
 def write(path: str | Path, document: Report) -> None:
-    """Write all of the report or nothing: readers never see half of it. Raises ReportError."""
+    """All of the report or nothing: readers never see half of it. Raises ReportError."""
     path = Path(path)
-    text = msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
-    special = path.exists() and not path.is_file()  # a pipe or /dev/stdout cannot be replaced, only written to
-    target = path if special else path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        target.write_bytes(text)
-        if not special:
-            target.replace(path)
-    except OSError as error:
-        if not special:
-            target.unlink(missing_ok=True)
-        raise _cannot_write(path, (error.strerror or str(error)).lower()) from error
+        output.write(path, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    except (OSError, ValueError) as error:
+        raise _cannot_write(path, str(getattr(error, "strerror", error)).lower()) from error
 
 
 def _cannot_write(path: Path, why: str) -> ReportError:

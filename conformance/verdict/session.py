@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -26,6 +24,7 @@ from conformance.verdict.clause import Clause, Status, Verdict
 from conformance.verdict.declarations import check_declared
 from conformance.verdict.hunt import sample
 from conformance.verdict.judge import Judge
+from conformance.verdict.output import check_writable
 from conformance.verdict.own_scenarios import ScenarioError
 from conformance.verdict.suite import Suite, load_suite
 from conformance.verdict.work import Work
@@ -196,12 +195,9 @@ def writable(path: str) -> Path:
     if where.suffix not in (".json", ""):
         raise BadInput(f"the ending of {path} says what to write, and so far only .json is known")
     try:
-        if where.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a directory")
-        if where.is_file() or not where.exists():
-            tempfile.TemporaryFile(dir=where.parent).close()
-    except OSError as error:
-        reason = str(error.strerror).lower()
+        check_writable(where)
+    except (OSError, ValueError) as error:
+        reason = str(getattr(error, "strerror", error)).lower()
         raise BadInput(
             f"cannot write the report to {path}: {reason}. Name a file in a directory that exists."
         ) from None
