@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
-from conformance.plugin import judged, session_of
 from conformance.report.terminal import block_text
 from conformance.verdict.clause import PASSES, Clause, Status, undecided
+from intack_pytest import judged, session_of
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -378,7 +378,8 @@ def test_what_cannot_be_plugged_in(spec: str, message: str) -> None:
         ({"replay": "hello"}, "this is no replay string: it must read intack2"),
         ({"replay": "intack0.AAAA.00000000"}, "is of version intack0; this suite reads intack2"),
         ({"replay": "intack2.AAAA.00000000"}, "this replay string is damaged"),
-        ({"replay": "intack2.AAAA.00000000", "adapter": "xen"}, "names its own implementation"),
+        ({"replay": "intack2.AAAA.00000000", "profile": "kvm"}, "names its own profile and clause"),
+        ({"replay": ""}, "this is no replay string: it must read intack2"),
     ],
 )
 def test_what_cannot_be_asked_for(asked: dict[str, Any], message: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -37,7 +38,8 @@ class Mine(Kvm):
         %s
         super().purge(cpu, vcpu)
 """
-COMMAND = (sys.executable, "-m", "conformance")
+COMMAND = (sys.executable, "-c", "import sys; sys.path.pop(0); from conformance.commands.main import main; main()")
+"""As the installed script: the working directory is on no path."""
 Place = Callable[[str], subprocess.CompletedProcess[str]]
 
 
@@ -55,7 +57,7 @@ def intack(environment: dict[str, str], *arguments: str) -> subprocess.Completed
 
 def shell(environment: dict[str, str], line: str) -> subprocess.CompletedProcess[str]:
     """The line as a user's bash runs it; `intack` is the command."""
-    text = f'set -o pipefail; intack() {{ {" ".join(COMMAND)} "$@"; }}; {line}'
+    text = f'set -o pipefail; intack() {{ {shlex.join(COMMAND)} "$@"; }}; {line}'
     return subprocess.run(["bash", "-c", text], capture_output=True, text=True, env=environment, timeout=300)
 
 
@@ -142,6 +144,14 @@ def test_what_is_left_running_ends_with_the_command(environment: dict[str, str])
     )
     assert intack(environment, "run", "-a", "mine:Mine", "-n", "0", "--clause", HELD).returncode == 0
     assert not left([int(Path("pid").read_text())])
+
+
+def test_what_else_lies_in_the_folder_is_not_run(environment: dict[str, str]) -> None:
+    for name in ("conftest.py", "sitecustomize.py", "json.py", "numpy.py", "tests.py"):
+        Path(name).write_text("open('RAN', 'w')")
+    plugged("pass")
+    assert intack(environment, "run", "-a", "mine:Mine", "-n", "0", "--clause", HELD, "--clause", ALONE).returncode == 0
+    assert not Path("RAN").exists()
 
 
 # Interrupted

@@ -26,6 +26,8 @@ from conformance.roles.scenario import Scenario
 from conformance.search.proof import BreakingSchedule, walk
 
 VERSION = "intack2"
+LONGEST = 4 << 20
+"""Bytes that a string may unpack to; schedules of some hundred steps take some ten thousand."""
 
 
 class ReplayError(Exception):
@@ -98,9 +100,12 @@ def decode(string: str) -> Replay:
             "this replay string is damaged: its checksum does not fit. Copy the whole line of the report."
         )
     try:
-        raw = zlib.decompress(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        unpacking = zlib.decompressobj()
+        raw = unpacking.decompress(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), LONGEST)
+        if unpacking.unconsumed_tail:
+            raise ValueError(f"it unpacks to more than {LONGEST >> 20} MiB")
         return msgspec.json.decode(raw, type=Replay)
-    except (ValueError, zlib.error, msgspec.MsgspecError) as error:
+    except (ValueError, zlib.error, RecursionError, msgspec.MsgspecError) as error:
         raise ReplayError(f"this replay string is damaged: {error}. Copy the whole line of the report.") from error
 
 

@@ -24,18 +24,18 @@ from conformance.verdict.suite import Suite, load_suite
 Word = Literal["FIXED", "STILL VIOLATED", "STILL DEVIATES", "DIFFERENT", "OBSERVED AGAIN", "NOT OBSERVED"]
 
 
-def replay(string: str) -> tuple[Word, Verdict]:
+def replay(string: str, implementation: Implementation | None = None) -> tuple[Word, Verdict]:
     """Follow the schedule by its labels as far as they fit, then search the same scenario and clause.
 
     STILL VIOLATED (of a discipline: STILL DEVIATES): the same schedule breaks the clause again. DIFFERENT: it no longer
     fits or no longer breaks it, but another one does. FIXED: none does. The witness of a MAY clause is OBSERVED AGAIN,
-    DIFFERENT or NOT OBSERVED. Raises ReplayError where the string does not belong to this catalogue, Fault where the
-    code misbehaves.
+    DIFFERENT or NOT OBSERVED. `implementation`: this one, whatever the string names. Raises ReplayError where the string
+    does not belong to this catalogue, Fault where the code misbehaves.
     """
     suite = load_suite()
     recorded, clause, scenario = fitting(string, suite)
     try:
-        implementation = resolve(recorded.implementation)
+        implementation = implementation or resolve(recorded.implementation)
     except AdapterError as error:
         raise ReplayError(f"this replay string names an implementation that is not here: {error}") from error
     return _again(recorded, suite, clause, scenario, implementation)

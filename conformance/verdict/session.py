@@ -27,6 +27,7 @@ from conformance.verdict.judge import Judge
 from conformance.verdict.output import check_writable
 from conformance.verdict.own_scenarios import ScenarioError
 from conformance.verdict.suite import Suite, load_suite
+from conformance.verdict.unasked import remember, unasked
 from conformance.verdict.work import Work
 
 PACKAGES = ("conformance", "reference", "properties")
@@ -41,6 +42,17 @@ class BadInput(Exception):
     """What was asked for makes no sense. The message says what to write instead."""
 
 
+class Unasked(BadInput):
+    """A replay string would run what nobody here has asked for."""
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+        super().__init__(
+            f"this replay string would run what is not installed, and was not judged last in this folder: {spec!a}. "
+            "If you know what that does, name it as the adapter beside the string."
+        )
+
+
 class Session:
     """What is asked for. Raises BadInput."""
 
@@ -51,7 +63,7 @@ class Session:
         profile: str = "",
         clause: Sequence[str] = (),
         report: Sequence[str] = (),
-        replay: str = "",
+        replay: str | None = None,
         environment: Sequence[str] = (),
         scenario: Sequence[str] = (),
         scenario_file: Sequence[str] = (),
@@ -63,7 +75,7 @@ class Session:
         self.asked: dict[str, Any] = {
             "adapter": adapter,
             "profile": profile,
-            "replay": replay,
+            "replay": replay or "",
             "clauses": tuple(clause),
             "scenarios": tuple(scenario),
             "scenario_files": tuple(scenario_file),
@@ -72,14 +84,17 @@ class Session:
         }
         self.replay, self.keep = replay, keep
         self.suite = _or_bad_input(load_suite)
-        if replay:
-            if adapter or profile or clause:
-                raise BadInput("a replay string names its own implementation, profile and clause: give none beside it")
+        if replay is not None:
+            if profile or clause:
+                raise BadInput("a replay string names its own profile and clause: give none beside it")
             from conformance.verdict import again
 
-            recorded = _or_bad_input(lambda: again.fitting(self.replay, self.suite)[0])
-            adapter, profile, clause = recorded.implementation, recorded.profile, [recorded.clause]
+            recorded = _or_bad_input(lambda: again.fitting(replay, self.suite)[0])
+            if not adapter and not unasked(recorded.implementation):
+                raise Unasked(recorded.implementation)
+            adapter, profile, clause = adapter or recorded.implementation, recorded.profile, [recorded.clause]
         self.implementation = _or_bad_input(lambda: resolve(adapter or DEFAULT))
+        remember(adapter)
         self.profile = profile or self.implementation.profile
         _or_bad_input(lambda: check_declared(self.implementation, self.suite))
         profiles = [name for clause in self.suite.clauses for name in clause.profiles]
@@ -137,7 +152,7 @@ class Session:
         from conformance.verdict import again
 
         try:
-            word, verdict = again.replay(self.replay)
+            word, verdict = again.replay(self.replay or "", self.implementation)
         except Fault as fault:
             return self.without_proof(self.clauses[0], Status(fault.status), str(fault))
         return msgspec.structs.replace(verdict, evidence=f"{word}: {verdict.evidence}")

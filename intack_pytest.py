@@ -1,5 +1,6 @@
 """The pytest plugin. pytest loads it wherever intack is installed, so it is a light gate, shut in the projects of
-others.
+others: it stands outside of intack's packages, for a project may have one that is called `conformance` too, and imports
+nothing of them until it is asked.
 
     an --intack- option, its ini or environment twin ──┐
     a clause of `properties` is collected ─────────────┼──> conformance.verdict.session: everything heavy
@@ -10,6 +11,7 @@ Workers judge; the controller gathers their verdicts, writes the reports and pri
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -86,6 +88,17 @@ def directed(request: pytest.FixtureRequest) -> Answer:
     return schedules(adapter, *marker.args, scenarios=[marker.kwargs["scenario"]])[0]
 
 
+def _check_shadows() -> None:
+    """Raises UsageError where a package of the project has the name of one of intack's."""
+    home = Path(__file__).parent
+    for name in ("conformance", "reference", "properties"):
+        spec = importlib.util.find_spec(name)
+        found = Path(next(iter((spec and spec.submodule_search_locations) or ["nothing"])))
+        if found != home / name:
+            what = f"{found} shadows the package {name} of intack, in {home}"
+            raise pytest.UsageError(f"{what}. Rename it, run from another directory, or use the command intack run.")
+
+
 class Gate:
     """One pytest process. The controller, or the only process, also gathers verdicts and reports them."""
 
@@ -100,12 +113,14 @@ class Gate:
         """Where they are gathered."""
         self.trouble = ""
         self.asked: dict[str, Any] = {n: config.getoption(f"intack_{n}") for n in (*TWINS, *LISTS, "replay")}
+        self.asked["replay"] = self.asked["replay"] or None
         for name in TWINS:
             twin = os.environ.get(f"INTACK_{name.upper()}") or config.getini(f"intack_{name}")
             self.asked[name] = self.asked[name] or twin
 
     def open(self) -> Session:
         if self.session is None:
+            _check_shadows()
             from conformance.verdict import session
 
             try:
@@ -123,7 +138,7 @@ class Gate:
         from conformance.verdict.sharing import Shared
 
         session = self.open()
-        if session.replay:
+        if session.replay is not None:
             verdict = session.replayed()
         else:
             self.shared = self.shared or Shared(session.judge.work, self.folder)
