@@ -95,6 +95,14 @@ class HiddenState(Kvm):
             super().purge(cpu, vcpu)
 
 
+class Hashes(Kvm):
+    """As what follows the order of a set does: the same in a process, and different in the next."""
+
+    def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        super().purge(cpu, vcpu)
+        cpu.store(vcpu.requests, hash("vcpu0") & 0xFFFFFFFF)
+
+
 class Swallows(Kvm):
     def reset(self, cpu: Cpu, vcpu: Vcpu, old: int, timer: int) -> Any:
         try:
@@ -183,6 +191,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         (LoopsOnItsOwn, "TIMEOUT", "computed for 0.3 s without asking", "loop for ever"),
         (AnswersDifferently, "NONDETERMINISTIC", "the same question twice and answered differently", "randomness"),
         (HiddenState, "NONDETERMINISTIC", "reset(vcpu0, 200, 100) was asked", "arguments and on the results"),
+        (Hashes, "NONDETERMINISTIC", "answers differently in a fresh process", "order of a set"),
         (Swallows, "CRASH", "something caught the suspension", "Do not catch BaseException"),
         (Undeclared, "CRASH", "touched vcpu0.purged, which its role does not declare", "Declare it"),
         (NoSuchField, "CRASH", "vcpu0 has no location purged. There are: ", "blocking"),

@@ -37,6 +37,10 @@ class Counts(Kvm):
         CALLS[0] += 1
         cpu.store(vcpu.requests, CALLS[0] > 1)
 
+class Hashes(Kvm):
+    def deliver_interrupt(self, cpu, vcpu, vector):
+        cpu.store(vcpu.requests, hash("a") & 0xFFFFFFFF)
+
 class Dies(Kvm):
     def deliver_interrupt(self, cpu, vcpu, vector):
         if os.getpid() != LOADED:
@@ -70,7 +74,7 @@ def test_what_depends_on_the_question_alone_is_the_same(asked) -> None:
     asked("Same", times=3)
 
 
-@pytest.mark.parametrize("name", ["OfTheProcess", "Counts"])
+@pytest.mark.parametrize("name", ["OfTheProcess", "Counts", "Hashes"])
 def test_what_outlives_a_call_is_found(asked, name: str) -> None:
     """The second time, too: no lot of questions sees what an earlier one has left."""
     with pytest.raises(Fault, match="answers differently in a fresh process") as fault:

@@ -1,8 +1,9 @@
-"""Ask everything again in a fresh process, in another order, before a violation is shrunk or reported.
+"""Ask an implementation everything again in a fresh process, in another order and with other hashes of strings.
 
     this process ──questions──> python -m conformance.automaton.determinism ──fork──> child: answers, and ends
 
-What a module keeps in its globals survives a fresh object; it does not survive a fresh process. The process that is
+What a module keeps in its globals survives a fresh object; it does not survive a fresh process. Nor does the order of a
+set. The process that is
 started here has loaded the implementation and asked it nothing. For each lot of questions it forks a child, which
 builds the same assembly from the SPEC and the scenario, and answers; the first answer that differs is a Fault
 NONDETERMINISTIC.
@@ -19,12 +20,12 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from conformance.adapters.registry import Implementation, resolve
-from conformance.adapters.source import Fault, Question
-from conformance.automaton.assembly import Assembly, assemble
+from conformance.adapters.source import Fault, Question, Source
+from conformance.automaton.assembly import Assembly, assemble, own_routines
 from conformance.roles.operations import Answer
 from conformance.roles.scenario import Scenario
 
@@ -38,8 +39,9 @@ def in_fresh_process(implementation: Implementation, scenario: Scenario, assembl
     """Raises Fault NONDETERMINISTIC. An implementation that its SPEC does not lead back to is asked in this process
     only.
     """
-    nodes = [((n.routine, n.args, n.results), n.answer) for u in assembly.unfoldings() for n in u.nodes()]
-    ask_in_fresh_process(implementation, scenario, nodes)
+    own = own_routines(implementation, assembly)
+    nodes = [n for u in assembly.unfoldings() for n in u.nodes() if n.routine in own]
+    ask_in_fresh_process(implementation, scenario, [((n.routine, n.args, n.results), n.answer) for n in nodes])
 
 
 def ask_in_fresh_process(
@@ -61,8 +63,8 @@ def ask_in_fresh_process(
             raise Fault(
                 "NONDETERMINISTIC",
                 f"{routine}{args} answers differently in a fresh process: after {len(results)} operations it first asked for "
-                f"{answer}, then for {again}. Something outlives the call: a global, a cache, the environment, the clock. "
-                "Keep state in declared locations.",
+                f"{answer}, then for {again}. Something outlives the call: a global, a cache, the environment, the clock; or it "
+                "follows the order of a set. Keep state in declared locations, and sort.",
                 routine,
             )
 
@@ -76,6 +78,7 @@ class _Fresh:
             [sys.executable, "-m", "conformance.automaton.determinism"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONHASHSEED": "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"},
             start_new_session=True,
         )
         self._send(sys.path)
@@ -169,15 +172,24 @@ def _answer(spec: str, name: str, scenario: Scenario, questions: list[Question],
     if implementation.name != name:
         return ELSEWHERE
     assembly = assemble(implementation, scenario)
-    answers: list[Answer | str] = []
-    for routine, args, results in questions:
-        try:
-            answers.append(assembly.routines[routine].source.next(routine, args, results))
-        except Fault as fault:
-            answers.append(str(fault))
+    answers: dict[Question, Answer | str] = {}
+    for unfolding in assembly.unfoldings():
+        answers |= _answers(unfolding.source, [q for q in questions if assembly.routines[q[0]] is unfolding])
     with os.fdopen(to, "wb") as pipe:
-        pickle.dump(answers, pipe)
+        pickle.dump([answers[question] for question in questions], pipe)
     return 0
+
+
+def _answers(source: Source, questions: list[Question]) -> Iterator[tuple[Question, Answer | str]]:
+    at_once = getattr(source, "answers", None)
+    if at_once:
+        yield from zip(questions, (str(a) if isinstance(a, Fault) else a for a in at_once(questions)), strict=True)
+        return
+    for question in questions:
+        try:
+            yield question, source.next(*question)
+        except Fault as fault:
+            yield question, str(fault)
 
 
 if __name__ == "__main__":

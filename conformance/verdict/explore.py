@@ -84,12 +84,12 @@ def _explore(machine: Machine, implementation: Implementation, reduce: bool, pro
     try:
         prove(machine, reduce=reduce, most=MOST_STATES, done=done)
         machine.assembly.recheck()
+        in_fresh_process(implementation, scenario, machine.assembly)
     except Fault as fault:
         return _until(fault, machine, done, implementation, profile, shorten)
     broken = {*done.breached, *done.at_rest, *(("LIVELOCK",) if done.livelock else ())}
     counterexamples: dict[str, Counterexample] = {}
     if broken:
-        in_fresh_process(implementation, scenario, machine.assembly)
         for clause, found in (shortest(machine, broken) if shorten else {}).items():
             counterexamples[clause] = document(machine, found, implementation, profile)
         for clause in broken - counterexamples.keys():
@@ -190,8 +190,7 @@ def _sampled(machine: Machine, implementation: Implementation, profile: str) -> 
     predictor = Predictor(machine, most=scenario.samples)
     steps, broken = sample(machine, scenario.samples, lambda run: (p.run for p in predictor.predictions(run)))
     machine.assembly.recheck()
-    if broken:
-        in_fresh_process(implementation, scenario, machine.assembly)
+    in_fresh_process(implementation, scenario, machine.assembly)
     return Explored(
         scenario=scenario.name,
         bounds=scenario.bounds(),

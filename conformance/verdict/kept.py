@@ -69,7 +69,7 @@ class KeptWork(Work):
             asked = msgspec.json.decode(record.asked, type=tuple[Asked, ...])
         except msgspec.MsgspecError:  # none, or damaged
             return None
-        afresh = isinstance(result, Explored) and bool(result.counterexamples)
+        afresh = isinstance(result, Explored)
         again = self._again_its_own if trusted else self._again
         same = all(again.same(one, sites=_tells_places(result), afresh=afresh) for one in asked)
         return (result,) if same else None
