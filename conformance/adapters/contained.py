@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ LONGEST_LINE = 1 << 20
 STDERR_LINES = 200
 STDERR_BYTES = 1 << 16
 """Of standard error, that much is kept and shown."""
+TRIES = 20
+"""Half seconds that its guard has for ending it."""
 MEMORY = 2 << 30
 """Bytes of data that each of its processes may have."""
 
@@ -138,7 +141,14 @@ def _start(text: bytes | bytearray) -> str:
 def _end(owner: int, control: int, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
     if os.getpid() == owner:  # a fork inherits the finalizer too
         os.close(control)
-        process.wait()
+        for _ in range(TRIES):  # what it guards may have stopped it
+            process.send_signal(signal.SIGCONT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
+                break
+        else:
+            process.kill()
+            process.wait()
     for pipe in (process.stdin, process.stdout, errors):
         if pipe:
             pipe.close()

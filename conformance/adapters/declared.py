@@ -28,6 +28,7 @@ def implementation_of(
             raise AdapterError(
                 f"{spec}: it has {', '.join(has)} of the role {role}, but not {', '.join(missing)}. A role is filled whole."
             )
+    _check_names(declared, name, spec)
     members: dict[str, Any] = {routine: _placeholder(routine) for routine in offered}
     for owner in ("vcpu", "cpu", "vm", "irq"):
         members[f"{owner}_state"] = _locations(spec, owner, getattr(declared.state, owner))
@@ -40,6 +41,18 @@ def implementation_of(
     }
     cls: Any = type(name, tuple(roles[role] for role in filled), members)
     return replace(of_class(cls, name, spec), replaces=dict.fromkeys(offered, make))
+
+
+def _check_names(declared: protocol.Declaration, name: str, spec: str) -> None:
+    """Raises AdapterError for what could not be told from anything else on a line."""
+    state = (getattr(declared.state, owner) for owner in ("vcpu", "cpu", "vm", "irq"))
+    try:
+        for told in (*declared.routines, *chain(*state)):
+            protocol.check_value(told)
+        if not name.isprintable():
+            raise protocol.ProtocolError(f"{name!r} cannot be printed")
+    except protocol.ProtocolError as error:
+        raise AdapterError(f"{spec}: {error}") from None
 
 
 def _architecture(declared: protocol.Declaration, offered: tuple[str, ...], spec: str) -> str:

@@ -17,6 +17,7 @@ from conformance.adapters.source import Source, from_outside
 from conformance.roles import architectures
 from conformance.roles.location import Shared
 from conformance.roles.nearest import nearest
+from conformance.roles.operations import WORD
 from conformance.roles.registered import RegistrationError, load, registered
 from conformance.roles.role import BaseRole
 from conformance.roles.scenario import Scenario
@@ -119,6 +120,9 @@ def _said(cls: type[BaseRole], spec: str) -> _Said:
         for name in [name for name in told if name.endswith("_state")]:
             state = dict(told[name])
             told[name] = {at: shared.initial if isinstance(shared, Shared) else shared for at, shared in state.items()}
+            for at, initial in told[name].items():
+                if isinstance(initial, int) and not 0 <= initial <= WORD:
+                    raise ValueError(f"{at} begins with {shown(initial)}, which is no word of 64 bits")
         return msgspec.convert(told, _Said)
     except (TypeError, ValueError) as error:  # msgspec's too
         raise AdapterError(f"{spec}: what {cls.__name__} declares is not of the right type: {error}") from None

@@ -7,14 +7,20 @@ gives the same verdicts, and each item is done once.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
 from conformance.verdict.work import Item, Result, Work, result_type
+
+FOLDER, ALIVE = "intack-{}/{}", "alive"
+"""Of the folders, which lie side by side, and of the file in each that its processes hold."""
 
 
 class Shared:
@@ -23,15 +29,31 @@ class Shared:
     def __init__(self, work: Work, folder: Path) -> None:
         self.work, self.folder = work, folder
         self.known: dict[Item, Result] = {}
+        self.alive: IO[bytes] | None = None
 
     def do(self, items: Iterable[Item]) -> tuple[Result, ...]:
         """The results of these items, in their order, each done by whoever gets to it first."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.alive = self.alive or self._enter()
         wanted = tuple(items)
         taken = [item for item in wanted if item not in self.known and not self._do(item, wait=False)]
         for item in taken:
             self._do(item, wait=True)
         return tuple(self.known[item] for item in wanted)
+
+    def _enter(self) -> IO[bytes]:
+        """For as long as a process has this open, the folder is in use. Those that a killed run has left go."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        for alive in self.folder.parent.glob(FOLDER.format("*", ALIVE)):
+            with contextlib.suppress(OSError), alive.open("rb") as nobody:
+                fcntl.flock(nobody, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(alive.parent, ignore_errors=True)
+        while True:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            mine = (self.folder / ALIVE).open("ab")
+            fcntl.flock(mine, fcntl.LOCK_SH)
+            if (self.folder / ALIVE).exists():
+                return mine
+            mine.close()  # another took it for dead
 
     def _do(self, item: Item, wait: bool) -> bool:
         """Fetch or make one result. False if another process is at it and `wait` is not set."""

@@ -15,11 +15,11 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from conformance.adapters.native import cache, fingerprint
+from conformance.adapters.native import tool as tool_run
 from conformance.adapters.pipe import PipeError
 
 HERE = Path(__file__).parent
@@ -199,13 +199,9 @@ class Build:
         """Standard output and standard error of a tool. Raises NativeError."""
         command = [tool, *map(str, arguments)]
         try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                stdin=subprocess.DEVNULL,
-                cwd=self.folder,
-                env={**os.environ, "RUSTC_BOOTSTRAP": "1"},
-            )
+            done = tool_run.run(command, self.folder, {**os.environ, "RUSTC_BOOTSTRAP": "1"})
+        except (tool_run.HangsError, ValueError) as error:
+            raise NativeError(f"could not {purpose}: {' '.join(command)}: {error}", "build") from None
         except OSError as error:
             raise NativeUnavailableError(
                 f"to {purpose}, the compiler {tool!r} cannot be started ({error.strerror}). {_install(tool)}"

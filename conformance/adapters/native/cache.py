@@ -1,7 +1,7 @@
 """Programs that were built, in the user's cache: each in a folder named by its key, beside what the linker read for it.
 
 <cache>/intack/native/<key>/program        key: fingerprint.py, everything that the compilers read
-                           /linked.json    what only the linker knows: libraries, and a hash of each
+                           /linked.json    what only the linker knows: libraries, and a hash of each and of the program
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 
 from conformance.adapters.user_cache import user_cache
 
+PROGRAM = "program"
 KEPT = 100
 """Programs in the cache; the ones used longest ago go."""
 
@@ -46,25 +47,28 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 def kept(key: str) -> Path | None:
-    """The program of this key, if there is one and every library it was linked with is as it was."""
+    """The program of this key, if there is one, and it and every library it was linked with is as it was."""
     home = folder() / key
     try:
         linked = msgspec.json.decode((home / "linked.json").read_bytes(), type=dict[str, str])
-        if any(hash_of(Path(path)) != known for path, known in linked.items()):
+        if PROGRAM not in linked or any(hash_of(home / path) != known for path, known in linked.items()):
+            return None
+        if not os.access(home / PROGRAM, os.X_OK):
             return None
     except (OSError, msgspec.MsgspecError):
         return None
     with contextlib.suppress(OSError):  # not ours to touch
         os.utime(home)
-    return home / "program"
+    return home / PROGRAM
 
 
 def keep(key: str, program: Path, linked: Iterable[Path]) -> Path:
     """Into the cache in one step, so that another process sees all or nothing; if it was first, its copy is as good."""
     home = folder() / key
     new = Path(tempfile.mkdtemp(prefix="scratch-", dir=home.parent))
-    shutil.copy2(program, new / "program")
-    (new / "linked.json").write_bytes(msgspec.json.encode({str(path): hash_of(path) for path in linked}))
+    shutil.copy2(program, new / PROGRAM)
+    hashes = {PROGRAM: hash_of(program), **{str(path): hash_of(path) for path in linked}}
+    (new / "linked.json").write_bytes(msgspec.json.encode(hashes))
     if home.exists() and kept(key) is None:
         shutil.rmtree(home, ignore_errors=True)
     try:
@@ -72,7 +76,7 @@ def keep(key: str, program: Path, linked: Iterable[Path]) -> Path:
     except OSError:
         shutil.rmtree(new, ignore_errors=True)
     _clear(home.parent)
-    return home / "program"
+    return home / PROGRAM
 
 
 def hash_of(path: Path) -> str:

@@ -15,17 +15,18 @@ tells. Members that are no location are private to each call.
 from __future__ import annotations
 
 import os
-import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from conformance.adapters import protocol
 from conformance.adapters.declared import implementation_of, world_of
 from conformance.adapters.filled import fill
+from conformance.adapters.native import tool
 from conformance.adapters.native.build import HERE, NativeError, from_first_error, hooks_of
 from conformance.adapters.native.debuginfo import DebugInfoError, Object
 from conformance.adapters.native.program import NativeProgram, Row
@@ -60,7 +61,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cflags: tuple[str, ...] = ()
     command: str = ""
     """Run by the shell before, to make the sources or objects; INTACK_CFLAGS is how to compile with the hooks."""
-    step_seconds: float = STEP_SECONDS
+    step_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = STEP_SECONDS
 
     def declaration(self) -> protocol.Declaration:
         return protocol.Declaration(
@@ -94,21 +95,16 @@ class DescribedProgram(NativeProgram):
     def prepare(self, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:
         if self.description.command:
             flags = " ".join(("-g", *hooks_of(self.compiler), f"-I{HERE}"))
-            done = subprocess.run(
-                self.description.command,
-                shell=True,
-                cwd=self.file.parent,
-                env={**os.environ, "INTACK_CFLAGS": flags},
-                capture_output=True,
-                text=True,
-                errors="replace",
-                stdin=subprocess.DEVNULL,
-            )
+            failed = f"{self.file}: the command failed: {self.description.command}"
+            try:
+                done = tool.run(self.description.command, self.file.parent, {**os.environ, "INTACK_CFLAGS": flags})
+            except tool.HangsError as error:
+                raise NativeError(f"{failed}: {error}", "build") from None
             if done.returncode:
-                said = from_first_error(done.stdout + done.stderr)
-                raise NativeError(f"{self.file}: the command failed: {self.description.command}\n{said}", "build")
+                said = from_first_error((done.stdout + done.stderr).decode(errors="replace"))
+                raise NativeError(f"{failed}\n{said}", "build")
         for source in self.sources:
-            if not source.exists():
+            if not source.is_file():
                 raise NativeError(f"{self.file}: there is no source {source}", "build")
         return self.sources, self.cflags
 
@@ -206,10 +202,13 @@ def described(argument: str) -> DescribedProgram:
             "native: needs the file that describes the program, native:FILE.toml (see intack new --help)"
         )
     try:
-        description = msgspec.convert(tomllib.loads(file.read_text()), Description)
+        told = tomllib.loads(file.read_text())
+        if rb"\u0000" in msgspec.json.encode(told):
+            raise msgspec.ValidationError("a name holds the character NUL")
+        description = msgspec.convert(told, Description)
     except OSError as error:
         raise AdapterError(f"native:{argument}: cannot read it: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeError, RecursionError, ValueError) as error:
         raise AdapterError(f"native:{argument}: it does not describe a program: {error}") from None
     if unknown := sorted(set(description.objects) - {"vcpu", "cpu", "vm"}):
         raise AdapterError(f"native:{argument}: [objects] has {', '.join(unknown)}; there are vcpu, cpu and vm")
