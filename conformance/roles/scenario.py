@@ -10,12 +10,10 @@ import msgspec
 
 from conformance.roles.operations import Value
 
-Argument: TypeAlias = bool | int | str
-"""What an agent calls its routine with: a vCPU by its name, an interrupt, a flag."""
 Action: TypeAlias = tuple[int | str, ...]
 """One instruction of a guest program that matters here, such as ("hlt",) or ("write_tpr", 0x50)."""
 Argument: TypeAlias = int | str | bool | None
-"""Of a routine that an agent begins with. Flat, so that msgspec reads a scenario back."""
+"""What an agent calls its routine with: a vCPU by its name, an interrupt, a flag. Flat, so that msgspec reads it back."""
 
 
 class VcpuSetup(msgspec.Struct, frozen=True):
