@@ -39,6 +39,9 @@ LISTS = {
     "report": ("PATH", "write the report here, PATH ending in .json; repeatable"),
 }
 REPLAY = "follow the schedule of this replay string, and say what became of it"
+NO_CACHE = (
+    "find out everything anew, and keep nothing for the next run (also: the environment variable INTACK_NO_CACHE)"
+)
 
 GATE = pytest.StashKey["Gate"]()
 PROPERTY = "intack"
@@ -53,6 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, (metavar, text) in LISTS.items():
         group.addoption(f"--intack-{name}", action="append", default=[], metavar=metavar, help=text)
     group.addoption("--intack-replay", default="", metavar="STRING", help=REPLAY)
+    group.addoption("--intack-no-cache", action="store_true", help=NO_CACHE)
 
 
 MARKER = """intack_order(*constraints, adapter="", scenario): a directed schedule; the fixture `directed` answers it"""
@@ -117,6 +121,7 @@ class Gate:
         for name in TWINS:
             twin = os.environ.get(f"INTACK_{name.upper()}") or config.getini(f"intack_{name}")
             self.asked[name] = self.asked[name] or twin
+        self.keep = not (config.getoption("intack_no_cache") or os.environ.get("INTACK_NO_CACHE"))
 
     def open(self) -> Session:
         if self.session is None:
@@ -124,7 +129,7 @@ class Gate:
             from conformance.verdict import session
 
             try:
-                self.session = session.Session(**self.asked)
+                self.session = session.Session(**self.asked, keep=self.keep)
             except session.BadInput as error:
                 raise pytest.UsageError(str(error)) from None
         return self.session

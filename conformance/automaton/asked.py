@@ -9,9 +9,13 @@ same would be asked again, and found.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+import signal
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any
 
 import msgspec
@@ -122,6 +126,40 @@ class Again:
             made = assemble(self.implementation, scenario)
             self.assemblies[scenario] = made, _declared(made)
         return self.assemblies[scenario]
+
+
+class Aside:
+    """`Again` in a process of its own, so that an implementation which remembers what it was asked meets the work itself
+    as it would without.
+    """
+
+    def __init__(self, again: Again) -> None:
+        self.again = again
+        self.connection: Connection | None = None
+
+    def same(self, asked: Asked, *, sites: bool, afresh: bool) -> bool:
+        try:
+            self.connection = self.connection or self._begin()
+            self.connection.send((asked, sites, afresh))
+            return self.connection.recv()
+        except (EOFError, OSError):  # an implementation may end the process that asks it
+            self.connection = None
+            return False
+
+    def _begin(self) -> Connection:
+        context = get_context("fork")
+        here, there = context.Pipe()
+        context.Process(target=self._serve, args=(here, there), daemon=True).start()
+        there.close()
+        return here
+
+    def _serve(self, here: Connection, there: Connection) -> None:
+        here.close()  # so that its end is seen
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the others' to end this
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                asked, sites, afresh = there.recv()
+                there.send(self.again.same(asked, sites=sites, afresh=afresh))
 
 
 def _questions(asked: Asked) -> Iterator[tuple[Question, str]]:

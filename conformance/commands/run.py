@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from conformance.commands.status import FAILED, INTERRUPTED, STATUS
@@ -55,8 +57,8 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
 @click.option(
     "--no-cache",
     is_flag=True,
-    envvar="INTACK_NO_CACHE",
-    help="Find out everything anew, and keep nothing for the next run. Also: INTACK_NO_CACHE=1.",
+    default=lambda: bool(os.environ.get("INTACK_NO_CACHE")),
+    help="Find out everything anew, and keep nothing for the next run. Also: the environment variable INTACK_NO_CACHE.",
 )
 @click.option(
     "-n", "workers", default="auto", callback=_workers, metavar="N",

@@ -19,7 +19,7 @@ import msgspec
 
 from conformance.adapters.registry import Implementation
 from conformance.adapters.user_cache import user_cache
-from conformance.automaton.asked import Again, Asked, DiffersError, asked_of
+from conformance.automaton.asked import Again, Aside, Asked, DiffersError, asked_of
 from conformance.automaton.assembly import Assembled, recorded
 from conformance.verdict.clause import Counterexample
 from conformance.verdict.explore import Explored
@@ -75,12 +75,12 @@ class KeptWork(Work):
         return (result,) if same else None
 
     @cached_property
-    def _again(self) -> Again:
-        return Again(self.implementation, None)
+    def _again(self) -> Aside:
+        return Aside(Again(self.implementation, None))
 
     @cached_property
-    def _again_its_own(self) -> Again:
-        return Again(self.implementation, self.implementation.replaces)
+    def _again_its_own(self) -> Aside:
+        return Aside(Again(self.implementation, self.implementation.replaces))
 
     def _keep(self, item: Item, result: Result, made: Sequence[Assembled]) -> None:
         if isinstance(result, Explored | Checked) and result.fault_status in CHANCE:
