@@ -19,6 +19,7 @@ from conformance.adapters.registry import Implementation, resolve
 from conformance.automaton import determinism
 from conformance.automaton.assembly import recorded
 from conformance.verdict import ingredients, kept, store
+from conformance.verdict.events import ScenarioExplored
 from conformance.verdict.explore import Explored
 from conformance.verdict.judge import Judge
 from conformance.verdict.run import Run
@@ -26,6 +27,7 @@ from conformance.verdict.store import Store
 from conformance.verdict.suite import Suite
 from conformance.verdict.work import Check, Explore, Item, Least, Work
 from properties.suite import SUITE
+from reference.x86.kvm import Kvm
 
 RESTORE, HALT, POST = Explore(scenario="save-restore"), Explore(scenario="halt-closed"), Explore(scenario="one-sender")
 ALONE = Check(clause="PID-9")
@@ -131,6 +133,10 @@ def test_a_routine_of_the_reference_that_has_changed_is_asked(monkeypatch: pytes
     source = ingredients.source
     monkeypatch.setattr(ingredients, "source", lambda package: source(package) + "changed" * (package == "reference"))
     assert reused(spec, HALT, POST) == [True, True]
+    with monkeypatch.context() as nobody:
+        nobody.setattr("conformance.verdict.kept.Again", None)  # is asked a second time
+        assert [work(spec).done(item).kept for item in (HALT, POST)] == [True, True]
+    monkeypatch.setattr(ingredients, "source", lambda package: source(package) + "again" * (package == "reference"))
     cls = resolve(spec).roles[next(iter(resolve(spec).roles))]
     monkeypatch.setattr(cls, "deliver_interrupt", lambda self, cpu, vcpu, vector: cpu.fence())
     assert reused(spec, HALT, POST) == [True, False]
@@ -400,6 +406,22 @@ def test_what_may_end_otherwise_the_next_time_is_not_kept(
     assert not cache.exists()
 
 
+class Dies(Kvm):
+    """Takes its whole process along, in one scenario."""
+
+    def save_restore(self, *_: object) -> None:  # type: ignore[override]
+        os._exit(9)
+
+
+def test_what_dies_is_not_kept_and_takes_nothing_along() -> None:
+    suite, spec = tiny_suite.SUITE, f"{__name__}:{Dies.__name__}"
+    for known in (set(), {"reset", "halt-closed"}):
+        judge = Judge(resolve(spec), "kvm", suite, work=work(spec, suite))
+        events = [e for e in Run(judge, suite.clauses, 2).events() if isinstance(e, ScenarioExplored)]
+        assert {e.result.scenario for e in events if e.result.fault} == {"save-restore"}
+        assert {e.result.scenario for e in events if e.kept} == known
+
+
 # The two front ends
 
 
@@ -504,6 +526,14 @@ def test_without_a_cache_that_can_be_written(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert reused(RIGHT, HALT) + reused(RIGHT, HALT) == [False, False]
+
+
+def test_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "no-home")
+    assert reused(RIGHT, HALT) + reused(RIGHT, HALT) == [False, False]
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_was_used_longest_ago_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

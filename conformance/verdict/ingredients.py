@@ -18,8 +18,9 @@ from conformance.roles import architectures
 from conformance.roles.registered import registered
 
 OWN = ("conformance", "reference", "properties")
-"""Packages that ship together and import nothing beside LIBRARIES."""
+"""Packages that ship together."""
 LIBRARIES = ("hypothesis", "msgspec", "numpy", "z3-solver")
+"""Of what they import, that by which something is found out."""
 
 
 def machinery() -> str:
@@ -70,7 +71,7 @@ def source(package: str) -> str:
 
 
 def changed_since_loaded() -> bool:
-    """Whether what runs may be other than what the files say. Raises OSError."""
+    """Whether what runs may be other than what the files say. By ctime, which no copy carries over. Raises OSError."""
     packages = {*OWN, *_packages()}
     return any(path.stat().st_ctime >= LOADED for package in packages for _, path in files(package))
 

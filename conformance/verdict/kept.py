@@ -17,7 +17,7 @@ from functools import cached_property
 
 import msgspec
 
-from conformance.adapters.registry import Implementation
+from conformance.adapters.registry import AdapterError, Implementation
 from conformance.adapters.user_cache import user_cache
 from conformance.automaton.asked import Again, Aside, Asked, DiffersError, asked_of
 from conformance.automaton.assembly import Assembled, recorded
@@ -71,8 +71,11 @@ class KeptWork(Work):
             return None
         afresh = isinstance(result, Explored)
         again = self._again_its_own if trusted else self._again
-        same = all(again.same(one, sites=_tells_places(result), afresh=afresh) for one in asked)
-        return (result,) if same else None
+        if not all(again.same(one, sites=_tells_places(result), afresh=afresh) for one in asked):
+            return None
+        if self.code != record.code:
+            self._save(item, msgspec.structs.replace(record, code=self.code))
+        return (result,)
 
     @cached_property
     def _again(self) -> Aside:
@@ -90,7 +93,11 @@ class KeptWork(Work):
             record = Record(result=_raw(result), code=self.code, asked=_raw(asked))
         except (DiffersError, TypeError, OverflowError):  # it said nothing, or what is no JSON
             return
-        if asked and not changed_since_loaded():
+        if asked:
+            self._save(item, record)
+
+    def _save(self, item: Item, record: Record) -> None:
+        if not changed_since_loaded():
             self.store.save(self._key(item), msgspec.json.encode(record))
 
     def _key(self, item: Item) -> str:
@@ -105,7 +112,7 @@ def work(implementation: Implementation, profile: str, suite: Suite) -> Work:
             return Work(implementation, profile, suite)
         rests_on = hashed(machinery(), declared(implementation), profile)
         code = own_code(implementation)
-    except OSError:
+    except (OSError, ImportError, AdapterError):  # what cannot be read has no hash
         return Work(implementation, profile, suite)
     store = Store(user_cache() / "results")
     store.trim()
