@@ -53,3 +53,12 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", "-n", "auto", *session.posargs, env=everything)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Mutated input for each door: litmus files, manifests, lines of the pipe, replay strings, orders, routines, command
+    lines. nox -s fuzz -- 100000, or 1 DOOR NUMBER for one case again.
+    """
+    session.install("-e", ".[dev]")
+    session.run("python", "tests/fuzzing.py", *(session.posargs or ["10000"]))

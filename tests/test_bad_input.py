@@ -19,12 +19,14 @@ from tiny_suite import ALONE, HALT, HELD, SUITE, UNCHECKED, UNSEEN
 
 from conformance.adapters import python
 from conformance.adapters.registry import AdapterError, of_class, resolve
-from conformance.roles.x86 import Cpu, Field, Sender, Shared, Vcpu
+from conformance.machine import state
+from conformance.roles.x86 import Cpu, Field, Sender, Shared, Then, Vcpu
 from conformance.verdict.clause import Status, exit_status
 from conformance.verdict.declarations import check_declared
 from conformance.verdict.explore import Explored, explore
 from conformance.verdict.judge import Judge
 from conformance.verdict.session import BadInput, Session
+from properties.suite import SUITE as X86
 from reference.x86.kvm import Kvm
 
 RESET = next(s for s in SUITE.scenarios if s.name == "reset")
@@ -299,6 +301,20 @@ def test_the_suite_itself_has_not_failed(cls: type[Any], status: str, says: str)
     assert verdict.status.value == status
     assert says in verdict.evidence
     assert "the suite itself failed" not in verdict.evidence
+
+
+class ChainsForEver(Kvm):
+    def deliver_interrupt(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> Any:
+        super().deliver_interrupt(cpu, vcpu, vector)
+        return Then("deliver_interrupt", vcpu, vector)
+
+
+def test_a_chain_that_never_ends_is_told_before_the_bound_of_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a monitor remembers of it would grow for ever."""
+    monkeypatch.setattr(state, "MOST_REMEMBERED", 200)
+    found = explore(resolve(f"{__name__}:ChainsForEver"), next(s for s in X86.scenarios if s.name == "one-sender"), X86)
+    assert found.fault_status == "UNKNOWN"
+    assert "Does a routine chain to itself for ever?" in found.fault
 
 
 class PlainState(Kvm):

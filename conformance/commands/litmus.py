@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def litmus(files: tuple[Path, ...], model: str | None, witness: bool, seconds: f
 
 def _files(given: tuple[Path, ...]) -> Iterator[Path]:
     for path in given:
-        if path.is_dir():
+        if os.path.isdir(path):
             yield from sorted(path.rglob("*.litmus"))
         else:
             yield path

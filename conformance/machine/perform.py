@@ -122,6 +122,8 @@ class Operations:
             raise NotEnabled
 
     def holds(self, lock: str) -> bool:
+        if lock not in self.m.memory or not self.m.assembly.locations[lock].lock:
+            raise Fault("CRASH", f"{lock} is to be a lock, and is not declared as one")
         if self.view.get(self.m.memory[lock]) != self._holder():
             return False
         return not self.m.depth or all(at != lock for at, *_ in self.view.get(self.m.cpus[self.c].buffer))

@@ -17,11 +17,15 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from conformance.adapters.source import Fault
 from conformance.automaton.unfold import Node
 from conformance.machine.facts import Happened
 from conformance.machine.finding import Breach, Finding
 
 T = TypeVar("T", bound=Hashable)
+
+MOST_REMEMBERED = 1000
+"""Values of one monitor's memory. Those of the suite's scenarios have a hundred at most."""
 
 
 class LayoutFull(Exception):
@@ -50,6 +54,12 @@ class Cell(Generic[T]):
         number = self.numbers.get(value)
         if number is None:
             number = len(self.values)
+            if number >= MOST_REMEMBERED and self.name.startswith("monitor."):
+                raise Fault(
+                    "UNKNOWN",
+                    f"{self.name} has more than {MOST_REMEMBERED} different things to remember, so this never comes to an end. "
+                    "Does a routine chain to itself for ever? Let its chain end, or wait for another agent.",
+                )
             if number >= self.full:
                 raise LayoutFull(self.name, max(1, self.width * 2))
             self.numbers[value] = number

@@ -86,7 +86,7 @@ def _checksum(body: str) -> str:
 def decode(string: str) -> Replay:
     """Raises ReplayError."""
     parts = string.strip().strip("'\"").split(".")
-    if len(parts) != 3 or not parts[0].startswith("intack"):
+    if len(parts) != 3 or not parts[0].startswith("intack") or not string.isascii():
         raise ReplayError(
             f"this is no replay string: it must read {VERSION}.<letters>.<checksum>. Copy the whole line of the report."
         )

@@ -1,0 +1,13 @@
+"""A sample of what nox -s fuzz throws at each door."""
+
+from __future__ import annotations
+
+import fuzzing
+import pytest
+
+COUNTS = {"litmus": 300, "manifest": 200, "reply": 500, "replay": 300, "order": 500, "routine": 60, "command": 60}
+
+
+@pytest.mark.parametrize("door", fuzzing.DOORS)
+def test_whatever_comes_in_is_taken_or_refused_in_words(door: str) -> None:
+    assert not list(fuzzing.cases(door, range(COUNTS[door])))
