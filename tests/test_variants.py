@@ -161,12 +161,6 @@ class KicksTwiceOnArm(Vgic):
         super().kick(cpu, vcpu)
 
 
-class FoldsAndFlushesTwice(Vgic):
-    def flush(self, cpu: Cpu, vcpu: Any) -> None:
-        super().flush(cpu, vcpu)
-        super().flush(cpu, vcpu)
-
-
 class LooksForWorkTwice(Vgic):
     def runnable(self, cpu: Cpu, vcpu: Any) -> bool:
         return super().runnable(cpu, vcpu) or super().runnable(cpu, vcpu)
@@ -183,7 +177,7 @@ class WakesWhoIsKicked(Vgic):
 VARIANTS: tuple[type[BaseRole], ...] = (
     LooksAtItsBitFirst, SetsOnByExchange, NotifiesAlways, WakesToo, FencesMore, HarvestsFromTheTop, HarvestsBitByBit,
     HarvestsWhateverOnSays, HarvestsTwice, AsksForRequestsTwice, LooksBeforeItAnnounces, KicksTwice, LeavesTwice, ClearsOnInOneStep,
-    FromTheTop, KicksTwiceOnArm, FoldsAndFlushesTwice, LooksForWorkTwice, WakesWhoIsKicked,
+    FromTheTop, KicksTwiceOnArm, LooksForWorkTwice, WakesWhoIsKicked,
 )  # fmt: skip
 
 
