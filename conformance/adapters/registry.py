@@ -115,7 +115,7 @@ class _Said(msgspec.Struct):
 
 def _said(cls: type[BaseRole], spec: str) -> _Said:
     """Raises AdapterError for what is not of the type that it has to be."""
-    told = {name: getattr(cls, name, ()) for name in _Said.__struct_fields__}
+    told: dict[str, Any] = {name: getattr(cls, name, ()) for name in _Said.__struct_fields__}
     try:
         for name in [name for name in told if name.endswith("_state")]:
             state = dict(told[name])
