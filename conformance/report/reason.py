@@ -7,236 +7,247 @@
 
 and program order, top to bottom within an agent. The style is Elle's (K. Kingsbury and P. Alvaro, Elle: Inferring
 Isolation Anomalies from Experimental Observations, 2020): name the step that matters, what it saw and could not see,
-what the others saw, and what is left. The story begins where the finding's subjects last change; of all that was read it
-tells what was decisive: what sent its routine another way than an earlier or later value would have. Nothing is said that
-the trace does not prove: an edge whose value does not fit (a store read back from its CPU's store buffer) is left out.
+what the others saw, and what is left. The story begins where the finding's subjects last change. At rest two calls are
+gone through, the one that made something pending and the one in which the vCPU went where it should not have stayed, and
+between them is told what became of the interrupt and of the news. Of a step that breaks the clause it is told how its
+subjects came to be what they are. Nothing is said that the trace does not prove: an edge whose value does not fit (a store
+read back from its CPU's store buffer) is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import takewhile
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from conformance.machine import facts
-from conformance.report.edges import Message, Turn, cpu_of, messages, stored
+from conformance.report.edges import Turn, looks, messages
+from conformance.report.phrases import Phrases
 from conformance.report.point import Cell, Look, Point
 from conformance.report.rows import reason_of, words_of
+from conformance.report.tour import MOST, shared, tour
 from conformance.roles.operations import WORD
 from conformance.search.proof import LIVELOCK_REASON
-from conformance.search.trace import Change, Held, TraceStep
-from conformance.search.words import show
+from conformance.search.trace import Change, TraceStep
 from conformance.verdict.clause import Counterexample
 
-VERBS = (("sets", ("0", "1")), ("clears", ("1", "0")), ("wakes", ("sleeping", "runnable")))
 RECOVERY = {
     "": "",
     "DELAYED": ", and only an exit or tick, which nothing promises, mends it",
     "LOST": ", and one more exit on every CPU does not mend it",
 }
+GUEST = ("boundary", "instruction")
+"""Routines of a processor that runs a guest."""
+EVENTS = facts.Takes | facts.Acknowledges | facts.Delivers
 
 
 class Why(NamedTuple):
     sentences: tuple[str, ...]
-    """Three to five, fewer where hardly anything happens."""
+    """Some five, fewer where hardly anything happens."""
     steps: frozenset[int] = frozenset()
     """The steps that they name."""
 
 
 def why(found: Counterexample) -> Why:
     """How the steps lead to what the monitor found. Of no steps there is nothing to say."""
-    return _Story(found).told() if found.trace else Why(())
+    if not found.trace:
+        return Why(())
+    story = _Story(found)
+    return Why(tuple(filter(None, story.sentences())), frozenset(story.say.named))
 
 
 class _Story:
     """The sentences about one trace. Its point is called B if it breaks the clause, else P."""
 
     def __init__(self, found: Counterexample) -> None:
-        self.words, self.recovery = words_of(found), found.recovery
+        self.found, self.words, self.recovery = found, words_of(found), found.recovery
         self.reason = reason_of(found, self.words)
         self.point = Point(found, self.words)
         self.trace, self.cells, self.broken = found.trace, self.point.cells, self.point.broken
-        self.name = "B" if self.broken else "P"
-        self.named: set[int] = set()
+        self.call = self.point.whole_call(self.point.step)
+        self.say = Phrases(self.point, self.words)
+        changed = [cell for cell in self.cells if self.point.turned(cell)]
+        self.about = [*changed, *(Cell(change.at) for change in self.point.step.changes if shared(change))]
 
-    def told(self) -> Why:
-        sentences: list[str] = []
-        steps: set[int] = set()
-        for sentence in self._by_step() if self.broken else self._at_rest():
-            self.named = set()
-            if text := sentence():
-                sentences.append(text)
-                steps |= self.named
-        return Why(tuple(sentences), frozenset(steps))
+    def sentences(self) -> Iterator[str]:
+        """In order: a later one leaves out what an earlier one has told."""
+        yield self._let()
+        if self.broken:
+            yield self._history()
+            yield self._causes()
+            yield self._before()
+            yield self._messages() or self._switches()
+            yield f"So B breaks it: {self.reason}." if self.reason else ""
+            return
+        yield self._tour(self.call, most=MOST + 2 * (self._resting() in self.call), over=True)
+        yield self._messages()
+        yield self._news() if self.recovery else self._history()
+        if self.recovery:
+            yield self._rests()
+            yield self._switches()
+            yield self._lost()
+            yield self._in_vain()
+        yield self._however()
+        yield self._so()
 
-    def _by_step(self) -> list[Callable[[], str]]:
-        last = self._messages if self._messages() else self._switches
-        return [self._let, self._history, self._learned, last, self._breaks]
-
-    def _at_rest(self) -> list[Callable[[], str]]:
-        parts = [self._let, self._learned, self._messages, self._switches, self._however, self._so]
-        if all(part() for part in parts):
-            parts.remove(self._learned if " moves " in self._switches() else self._switches)
-        return parts
-
-    # Words for steps and cells
-
-    def step(self, number: int) -> str:
-        self.named.add(number)
-        return self.name if number == self.point.step.number else f"step {number}"
-
-    def who(self, step: TraceStep) -> str:
-        handler = "in a handler " * step.in_handler
-        return f"{step.routine} {handler}on {step.agent}" if step.routine else step.agent
-
-    def cell(self, cell: Cell) -> str:
-        return self.words.place(*cell)
-
-    def value(self, value: Held, cell: Cell) -> str:
-        return show(value, cell.mask)
-
-    def after(self, step: TraceStep, cell: Cell) -> str:
-        """What a step that changes a cell leaves there."""
-        return next(show(c.new, cell.mask) for c in step.changes if c.at == cell.at)
-
-    def turned(self, cell: Cell) -> list[TraceStep]:
-        return [step for step in self.trace if cell.turned(step)]
-
-    def did(self, *steps: TraceStep) -> str:
-        """What steps do to memory and threads, each location once."""
-        net: dict[str, tuple[str, str]] = {}
-        for step in steps:
-            for change in step.changes:
-                for name, old, new in self.words.changed(change):
-                    if " " not in name:
-                        net[name] = (net.get(name, (old, new))[0], new)
-        net = {n: c for n, c in net.items() if c[0] != c[1] and c[1] != "done"}
-        net = {n: c for n, c in net.items() if "free" not in c} or net  # a lock, where nothing else is to be told
-        told = [
-            f"{verb} {' and '.join(n for n, c in net.items() if c == change)}"
-            for verb, change in VERBS
-            if change in net.values()
-        ]
-        told += [f"changes {n} from {c[0]} to {c[1]}" for n, c in net.items() if c not in dict(VERBS).values()]
-        return " and ".join(told[:3]) + (" and more" if len(told) > 3 else "")
-
-    # Sentences
+    # The point
 
     def _let(self) -> str:
         """The point, and which call it comes in the middle of."""
-        step = self.point.step
+        step, say = self.point.step, self.say
         event = next((f for f in step.facts if isinstance(f, EVENTS)), None)
-        does = (self.words.fact(event) if event and self.broken else "") or self.did(step)
+        does = (self.words.fact(event) if event and self.broken else "") or say.did(step)
+        if not does and self.point.ends_early and (looks := self.point.all_looks(step)):
+            say.told.add(step.number)
+            does = say.look(looks[-1])
         does = does or (f'does "{self.words.fact(step.facts[0])}"' if step.facts else "acts")
         for agent in dict.fromkeys(s.agent for s in self.trace if s.agent.startswith("cpu") and s.agent != step.agent):
             lane = [s for s in self.trace if s.agent == agent and s.routine and not s.in_handler]
             before = next((s for s in reversed(lane) if s.number < step.number), None)
             after = next((s for s in lane if s.number > step.number), None)
             if before and after and before.routine == after.routine:
-                self.named |= {before.number, after.number}
+                say.named |= {before.number, after.number}
                 does += f", between steps {before.number} and {after.number} of {before.routine} on {agent}"
                 break
-        self.named.add(step.number)
-        return f"Let {self.name} be step {step.number}, where {self.who(step)} {does}."
+        say.named.add(step.number)
+        return f"Let {say.name} be step {step.number}, where {say.who(step)} {does}{self._interrupted()}."
 
-    def _learned(self) -> str:
-        """At most three reads of what another agent wrote or will: at rest those in the point's call first, then decisive
-        ones, then stale ones; of a step that breaks the clause those of subjects and decisive ones.
-        """
-        calls, subjects = {s.number for s in self.point.call}, {cell.at for cell in self.cells}
+    def _interrupted(self) -> str:
+        """Which handler ran in the middle of the point's call."""
+        first, last = self.call[0], self.point.step if self.broken else self.call[-1]
+        between = self.trace[first.number : last.number]
+        inside = [s for s in between if s.agent == first.agent and s.in_handler and not first.in_handler]
+        if not inside or not first.routine:
+            return ""
+        names = " and ".join(dict.fromkeys(s.routine for s in inside if s.routine)) or "an interrupt"
+        self.say.named |= {first.number, inside[0].number, inside[-1].number}
+        span = f"steps {inside[0].number} to {inside[-1].number}"
+        return f"; its call began in step {first.number}, and {names} came in between, in {span}"
 
-        def decides(look: Look) -> bool:
-            fact = self.point.fact(look)
-            return fact is not None and fact.decides
+    def _tour(self, call: Sequence[TraceStep], most: int = MOST, least: int = 2, over: bool = False) -> str:
+        """The telling steps of a call, in order, but for those that are told already; `over`: and its last one."""
+        stops = tour(self.point, call, self.about, most, self.say.told, least)
+        told = [text for stop in stops if (text := self.say.stop(stop))]
+        if not told:
+            return ""
+        last = call[-1].number
+        if over and last not in {self.point.step.number, *(stop.step.number for stop in stops)}:
+            told.append(f"{self.say.step(last)} ends it")
+        return f"{self.say.who(call[0])}: {'; '.join(told)}."
 
-        def rank(look: Look) -> tuple[bool, bool, bool, bool, int]:
-            only_read = all(edge.kind == "reads" for edge in look.about)
-            return (
-                not self.broken and look.step not in calls, not decides(look), only_read,
-                look.cell.at not in subjects, look.step,
-            )  # fmt: skip
-
-        known = [k for k in self.point.looks() if not self.broken or k.cell.at in subjects or decides(k)]
-        return _sentence("; ".join(map(self._look, sorted(sorted(known, key=rank)[:3], key=lambda k: k.step))))
-
-    def _look(self, look: Look) -> str:
-        told: list[str] = []
-        for edge in look.about:
-            if edge.kind == "reads":
-                told.append(f"as {self.step(edge.source)} left it")
-                continue
-            writer = self.point.steps[edge.target]
-            put = stored(self.trace, writer) if writer.agent.startswith("buffer") else 0
-            made = self.after(writer, look.cell)
-            if 0 < put < look.step:
-                hidden = f"stays in {cpu_of(writer.agent)}'s store buffer until {self.step(edge.target)}"
-                told.append(f"though {self.step(put)} had stored {made}, which {hidden}")
-            else:
-                told.append(f"before {self.step(edge.target)} makes it {made}")
-        fact = self.point.fact(look)
-        over = f", and {fact.routine} is over" if fact and fact.last and fact.decides else ""
-        value = "" if look.value is None else self.value(look.value, look.cell)
-        return (
-            f"{self.step(look.step)} reads {self.cell(look.cell)} = {value}, {' and '.join(dict.fromkeys(told))}{over}"
-        )
+    # How subjects came to be what they are
 
     def _history(self) -> str:
-        """How the subjects came to be what they are, and who looked last; if there is none, what the call looked at."""
-        told: list[str] = []
-        for cell in self.cells[:3]:
-            turned = self.turned(cell)
-            path = [f"{self.after(s, cell)} in {self.step(s.number)}" for s in turned]
-            told += [f"{self.cell(cell)} becomes {', '.join(path[-4:])}"] if path else []
-            seen = [s for s in self.trace if self.point.saw(s, cell) is not None]
-            if seen and seen[-1] not in turned:
-                told.append(f"{self.cell(cell)} is last read in {self._site(seen[-1])} as {self._seen(seen[-1], cell)}")
-        if not told:
-            reads = [(s, f) for s in self.point.call for f in s.facts if isinstance(f, facts.Reads)][:3]
-            said = [
-                f"{self.words.place(f.at, f.mask)} = {show(f.value, f.mask)} in {self.step(s.number)}" for s, f in reads
-            ]
-            told += [f"{self.point.step.agent} last reads {', '.join(reversed(said))}"] if said else []
-        return _sentence("; ".join(told[:4]))
+        """Of two subjects all of it, of some more what they are; and what who breaks the clause did to any of them."""
+        cells, say = self.point.latest(), self.say
+        told = [say.path(cell) for cell in cells[:2]]
+        told[1:1] = [self._last_read(cell) for cell in cells[:2]]
+        told += map(say.since, cells[2:4])
+        mine = (s for s in reversed(self.trace) if s.agent == self.point.step.agent and s not in self.call)
+        wrote = next(((s, c) for s in mine for c in self.cells if not s.in_handler and self.point.writes(s, c)), None)
+        if self.broken and wrote and wrote[0].number not in say.named:
+            told.append(f"{say.site(wrote[0])} writes {say.wrote(*wrote)}")
+        return _sentence("; ".join(filter(None, told)))
 
-    def _seen(self, step: TraceStep, cell: Cell) -> str:
-        value = self.point.saw(step, cell)
-        return "" if value is None else self.value(value, cell)
+    def _last_read(self, cell: Cell) -> str:
+        """When who breaks the clause looked last at what nobody changed since, or only at other bits of its word."""
+        since = max((step.number for step in self.point.turned(cell)), default=0)
+        for step in reversed(self.point.lane_of(self.point.step)[:-1] if self.broken else self.trace):
+            if step.number > since and self.point.saw(step, cell) is not None:
+                return f"{self.say.cell(cell)} is last read in {self.say.site(step)} as {self.say.seen(step, cell)}"
+            other = next((look for look in self.point.all_looks(step) if look.cell.at == cell.at), None)
+            if step.number > since and other:
+                return f"{self.say.site(step)} {self.say.look(other)}"
+        return ""
+
+    def _causes(self) -> str:
+        """What decided the calls that made the subjects what they are."""
+        wrote = [step for cell in self.point.latest()[:3] if (step := self.point.last_write(cell)) and step.routine]
+        calls: dict[int, list[TraceStep]] = {}
+        for step in sorted(wrote, key=lambda step: step.number):
+            call = [s for s in self.point.whole_call(step) if s.number <= step.number]
+            calls[call[0].number] = call
+        calls.pop(self.call[0].number, None)
+        told: list[str] = []
+        for _, call in sorted(calls.items(), reverse=True):
+            told += [text for text in [self._tour(call, most=2) if len(told) < 2 else ""] if text]
+        return " ".join(reversed(told))
+
+    def _before(self) -> str:
+        """What the call that breaks the clause did before; if none of it matters, the last things that it read."""
+        before = [step for step in self.call if step.number < self.point.step.number]
+        return self._tour(before, least=3) or self._tour(before, most=3, least=1)
+
+    # What became of it
 
     def _messages(self) -> str:
         """What became of the interrupts that the slice, or anybody after the point, sent."""
         every, point = messages(self.trace), self.point.step
         if self.broken:
-            return _sentence("".join([self._message(m) for m in every if m.cpu == point.agent and m.taken][-1:]))
+            return _sentence(
+                "".join(map(self.say.message, [m for m in every if m.cpu == point.agent and m.taken][-1:]))
+            )
         told = [m for m in every if m.sent in self.point.slice or m.sent > point.number][-2:]
         if told:
-            return _sentence("; ".join(map(self._message, told)))
+            return _sentence("; ".join(map(self.say.message, told)))
         later = (f for s in self.trace if s.number >= point.number for f in s.facts)
-        silent = self.cells and not any(isinstance(f, facts.Sends) for f in later)
-        return f"No interrupt is sent from {self.name} on." if silent else ""
+        rests = self._resting()
+        mine = rests is not None and self.point.lane_of(rests) == self.point.lane_of(point)
+        silent = self.cells and not mine and not any(isinstance(f, facts.Sends) for f in later)
+        return f"No interrupt is sent from {self.say.name} on." if silent else ""
 
-    def _message(self, message: Message) -> str:
-        told = f"{self.step(message.sent)} sends {self.words.interrupt(message.vector)} to {message.cpu}"
-        if not message.arrived:
-            return f"{told}, where it has not arrived"
-        if not message.taken:
-            return f"{told}, where it is latched in {self.step(message.arrived)} and not taken"
-        step = self.point.steps[message.taken]
-        lane = [s for s in self.trace if s.agent == step.agent and s.number > step.number]
-        if any(isinstance(f, facts.Takes) for f in step.facts):
-            handled = takewhile(lambda s: s.in_handler and not any(isinstance(f, facts.Takes) for f in s.facts), lane)
-            did = self.did(step, *handled) or "changes nothing"
-            return f"{told}; {self.step(step.number)} takes it {self.words.architecture.in_host} and {did}"
-        left = next((self.words.fact(f) for f in step.facts if isinstance(f, facts.Exits)), "")
-        did = left or self.did(step, *takewhile(lambda s: s.routine == "acknowledge", lane))
-        return f"{told}; {self.step(step.number)} takes it in the guest{' and ' * bool(did)}{did}"
+    def _news(self) -> str:
+        """Who came to know of what the point's call left, one from the other, and what the last of them did then."""
+        way = self.point.news()
+        if len(way) < 2:
+            return ""
+        told: list[str] = []
+        for edge in way[-3:]:
+            reader = self.point.steps[edge.target]
+            cell = Cell(edge.at, self.point.parts(edge.at, edge.mask)[0])
+            told.append(f"{self.say.site(reader)} {self.say.look(Look(edge.target, cell, edge.value, (edge,)))}")
+            self.say.told.add(edge.target)
+            then = next((s for s in self.point.whole_call(reader) if s.number > reader.number), None)
+            if edge is way[-1] and then and (does := self.say.does(then)):
+                told.append(f"{self.say.step(then.number)} {does}")
+        return _sentence("; ".join(told))
+
+    # Where the vCPU rests
+
+    def _rests(self) -> str:
+        """How a vCPU that should have noticed came to be where it is at rest, and what was done there after."""
+        step = self._resting()
+        if step is None:
+            return ""
+        call = [s for s in self.point.whole_call(step) if s.number <= step.number]
+        after = [s for s in self.point.lane_of(step) if s.number > step.number]
+        off = (n for n, s in enumerate(after, 1) if any(isinstance(f, facts.SwitchesOut) for f in s.facts))
+        told = "" if self.point.step in call else self._tour(call)
+        return " ".join(filter(None, [told, self._afterwards(after[: next(off, len(after))])]))
+
+    def _resting(self) -> TraceStep | None:
+        """The last step that enters a guest, or puts a vCPU to sleep, of those that the finding is about, if any."""
+        rests: list[tuple[TraceStep, str]] = []
+        for step in self.trace:
+            rests += [(step, fact.vcpu) for fact in step.facts if isinstance(fact, facts.Enters)]
+            rests += [(step, c.at.removesuffix(".status")) for c in step.changes if c.new == "sleeping"]
+        about = {subject.name for subject in self.found.subjects}
+        mine = [step for step, vcpu in rests if vcpu in about] or [step for step, _ in rests]
+        return mine[-1] if mine else None
+
+    def _afterwards(self, lane: Sequence[TraceStep]) -> str:
+        """What decided the switch to another thread, or what the guest did last."""
+        told = self._tour(lane, most=2, least=3 + any(s.routine in GUEST for s in lane))
+        acts = [f for f in lane[-1].facts if isinstance(f, facts.GuestDoes)] if lane else []
+        if not acts or lane[-1].number in self.say.told | {self.point.step.number}:
+            return told
+        ends = f"{self.say.step(lane[-1].number)} is the last there ({self.words.fact(acts[0])})"
+        return f"{told[:-1]}; {ends}." if told else f"{self.say.who(lane[-1])}: {ends}."
 
     def _switches(self) -> str:
         """Where threads left and entered CPUs."""
-        told: dict[str, list[str]] = {}
+        told: dict[str, list[tuple[str, int]]] = {}
         for step in self.trace:
-            if step is self.point.step:
-                continue
-            for fact in step.facts:
+            for fact in step.facts if step is not self.point.step else ():
                 match fact:
                     case facts.Preempts(thread=thread):
                         does = "is preempted"
@@ -246,65 +257,112 @@ class _Story:
                         does = f"is back on {step.agent}"
                     case _:
                         continue
-                told.setdefault(thread, []).append(f"{does} in {self.step(step.number)}")
-            for change in step.changes:
-                if change.new == "sleeping":
-                    thread = change.at.removesuffix(".status")
-                    told.setdefault(thread, []).append(f"goes to sleep in {self.step(step.number)}")
-        return _sentence("; ".join(f"{thread} {', '.join(moves[-4:])}" for thread, moves in told.items()))
+                told.setdefault(thread, []).append((does, step.number))
+        moves = {
+            thread: [f"{does} in {self.say.step(step)}" for does, step in moves[-4:]] for thread, moves in told.items()
+        }
+        return _sentence("; ".join(f"{thread} {', '.join(moved)}" for thread, moved in moves.items()))
+
+    # What is left
+
+    def _lost(self) -> str:
+        """How what the finding is about came to be gone, if the point made it so."""
+        ends = [c for c in self.point.latest() if len(self.point.turned(c)) > 1 and self.say.final(c) in ("0", "[]")]
+        leaves = any(cell.turned(self.point.step) and cell not in ends for cell in self.cells)
+        gone = [cell for cell in ends if cell.turned(self.point.step)][:1] if leaves else ends[:2]
+        return _sentence("; ".join(map(self.say.path, gone)))
+
+    def _in_vain(self) -> str:
+        """The last call after the point that others than the vCPU made, that looked at the subjects and changed nothing."""
+        rests = self._resting()
+        lanes = [self.point.lane_of(step) for step in (rests, self.point.step) if step]
+        for step in reversed(self.trace[self.point.step.number :]):
+            if step.routine and not any(step in lane for lane in lanes) and any(self._looks(step)):
+                call = self.point.whole_call(step)
+                return "" if any(shared(c) for s in call for c in s.changes) else self._tour(call, most=2, over=True)
+        return ""
+
+    def _looks(self, step: TraceStep) -> Iterator[bool]:
+        """At which subjects that have changed a step looks."""
+        return (self.point.saw(step, cell) is not None for cell in self.cells if self.point.turned(cell))
 
     def _however(self) -> str:
         """Who looked last at what the point's call leaves to be noticed."""
-        unseen: list[str] = []
-        told: list[str] = []
+        unseen: list[Cell] = []
+        last: list[tuple[Cell, TraceStep, bool]] = []
         for cell in self._left():
-            setter = self.turned(cell)[-1].number
+            setter = self.point.turned(cell)[-1].number
             seen = [s for s in self.trace if s.number != setter and self.point.saw(s, cell) is not None]
             if seen and seen[-1].number > setter:
-                if self._seen(seen[-1], cell) == self._final(cell):
-                    told.append(
-                        f"the last to look at {self.cell(cell)} is {self._site(seen[-1])} and sees {self._final(cell)}"
-                    )
+                same = self.say.seen(seen[-1], cell) == self.say.final(cell)
+                last += [(cell, seen[-1], True)] * (same and seen[-1] is not self.point.step)
                 continue
-            unseen.append(self.cell(cell))
-            before = [s for s in seen if s not in self.point.call]
-            if before:
-                told.append(
-                    f"the last look at {self.cell(cell)} was {self._site(before[-1])} and saw {self._seen(before[-1], cell)}"
-                )
-        if unseen:
-            told.insert(0, f"nobody looks at {' or '.join(unseen[:3])} once it is set")
-        return f"However, {'; '.join(told[:3])}." if told else ""
+            unseen.append(cell)
+            last += [(cell, step, False) for step in seen if step not in self.call][-1:]
+        names = list(dict.fromkeys(self._name(cell, unseen) for cell in unseen))
+        told = [f"nobody looks at {' or '.join(names[:3])} once it is set"] if names else []
+        if self.point.untouched and not any(map(self.point.turned, self.cells)):
+            told.append(f"nobody changes {' or '.join(map(self.say.cell, self.point.untouched[:2]))}")
+        for cell, step, after in [(c, step, after) for c, step, after in last if not self.say.known(step, c)][
+            : 2 - len(told)
+        ]:
+            name, where, saw = self.say.cell(cell), self.say.site(step), self.say.seen(step, cell)
+            if after:
+                told.append(f"the last to look at {name} is {where} and sees {saw}")
+            else:
+                told.append(f"the last look at {name} was {where} and saw {saw}")
+        told += self._overwritten()
+        return f"However, {'; '.join(told)}." if told else ""
+
+    def _name(self, cell: Cell, cells: Sequence[Cell]) -> str:
+        """Of many fields of a location that of the location."""
+        return self.words.place(cell.at) if sum(other.at == cell.at for other in cells) > 2 else self.say.cell(cell)
+
+    def _overwritten(self) -> list[str]:
+        """What the point's call, or the handler of what it sent, left somewhere, and was written over unread."""
+        sent = {step.number for step in self.call}
+        taken = [self.point.steps[m.taken] for m in messages(self.trace) if m.sent in sent and m.taken]
+        steps = [*self.point.call, *(s for step in taken for s in self.point.handled(step))]
+        for at in dict.fromkeys(c.at for step in steps for c in step.changes if shared(c)):
+            turns = self.point.turns[at]
+            left = [turn for turn in turns if turn.step in {step.number for step in steps}][-1]
+            over = next((turn for turn in turns if turn.step > left.step), None)
+            if (
+                over
+                and left.new
+                and all(at != place for s in self.trace[left.step : over.step] for place, _, _ in looks(s))
+            ):
+                place = self.words.place(at)
+                return [f"{self.say.step(over.step)} writes over {place} as {self.say.step(left.step)} left it, unread"]
+        return []
 
     def _left(self) -> list[Cell]:
         """Subjects, and what the point's call changed, that are not empty at rest; no locks."""
-        cells = [
-            cell for cell in dict.fromkeys([*self.cells, *self._changed()]) if self.turned(cell) and _shared(cell.at)
+        cells = dict.fromkeys([*self.cells, *self._changed()])
+        final = {cell: self.say.final(cell) for cell in cells if self.point.turned(cell) and _shared(cell.at)}
+        return [
+            cell for cell, value in final.items() if value not in ("0", "free", "[]") and not value.startswith("cpu")
         ]
-        return [c for c in cells if self._final(c) not in ("0", "free", "[]") and not self._final(c).startswith("cpu")]
 
     def _changed(self) -> list[Cell]:
-        """What the point's call changes."""
+        """What the point's call changes, but for what is its CPU's own."""
         return [
             Cell(c.at, part)
             for step in self.point.call
             for c in step.changes
+            if not self.point.its_own(step, c.at)
             for part in self.point.parts(c.at, Turn(step.number, c.old, c.new).within(WORD))
         ]
-
-    def _final(self, cell: Cell) -> str:
-        return self.after(self.turned(cell)[-1], cell)
-
-    def _site(self, step: TraceStep) -> str:
-        return f"{self.step(step.number)} ({self.who(step)})"
 
     def _so(self) -> str:
         """What is left at rest."""
         if self.reason == LIVELOCK_REASON:
             return f"So after step {self.trace[-1].number}: {self.reason}."
         seen = [look.cell for look in self.point.looks()]
-        cells = [c for c in dict.fromkeys([*self.cells, *self._changed(), *seen]) if self.turned(c) and _shared(c.at)]
-        told = [f"{self.cell(cell)} = {self._final(cell)}" for cell in cells[:4]]
+        cells = [
+            c for c in dict.fromkeys([*self.cells, *self._changed(), *seen]) if self.point.turned(c) and _shared(c.at)
+        ]
+        told = [f"{self.say.cell(c)} = {self.say.final(c)}" for c in cells if self.say.final(c) != "free"][:4]
         told += [f"{c.at.removesuffix('.status')} sleeps" for c in self._last_changes() if c.new == "sleeping"]
         signals = [c for c in self._last_changes() if c.at.endswith((".latched", ".in_flight")) and c.new]
         told += [f"{name} is {new}" for change in signals for name, _, new in self.words.changed(change)]
@@ -313,12 +371,6 @@ class _Story:
 
     def _last_changes(self) -> list[Change]:
         return list({change.at: change for step in self.trace for change in step.changes}.values())
-
-    def _breaks(self) -> str:
-        return f"So B breaks it: {self.reason}." if self.reason else ""
-
-
-EVENTS = facts.Takes | facts.Acknowledges | facts.Delivers
 
 
 def _shared(at: str) -> bool:
