@@ -75,7 +75,7 @@ class _Fresh:
     def __init__(self) -> None:
         self.key = _surroundings()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "conformance.automaton.determinism"],
+            [sys.executable, "-P", "-m", "conformance.automaton.determinism"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONHASHSEED": "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"},
