@@ -528,14 +528,6 @@ def test_without_a_cache_that_can_be_written(tmp_path: Path, monkeypatch: pytest
     assert reused(RIGHT, HALT) + reused(RIGHT, HALT) == [False, False]
 
 
-def test_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "no-home")
-    assert reused(RIGHT, HALT) + reused(RIGHT, HALT) == [False, False]
-    assert not list(tmp_path.iterdir())
-
-
 def test_what_was_used_longest_ago_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept_here = Store(tmp_path)
     for n, name in enumerate("abcd"):

@@ -7,13 +7,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 
 def user_cache() -> Path:
-    """It need not exist, nor be one that can be made: there may be no home. XDG_CACHE_HOME moves it, on Linux."""
-    found = user_cache_path("intack")
-    return found if found.is_absolute() else Path(os.devnull, "intack")
+    """It need not exist, nor be one that can be made. XDG_CACHE_HOME moves it, on Linux."""
+    return user_cache_path("intack")
