@@ -13,16 +13,21 @@ DROPPED = 1 << 40
 """In what a guest has yet to complete: its priority is dropped (GICV_EOIR), it is not deactivated yet (GICV_DIR)."""
 QUIETED = 1 << 41
 """In what a guest has yet to complete: it has told the device to lower its line."""
+OPENED = 1 << 42
+"""In what a guest has yet to complete: its handler has opened interrupts, so that one of higher priority preempts it."""
 
 
 def completion(interrupt: int, scenario: Scenario) -> Completion:
     """With EOImode=0 a write of GICV_EOIR; with EOImode=1 one that drops the priority, then one of GICV_DIR. The handler of
-    a level-sensitive interrupt quiets its device first, unless the scenario has the fact `device-keeps-its-line`.
+    a level-sensitive interrupt quiets its device first, unless the scenario has the fact `device-keeps-its-line`. With
+    `handlers-nest` each handler opens interrupts before all of that.
     """
     intid = interrupt & 0x3FF
-    told = interrupt & ~DROPPED & ~QUIETED
+    told = interrupt & ~DROPPED & ~QUIETED & ~OPENED
     if interrupt & DROPPED:
         return ("deactivate", told), ()
+    if "handlers-nest" in scenario.facts and not interrupt & OPENED:
+        return ("unmask",), (interrupt | OPENED,)
     if (
         (intid == LEVEL or 16 <= intid < 32)
         and not interrupt & QUIETED
@@ -98,6 +103,7 @@ ARM = Architecture(
         "eoi-mode-1": "GICV_CTLR.EOImode is 1: dropping the priority and deactivating are two writes",
         "gicv4": "virtual LPIs and doorbells of GICv4.0",
         "gicv4.1": "those of GICv4.1",
+        "handlers-nest": "the guest's handlers open interrupts (PSTATE.I) once they have acknowledged theirs",
         "injects-from-handler": "a host interrupt's handler injects",
         "irqfd-resample": "irqfd lowers a level's line when the guest has ended the interrupt, and its device raises it again",
         "late-mi": "a maintenance interrupt may be taken after its level is gone",
@@ -114,6 +120,7 @@ ARM = Architecture(
         KICK: "the kick",
         MAINTENANCE: "the maintenance interrupt",
         DEVICE: "the device's interrupt",
+        DEVICE + 1: "the other device's interrupt",
         DOORBELL: "vcpu0's doorbell",
         DOORBELL + 1: "vcpu1's doorbell",
     },

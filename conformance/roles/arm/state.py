@@ -13,13 +13,13 @@ KICK = 1
 MAINTENANCE = 25
 """The maintenance interrupt: a PPI, and a level."""
 DEVICE = 34
-"""A device's host interrupt, whose handler injects from hard-interrupt context."""
+"""A device's host interrupt, whose handler injects from hard-interrupt context; another device's is the next one."""
 DOORBELL = 48
 """The doorbell of vcpu0's vPE; vcpu1's is the next one. An LPI in hardware; a small number stands for it here."""
 
-SGI, PPI, LEVEL, EDGE, EDGE2, LPI = 3, 27, 40, 41, 42, 8192
-"""The interrupts of most scenarios: a software-generated one, private, level-sensitive, edge-triggered (two), an LPI."""
-PRIORITIES: Mapping[int, int] = {SGI: 0x0C, EDGE2: 0x10}
+SGI, PPI, LEVEL, EDGE, EDGE2, EDGE3, LPI = 3, 27, 40, 41, 42, 43, 8192
+"""The interrupts of most scenarios: a software-generated one, private, level-sensitive, edge-triggered (three), an LPI."""
+PRIORITIES: Mapping[int, int] = {SGI: 0x0C, EDGE2: 0x10, EDGE3: 0x13}
 """Priorities that are not the 0x14 of all others, in the five bits of a list register."""
 SPURIOUS = 1023
 
