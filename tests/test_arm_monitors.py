@@ -8,10 +8,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from conformance.adapters.registry import of_class
+from conformance.adapters.registry import of_class, resolve
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
 from conformance.report.reason import why
 from conformance.roles.arm import (
+    DEVICE,
+    EDGE,
+    EDGE2,
     KICK,
+    LEVEL,
+    LPI,
     PENDING,
     VMCR_RESET,
     Cpu,
@@ -24,8 +31,12 @@ from conformance.roles.arm import (
     Vcpu,
     lr_word,
 )
+from conformance.roles.arm.architecture import completion
+from conformance.roles.scenario import Action, Budget, DeviceInterrupt, Scenario, VcpuSetup
+from conformance.search.proof import visits
 from conformance.verdict.explore import Explored, explore
 from conformance.verdict.session import Session
+from properties.arm.scenarios import its, redistributors, register
 from properties.suite import SUITE
 
 NOTE = Path(__file__).parent.parent.parent / "shared" / "research" / "arm.md"
@@ -156,6 +167,93 @@ def test_what_is_said_of_wrong_software(
 ) -> None:
     counterexample = found(cls, scenario).counterexamples[clause]
     assert (counterexample.recovery, counterexample.reason) == (recovery, reason)
+
+
+def small(name: str, *programs: tuple[Action, ...], **more: Any) -> Scenario:
+    """A vCPU for each program, each on a pCPU of its own."""
+    given = {"cpus": len(programs), "vcpus": tuple(VcpuSetup(n, p) for n, p in enumerate(programs)), **more}
+    return Scenario(name=name, about=name, architecture="arm", **given)
+
+
+def handler(intid: int, vector: int = DEVICE) -> DeviceInterrupt:
+    return DeviceInterrupt(vector, 0, "inject", ("vcpu0", intid, 1))
+
+
+ACTIVATED = (register("isactiver", EDGE), register("icactiver", EDGE))
+RIGHT = (
+    small(
+        "PendingLast, which tells no priority, ends a wait with all masked",
+        (("write_pmr", 0), ("wfi",)),
+        devices=(its(), *redistributors()),
+        vectors=(LPI,),
+        facts=("gicv4",),
+    ),
+    small(
+        "a write latches a level as another clears it",
+        (register("ispendr", LEVEL),),
+        (register("icpendr", LEVEL),),
+        vectors=(LEVEL,),
+    ),
+    small(
+        "who made an interrupt active by a register is preempted for good, before or while it takes that back",
+        cpus=1,
+        vcpus=(VcpuSetup(0, (register("ispendr", EDGE),)), VcpuSetup(0, ACTIVATED)),
+        vectors=(EDGE,),
+        budget=Budget(preempt=1),
+        loaded=False,
+    ),
+    small(
+        "the only list register is another's while an interrupt is pending again and active",
+        ACTIVATED,
+        interrupts=(handler(EDGE), handler(LEVEL, DEVICE + 1)),
+        vectors=(LEVEL, EDGE),
+        facts=("one-list-register", "injects-from-handler"),
+    ),
+    small(
+        "a level is deactivated by a register before its handler quiets the device",
+        (),
+        (register("icactiver", LEVEL),),
+        interrupts=(handler(LEVEL),),
+        vectors=(LEVEL,),
+        facts=("injects-from-handler",),
+    ),
+)
+
+
+@pytest.mark.parametrize("scenario", RIGHT, ids=lambda s: s.name)
+def test_nothing_is_said_of_right_software(scenario: Scenario) -> None:
+    explored = explore(resolve("reference"), scenario, SUITE)
+    assert (explored.counterexamples, explored.fault) == ({}, "")
+    assert explored.complete
+
+
+@pytest.mark.parametrize(("facts", "nests"), [(("handlers-nest",), True), ((), False)])
+def test_handlers_nest_where_the_scenario_says_so(facts: tuple[str, ...], nests: bool) -> None:
+    """An edge of higher priority comes as another may be handled: both priorities are active then, or one after the other."""
+    scenario = small(
+        "nesting",
+        (register("ispendr", EDGE),),
+        interrupts=(handler(EDGE2),),
+        vectors=(EDGE, EDGE2),
+        facts=(*facts, "injects-from-handler"),
+    )
+
+    def both_are_active(machine: Machine) -> bool:
+        apr = machine.memory["cpu0.apr"]
+        return any(apr.unpack(state) == 1 << 0x14 | 1 << 0x10 for state, _, _ in visits(machine))
+
+    assert in_machine(resolve("reference"), scenario, SUITE, both_are_active) is nests
+
+
+def test_a_handler_that_nests_opens_interrupts_before_it_ends_its_own() -> None:
+    scenario = small("all of it", vectors=(LEVEL,), facts=("handlers-nest", "eoi-mode-1"))
+    steps: list[str | int] = []
+    left: tuple[int, ...] = (LEVEL,)
+    while left:
+        action, left = completion(left[-1], scenario)
+        steps.append(action[0])
+        assert action[0] == "unmask" or action[1] == LEVEL
+    assert steps == ["unmask", "device_quiet", "end_of_interrupt", "deactivate"]
 
 
 def test_the_story_of_a_lost_interrupt_begins_where_it_is_raised() -> None:

@@ -77,7 +77,7 @@ VGIC_WFI_5 = WAITING.must(
     premise="a vCPU waits with all interrupts masked",
     observe=(
         "A vCPU that masked all priorities and is not woken does not come back from WFI without having slept. That "
-        "PSTATE.I does not matter, VGIC-WFI-2 says."
+        "PSTATE.I does not matter, VGIC-WFI-2 says. Not judged with GICv4, whose PendingLast tells no priority."
     ),
 )
 
@@ -85,12 +85,13 @@ VGIC_WFI_5 = WAITING.must(
 class Waiting(Monitor):
     """What one vCPU's thread does between a WFI exit and its sleep, or its next entry."""
 
-    clauses = (VGIC_WFI_1, VGIC_WFI_5, GICV2_VMCR_2)
     witnesses = (VGIC_WFI_4,)
     events = (ev.Asked, ev.Exited, ev.Entered, ev.Slept, ev.Woken, ev.Delivered, ev.GuestActed)
 
     def __init__(self, scenario: Scenario, vcpu: str) -> None:
         self.scenario, self.vcpu, self.name = scenario, vcpu, f"{vcpu}.waiting"
+        self.told_priority = not {"gicv4", "gicv4.1"} & {*scenario.facts}
+        self.clauses = (VGIC_WFI_1, *([VGIC_WFI_5] * self.told_priority), GICV2_VMCR_2)
         self.memory = Wait()
 
     def on(self, event: ev.Event, memory: Wait, look: Look) -> Wait:
@@ -127,9 +128,8 @@ class Waiting(Monitor):
     def _sleeps(self, memory: Wait, look: Look) -> None:
         if not memory.waits:
             return
-        masked = not any(unmasked(look, self.vcpu, i) for i in self.scenario.vectors)
         look.witness(GICV2_VMCR_2, where=(TO_SLEEP,))
-        if masked:
+        if self._masked(look):
             look.witness(VGIC_WFI_5)
         if not memory.looked:
             said = f"{self.vcpu} sleeps without having looked since it announced that it would"
@@ -140,11 +140,13 @@ class Waiting(Monitor):
             look.breach(GICV2_VMCR_2, said, *vmcr, f"{self.vcpu}.status", self.vcpu, where=(TO_SLEEP,))
 
     def _enters(self, memory: Wait, look: Look) -> None:
-        if not memory.waits or any(unmasked(look, self.vcpu, i) for i in self.scenario.vectors):
-            return
-        if not memory.slept:
+        if memory.waits and not memory.slept and self._masked(look):
             said = f"{self.vcpu} goes back to its guest from a WFI with all interrupts masked"
             look.breach(VGIC_WFI_5, said, f"{self.vcpu}.status", self.vcpu)
+
+    def _masked(self, look: Look) -> bool:
+        """Whether it masks all that could come, where what is pending has a priority that software is told."""
+        return self.told_priority and not any(unmasked(look, self.vcpu, i) for i in self.scenario.vectors)
 
 
 GICV2_VMCR_3 = PRIORITY.must_not(

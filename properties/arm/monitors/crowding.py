@@ -14,7 +14,7 @@ from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import LPI, PRIORITIES
 from conformance.roles.scenario import Scenario
 from properties.arm.catalogue import IHI_0048, KERNEL, LINUX, PRIORITY, SGIS
-from properties.arm.monitors.registers import PENDING, HeldInRegister, list_registers, registers
+from properties.arm.monitors.registers import PENDING, HeldInRegister, intid_of, list_registers, registers
 
 Pending = tuple[tuple[int, int], ...]
 """(INTID, source), sorted."""
@@ -66,11 +66,14 @@ VGIC_SGI_3 = SGIS.must(
 
 
 class Due(NamedTuple):
-    """`now` pending for sure, `known` at the last exit and ever since; `begun`: (caller, INTID, source) in progress."""
+    """`now` pending for sure, `known` at the last exit and ever since; `begun`: (caller, INTID, source) in progress;
+    `active`: INTIDs that are acknowledged and not ended, or may be active by a register.
+    """
 
     now: Pending = ()
     known: Pending = ()
     begun: tuple[tuple[str, int, int], ...] = ()
+    active: tuple[int, ...] = ()
 
 
 class Crowding(Monitor):
@@ -78,10 +81,11 @@ class Crowding(Monitor):
 
     clauses = (GICV2_PRI_5,)
     witnesses = (GICV2_PRI_6,)
-    events = (ev.Called, ev.Returned, ev.Delivered, ev.Entered, ev.Exited)
+    events = (ev.Called, ev.Returned, ev.Delivered, ev.GuestActed, ev.Entered, ev.Exited)
 
     def __init__(self, scenario: Scenario, vcpu: str) -> None:
         self.vcpu, self.name = vcpu, f"{vcpu}.crowding"
+        self.ends = "deactivate" if "eoi-mode-1" in scenario.facts else "end_of_interrupt"
         self.number = int(vcpu.removeprefix("vcpu"))
         self.sgis = any(i < 16 for i in scenario.vectors)
         self.clauses = (GICV2_PRI_5, VGIC_SGI_3) if self.sgis else (GICV2_PRI_5,)
@@ -93,14 +97,19 @@ class Crowding(Monitor):
                 return self._made(event, memory)
             case ev.Delivered(vcpu=self.vcpu, vector=vector):
                 key = (vector & 0x3FF, vector >> 10 & 7)
-                left = tuple(k for k in memory.now if k != key)
                 return Due(
-                    left, tuple(k for k in memory.known if k != key), tuple(b for b in memory.begun if b[1:] != key)
+                    tuple(k for k in memory.now if k != key),
+                    tuple(k for k in memory.known if k != key),
+                    tuple(b for b in memory.begun if b[1:] != key),
+                    (*memory.active, intid_of(vector)) if vector < LPI else memory.active,
                 )
+            case ev.GuestActed(vcpu=self.vcpu, action=(self.ends, int(told))):
+                return memory._replace(active=tuple(i for i in memory.active if i != intid_of(told)))
             case ev.Exited(vcpu=self.vcpu):
                 return memory._replace(known=memory.now)
             case ev.Entered(vcpu=self.vcpu, cpu=cpu):
-                self._entered(memory.known, cpu, list_registers(look, cpu), look)
+                ready = tuple(k for k in memory.known if k[0] not in memory.active)
+                self._entered(ready, cpu, list_registers(look, cpu), look)
                 return memory
             case _:
                 return memory
@@ -113,6 +122,10 @@ class Crowding(Monitor):
                 call = (writer, intid, 0)
             case "distributor", (str(writer), "sgir", int(intid), int(targets)) if targets >> self.number & 1:
                 call = (writer, intid, int(writer.removeprefix("vcpu")))
+            case "distributor", (_, "isactiver", int(intid), _) if isinstance(event, ev.Called):
+                return memory._replace(active=(*memory.active, intid))
+            case "distributor", (_, "icactiver", int(intid), _) if isinstance(event, ev.Returned):
+                return memory._replace(active=tuple(i for i in memory.active if i != intid))
             case _:
                 return memory
         if isinstance(event, ev.Called):

@@ -158,7 +158,7 @@ class EdgeTriggered(Interrupt):
             said = "nobody made it pending" if CAUSED not in memory.past else "more often than it was made pending"
             about = (*self.held_in(look), *self.kept(look, vcpu), vcpu)
             look.breach(self.invented, f"{vcpu} acknowledges {self.what}, {said}", *about, where=memory.past)
-        if memory.active != NOBODY and not self.sgi:
+        if memory.active >= 0 and not self.sgi:
             said = f"{vcpu} acknowledges {self.what}, which vcpu{memory.active} acknowledged and did not deactivate"
             look.breach(VGIC_EDGE_3, said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         if memory.made > 1:

@@ -53,7 +53,7 @@ from properties.arm.monitors.routing import (
     written,
 )
 
-NOBODY = -1
+NOBODY, BY_REGISTER = -1, -2
 Change: TypeAlias = Callable[[Forwarding], Forwarding]
 
 
@@ -64,12 +64,14 @@ class Ghost(NamedTuple):
     `latch` are 1, 0 or CHANGING; `raising` and `latching`: calls in progress; `lowering`: who lowers its line, or
     clears it; `doubt`: a call that raises it came across that; `unseen`: ended, with no VM exit since.
 
-    `active`: number of the vCPU that acknowledged it and has not deactivated it. `past`: what a loss would be due to.
+    `active`: number of the vCPU that acknowledged it and has not deactivated it; BY_REGISTER: nobody did, and it may
+    be active by a write of GICD_ISACTIVER, or still be while `clearing` writes GICD_ICACTIVER. `past`: what a loss would be due to.
     """
 
     routing: Routing
     gates: tuple[Forwarding, ...]
     active: int = NOBODY
+    clearing: str = ""
     credit: int = 0
     begun: tuple[str, ...] = ()
     made: int = 0
@@ -144,9 +146,12 @@ class Interrupt(Monitor):
             case ev.GuestActed(vcpu=vcpu, action=(self.ends, self.iar), cpu=cpu) if self.bank in ("", vcpu):
                 return self._reopened(self._deactivated(cpu, memory, look))
             case ev.GuestActed(vcpu=vcpu, action=("device_quiet", self.intid)) if self.bank in ("", vcpu):
-                return self._quieted(memory)
+                return self._quieted(memory, vcpu)
             case ev.Entered(vcpu=vcpu, cpu=cpu):
                 memory = self._settled(memory, vcpu)
+                if memory.clearing == vcpu:
+                    active = NOBODY if memory.active == BY_REGISTER else memory.active
+                    memory = self._reopened(memory._replace(active=active, clearing=""))
                 return self._gate(memory, vcpu, lambda g: entered(g, cpu, self.intid, self.source, look))
             case ev.Exited(vcpu=vcpu, cpu=cpu):
                 barred, memory = self._barred(memory, vcpu), self._left(memory)
@@ -180,8 +185,15 @@ class Interrupt(Monitor):
         """A write of the distributor, and what it comes across."""
         if event.routine != "distributor":
             return memory
-        if isinstance(event, ev.Called) and event.args[1:3] == ("icactiver", self.intid) and not self.bank:
-            return memory._replace(active=NOBODY)
+        match event.args:
+            case (str(writer), "icactiver", self.intid, _) if self.bank in ("", writer) and isinstance(
+                event, ev.Called
+            ):
+                return memory._replace(active=BY_REGISTER, clearing=writer)
+            case (str(writer), "isactiver", self.intid, _) if self.bank in ("", writer) and memory.active == NOBODY:
+                return memory._replace(active=BY_REGISTER)
+            case _:
+                pass
         before, now = memory.routing, written(event, self.intid, self.bank, memory.routing)
         met = ((DISABLED, now.enabled == 0), (OFF, now.forwarded == 0), (RETARGETED, now.target != before.target))
         past = {fact for fact, so in met if so} if self._may_be_due(memory) else set[str]()
@@ -196,7 +208,7 @@ class Interrupt(Monitor):
     def _may_be_due(self, memory: Ghost) -> bool:
         raise NotImplementedError
 
-    def _quieted(self, memory: Ghost) -> Ghost:
+    def _quieted(self, memory: Ghost, vcpu: str) -> Ghost:
         return memory
 
     def _settled(self, memory: Ghost, vcpu: str) -> Ghost:

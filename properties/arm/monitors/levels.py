@@ -18,6 +18,7 @@ from properties.arm.monitors.lost import CAUSED, CLEARED, DISABLED, FELL, HIGH_A
 from properties.arm.monitors.registers import word
 from properties.arm.monitors.routing import CHANGING
 
+CROSSED = "a write that latches it came across one that clears it"
 BY_REGISTER = "GICD_ICPENDR left it pending, or a latch did when the line fell"
 
 VGIC_LVL_2 = LEVELS_AND_EDGES.must(
@@ -115,7 +116,7 @@ class Level(Interrupt):
             case "distributor", (str(writer), "ispendr", self.intid, _) if self.bank in ("", writer):
                 return self._latching(memory, writer) if called else self._latched(memory, writer)
             case "distributor", (str(writer), "icpendr", self.intid, _) if self.bank in ("", writer):
-                return self._clearing(memory) if called else self._cleared(memory)
+                return self._clearing(memory, writer) if called else self._cleared(memory, writer)
             case _:
                 return memory
 
@@ -140,7 +141,7 @@ class Level(Interrupt):
         """Calls that raise it and are in progress may take effect before or after."""
         return memory._replace(
             line=CHANGING if memory.line else 0,
-            begun=tuple(c for c in memory.begun if c.startswith("latch")),
+            begun=tuple(c for c in memory.begun if not c.startswith("cpu")),
             doubt=memory.raising > 0,
             lowering=who,
         )
@@ -151,10 +152,8 @@ class Level(Interrupt):
         past = memory.past | ({FELL} if memory.latch == 1 else set[str]())
         return memory._replace(line=CHANGING if memory.doubt else 0, doubt=False, lowering="", past=past)
 
-    def _quieted(self, memory: Ghost) -> Ghost:
-        if memory.active == NOBODY:
-            return memory
-        return self._lowering(memory, f"vcpu{memory.active}")
+    def _quieted(self, memory: Ghost, vcpu: str) -> Ghost:
+        return self._lowering(memory, vcpu)
 
     def _settled(self, memory: Ghost, vcpu: str) -> Ghost:
         return self._lowered(memory, vcpu)
@@ -162,7 +161,10 @@ class Level(Interrupt):
     # The latch
 
     def _latching(self, memory: Ghost, writer: str) -> Ghost:
-        begun = memory.begun if memory.active != NOBODY else (*memory.begun, f"latch {writer}")
+        """One that comes across the handling of the interrupt, or a write that clears it, may be used up by that."""
+        clearing = any(c.startswith("clear") for c in memory.begun)
+        sure = memory.active == NOBODY and not clearing
+        begun = (*memory.begun, *([f"latch {writer}"] * sure), *([CROSSED] * clearing))
         latch = 1 if memory.latch == 1 and memory.active == NOBODY else CHANGING
         past = memory.past | {CAUSED}
         return memory._replace(
@@ -176,13 +178,15 @@ class Level(Interrupt):
         past = memory.past | self._shut(memory)
         return memory._replace(latch=latch, latching=memory.latching - 1, begun=begun, past=past)
 
-    def _clearing(self, memory: Ghost) -> Ghost:
+    def _clearing(self, memory: Ghost, writer: str) -> Ghost:
         past = memory.past | ({CLEARED} if memory.line == 1 else set[str]())
         begun = tuple(c for c in memory.begun if not c.startswith("latch"))
+        begun = (*begun, f"clear {writer}", *([CROSSED] * (memory.latching > 0)))
         return memory._replace(latch=CHANGING if memory.latch else 0, begun=begun, past=past)
 
-    def _cleared(self, memory: Ghost) -> Ghost:
-        return memory._replace(latch=0)
+    def _cleared(self, memory: Ghost, writer: str) -> Ghost:
+        begun = tuple(c for c in memory.begun if c not in (f"clear {writer}", CROSSED))
+        return memory._replace(latch=CHANGING if CROSSED in memory.begun else 0, begun=begun)
 
     def _left(self, memory: Ghost) -> Ghost:
         """At a VM exit. What fills list registers from now on knows of all that was latched before."""
