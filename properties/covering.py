@@ -95,13 +95,14 @@ class Grammar:
 def choose(grammar: Grammar) -> list[Row]:
     """Rows that cover all that can meet."""
     rows = grammar.rows()
-    meetings = {row: grammar.meetings(row) for row in rows}
+    bits: dict[Pair, int] = {}
+    meetings = {row: sum(bits.setdefault(m, 1 << len(bits)) for m in grammar.meetings(row)) for row in rows}
     cost = {row: START + A_STATE * grammar.states(row) for row in rows}
-    left = frozenset[Pair]().union(*meetings.values())
+    left = (1 << len(bits)) - 1
     chosen: list[Row] = []
     while left:
-        chosen.append(max(rows, key=lambda row: len(meetings[row] & left) / cost[row]))
-        left -= meetings[chosen[-1]]
+        chosen.append(max(rows, key=lambda row: (meetings[row] & left).bit_count() / cost[row]))
+        left &= ~meetings[chosen[-1]]
         rows = [row for row in rows if meetings[row] & left]
     return sorted(chosen, key=grammar.states)
 
