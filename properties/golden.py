@@ -2,10 +2,10 @@
 each architecture, covering.json for what was chosen by pairs), and which routines run in it, or in the check of a clause
 that is a function (its routines.json).
 
-    python -m properties.golden             prints them
-    python -m properties.golden --write     puts them into these files
-    python -m properties.golden --rows      chooses the rows of covering.json anew (see covering.py)
-    python -m properties.golden --check     says what differs; exit status 1 if anything does
+    python -m properties.golden                 prints them
+    python -m properties.golden --write [arm]   puts them into these files; of one architecture only
+    python -m properties.golden --rows          chooses the rows of covering.json anew (see covering.py)
+    python -m properties.golden --check [arm]   says what differs; exit status 1 if anything does
 
 A count that changes means that the reference, a scenario, a monitor or the engine has changed what can happen. Find out
 which before writing the new one. Where none of an implementation's routines runs, nothing is run for it: the routines
@@ -29,12 +29,13 @@ from conformance.machine.build import in_machine
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import prove
 from conformance.verdict.explore import explore
+from properties.arm.grammar import ARM
 from properties.covering import choose, covered, pin, rows
 from properties.suite import SUITE
 from properties.x86.grammar import X86
 
 MODULES = {"x86": x86, "arm": arm}
-GRAMMARS = (X86,)
+GRAMMARS = (X86, ARM)
 EXHAUSTED = tuple(s for s in SUITE.scenarios if not s.samples)
 FUNCTIONS = tuple(c for c in SUITE.clauses if c.check == "sequential")
 COVERED = {name: states for grammar in GRAMMARS for name, states in covered(grammar)[1].items()}
@@ -79,32 +80,38 @@ def routines_text(routines: Mapping[str, Sequence[str]]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def main(how: str = "") -> int:
+def main(how: str = "", architecture: str = "") -> int:
     if how == "--rows":
         for grammar in GRAMMARS:
             pin(grammar, choose(grammar), COVERED)
         return 0
-    scenarios = {s.name: ran(s) for s in SUITE.scenarios}
-    functions = {c.id: checked(c.id) for c in FUNCTIONS}
-    counts = {s.name: scenarios[s.name].states for s in EXHAUSTED}
+    asked = [architecture] if architecture else [*MODULES]
+    scenarios = {s.name: ran(s) for s in SUITE.scenarios if s.architecture in asked}
+    functions = {c.id: checked(c.id) for c in FUNCTIONS if c.architecture in asked}
+    counts = {s.name: scenarios[s.name].states for s in EXHAUSTED if s.architecture in asked}
     routines = {**{name: it.routines for name, it in scenarios.items()}, **functions}
     if how == "--check":
         found = {name: (counts.get(name), routines[name]) for name in routines}
-        pinned = {name: (GOLDEN.get(name), tuple(run)) for name, run in SUITE.routines.items()}
+        concerned = {c.id: c.architecture for c in FUNCTIONS} | {s.name: s.architecture for s in SUITE.scenarios}
+        pinned = {
+            name: (GOLDEN.get(name), tuple(run))
+            for name, run in SUITE.routines.items()
+            if concerned.get(name, asked[0]) in asked
+        }
         for name in sorted(found.keys() | pinned.keys()):
             if found.get(name) != pinned.get(name):
                 print(f"{name}: {found.get(name, 'gone')}, pinned {pinned.get(name, 'not at all')}")
         return int(found != pinned)
-    for architecture, module in MODULES.items():
-        own = [s.name for s in SUITE.scenarios if s.architecture == architecture]
-        also = [c.id for c in FUNCTIONS if c.architecture == architecture]
-        counted = text({name: counts[name] for name in own if name in counts and name not in COVERED})
-        run = routines_text({name: routines[name] for name in (*own, *also)})
+    for name in asked:
+        own = [s.name for s in SUITE.scenarios if s.architecture == name]
+        also = [c.id for c in FUNCTIONS if c.architecture == name]
+        counted = text({n: counts[n] for n in own if n in counts and n not in COVERED})
+        run = routines_text({n: routines[n] for n in (*own, *also)})
         if how == "--write":
-            path = Path(str(module.__file__))
+            path = Path(str(MODULES[name].__file__))
             path.write_text(DICTIONARY.sub(counted, path.read_text()))
             path.with_name("routines.json").write_text(run)
-            for grammar in (g for g in GRAMMARS if g.architecture == architecture):
+            for grammar in (g for g in GRAMMARS if g.architecture == name):
                 pin(grammar, rows(grammar), counts)
         else:
             print(counted, run, sep="\n")
@@ -112,4 +119,4 @@ def main(how: str = "") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:2]))
+    sys.exit(main(*sys.argv[1:3]))

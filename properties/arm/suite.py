@@ -7,9 +7,11 @@ from importlib.resources import files
 
 from conformance.verdict.suite import ArchitectureSuite
 from properties.arm.catalogue import SECTIONS
+from properties.arm.grammar import ARM as GRAMMAR
 from properties.arm.monitors import monitors
 from properties.arm.scenarios import SCENARIOS
 from properties.arm.sequential import CHECKS
+from properties.covering import covered
 from properties.function import check
 
 ASSUMPTIONS = (
@@ -18,8 +20,8 @@ ASSUMPTIONS = (
     "could take it (Arm IHI 0048B, 5.2; section number from memory). The environment late-mi drops the second half.",
     "What a pCPU's GICH registers hold is seen by what runs there alone. Memory is sequentially consistent: what barriers Arm's "
     "own order asks for is not judged.",
-    "A guest takes the virtual IRQ and reads GICV_IAR in one step; PSTATE.I is closed until the handler's last write, so handlers "
-    "nest only in the sequential checks.",
+    "A guest takes the virtual IRQ and reads GICV_IAR in one step; PSTATE.I is closed until the handler's last write. Where a "
+    "scenario says that handlers nest, each opens it next, and one of higher priority comes before its other writes.",
     "A handler of a level-sensitive interrupt quiets its device, through an exit to userspace, before it ends the interrupt.",
     "At a boundary a latched physical interrupt comes before the virtual one: the other order is that of one that arrives later. "
     "No guest takes virtual FIQs.",
@@ -29,10 +31,12 @@ ASSUMPTIONS = (
     "Virtual LPIs have one priority; the virtual LPI configuration table, and what an ITS does but to vPEs, are not modelled.",
 )
 
+COVERED, COVERED_STATES = covered(GRAMMAR)
+
 ARM = ArchitectureSuite(
     architecture="arm",
     clauses=tuple(clause for section in SECTIONS for clause in section),
-    scenarios=SCENARIOS,
+    scenarios=(*SCENARIOS, *COVERED),
     watch=monitors,
     check=lambda clause, implementation: check(clause, implementation, CHECKS),
     rules=ASSUMPTIONS,

@@ -1,0 +1,77 @@
+"""The scenarios that nobody picked: what meets in their rows, and that the pinned ones are those that would be chosen."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from properties.arm.grammar import ARM
+from properties.covering import COMMAND, MOST_STATES, Grammar, Row, choose, covered, rows
+from properties.x86.grammar import X86
+
+EACH = {grammar.architecture: grammar for grammar in (X86, ARM)}
+GRAMMARS = pytest.mark.parametrize("grammar", [*EACH.values()], ids=lambda g: g.architecture)
+
+
+@cache
+def sensible(architecture: str) -> list[Row]:
+    """A second or two each."""
+    return EACH[architecture].rows()
+
+
+@GRAMMARS
+def test_the_pinned_rows_are_those_that_would_be_chosen(grammar: Grammar) -> None:
+    assert set(rows(grammar)) == set(choose(grammar)), f"{COMMAND} --write"
+
+
+@GRAMMARS
+def test_any_two_options_meet_that_go_together(grammar: Grammar) -> None:
+    """By another way than `choose`: each pair that is in no pinned row is in none that makes sense."""
+    met = {pair for row in rows(grammar) for pair in grammar.meetings(row)}
+    assert not {pair for row in sensible(grammar.architecture) for pair in grammar.meetings(row)} - met
+
+
+@GRAMMARS
+def test_every_pinned_row_is_a_scenario_of_its_own(grammar: Grammar) -> None:
+    scenarios, states = covered(grammar)
+    assert len({s.name for s in scenarios}) == len(scenarios) == len(states) == len(rows(grammar))
+    assert all(s.architecture == grammar.architecture and s.about for s in scenarios)
+    assert all(n > 0 for n in states.values()), "python -m properties.golden --write"
+
+
+@GRAMMARS
+def test_no_two_rows_that_make_sense_have_one_name(grammar: Grammar) -> None:
+    made = sensible(grammar.architecture)
+    assert len({grammar.name(row) for row in made}) == len(made)
+
+
+@GRAMMARS
+def test_every_option_is_in_a_row(grammar: Grammar) -> None:
+    for factor, options in zip(grammar.factors, zip(*rows(grammar), strict=True), strict=True):
+        assert set(options) == set(grammar.factors[factor]), factor
+
+
+@GRAMMARS
+def test_what_is_chosen_is_predicted_to_be_small(grammar: Grammar) -> None:
+    assert all(grammar.states(row) <= MOST_STATES for row in rows(grammar))
+
+
+SMALL = Grammar(
+    "small",
+    {
+        f: dict.fromkeys(options, X86.factors["vectors"]["apart"])
+        for f, options in (("a", "pq"), ("b", "rs"), ("c", "tu"))
+    },
+    lambda name, about, row: X86.build(name, about, X86_ROW) if row[:2] != ("q", "s") else None,
+    least=1,
+)
+X86_ROW: Row = ("device", "runs", "apart", "one", "plain", "none")
+
+
+def test_a_covering_set_of_three_factors_by_hand() -> None:
+    """Four rows cover all pairs of three factors of two options; that q and s never meet leaves eleven pairs to cover."""
+    chosen = choose(SMALL)
+    assert len(chosen) <= 5
+    assert ("q", "s") not in {row[:2] for row in chosen}
+    assert len({pair for row in chosen for pair in SMALL.meetings(row)}) == 11
