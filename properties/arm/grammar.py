@@ -276,6 +276,7 @@ def _assemble(
         facts=facts,
         initial=tuple((f"vcpu{n}.pstate_i", 1) for n in range(len(guests))) if setup else (),
         loaded=vcpus != "shared",
+        story=False,
     )
 
 
