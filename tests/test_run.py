@@ -180,12 +180,12 @@ def test_without_a_violation_there_is_nothing_to_stop_at() -> None:
 
 def test_an_interrupted_run_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     judging = judge(Kvm)
-    do = judging.work.do
+    done = judging.work.done
 
     def interrupted(item: Item) -> Any:
         if item == Check(clause=ALONE):
             raise KeyboardInterrupt
-        return do(item)
+        return done(item)
 
     going = Run(judging, SUITE.clauses, 0)
     monkeypatch.setattr(going.pool, "do", interrupted)
