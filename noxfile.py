@@ -23,6 +23,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def golden(session: nox.Session) -> None:
+    """Every scenario's states and routines against what is pinned, and every correct variant in every scenario."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "properties.golden", "--check")
+    session.run("python", "tests/test_variants.py")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, layout, types, and which way imports go."""
     session.install("-e", ".[dev]")

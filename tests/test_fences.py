@@ -29,7 +29,7 @@ from conformance.roles.scenario import Budget
 from conformance.search.proof import prove
 from properties.suite import SUITE
 
-WITH_BUFFERS = [s for s in SUITE.scenarios if s.buffer]
+WITH_BUFFERS = [s for s in SUITE.scenarios if s.buffer and s.story]
 
 
 def judged(spec: str) -> dict[str, Judged]:

@@ -32,7 +32,7 @@ SPEC = f"{__name__}:Overwrites"
 
 
 def hunting(cls: type, clauses: set[str]) -> Hunt:
-    return Hunt(of_class(cls, cls.__name__, f"{__name__}:{cls.__name__}"), SUITE, frozenset(clauses), 20_000)
+    return Hunt(of_class(cls, cls.__name__, f"{__name__}:{cls.__name__}"), SUITE, frozenset(clauses), 10_000)
 
 
 def found(hunt: Hunt) -> Found | None:
@@ -72,7 +72,9 @@ def test_simpler_scenarios_have_one_part_less() -> None:
 
 def test_a_find_is_shown_as_a_file_and_its_string_replays_without_it(tmp_path: Path) -> None:
     out = tmp_path / "found.toml"
-    told = CliRunner().invoke(cli, ["hunt", "-a", SPEC, "--minutes", "2", "--out", str(out)], standalone_mode=False)
+    told = CliRunner().invoke(
+        cli, ["hunt", "-a", SPEC, "--minutes", "2", "--states", "5000", "--out", str(out)], standalone_mode=False
+    )
     assert told.return_value == 1, told.output
     (scenario,) = own_scenarios.read(out)
     assert f"least in {scenario.name}" in re.sub(r"\s+", " ", told.output)

@@ -10,6 +10,7 @@ import json
 import os
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 import pytest
@@ -50,6 +51,8 @@ NOT_NAMED = {
     "V22": "the list register that is written over unread is named, not the exit between",
 }
 """Bugs whose mistake is not among the steps that the reason names, and what is instead."""
+ROWS_IN_TURN = 16
+"""Of the scenarios that are no stories an equivalent variant is run in every sixteenth, others in others."""
 WRITING = os.environ.get("INTACK_GOLDEN") == "write"
 
 
@@ -144,11 +147,12 @@ def test_a_missing_fence_passes_under_sequential_consistency(bad: KnownBad) -> N
 
 @pytest.mark.parametrize("right", MUST_PASS)
 def test_an_equivalent_variant_passes(right: str) -> None:
-    """Against checkers that are too strict: no guarantee is violated in any scenario."""
+    """Against checkers that are too strict: no guarantee is violated in any story, nor in the rows of its turn."""
     implementation = resolve(f"known-bad:{right}")
     spared = LARGE - {MUST_PASS[right].scenario}
     for scenario in SUITE.scenarios:
-        if not scenario.samples and scenario.name not in spared and takes_part(implementation, scenario):
+        its_turn = scenario.story or crc32(f"{right} {scenario.name}".encode()) % ROWS_IN_TURN == 0
+        if its_turn and not scenario.samples and scenario.name not in spared and takes_part(implementation, scenario):
             found = explored(f"known-bad:{right}", scenario)
             assert not found.fault, found.fault
             assert not guarantees(found), f"{scenario.name}: {found.counterexamples}"

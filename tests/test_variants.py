@@ -23,7 +23,7 @@ from reference.arm.kvm import KvmArm as Vgic
 from reference.x86.kvm import OUT, Kvm
 from reference.x86.processor import ReferenceProcessor
 
-FEW = 16
+FEW = 8
 """Scenarios, the smallest."""
 GUARANTEES = frozenset(c.id for c in SUITE.clauses if c.kind == "guarantee")
 

@@ -18,7 +18,9 @@ could not be decided; 3 bad usage.
 @click.argument("constraints", nargs=-1, required=True, metavar="CONSTRAINT...")
 @click.option("-a", "--adapter", default="reference", metavar="SPEC", help="As in intack run. Default: reference.")
 @click.option("--profile", default="", metavar="NAME", help="As in intack run.")
-@click.option("--scenario", "scenarios", multiple=True, metavar="NAME", help="Only here. Repeatable. Default: all.")
+@click.option(
+    "--scenario", "scenarios", multiple=True, metavar="NAME", help="Only here. Repeatable. Default: all stories."
+)
 def order(constraints: tuple[str, ...], adapter: str, profile: str, scenarios: tuple[str, ...]) -> int:
     """Is there a schedule that fits, and does any that fits break a clause?
 
