@@ -85,12 +85,19 @@ class Counting(Code):
         cpu.fetch_add(X, ops.WORD)
 
 
-def test_a_message_to_nobody_is_lost() -> None:
-    class Lost(Counting):
-        def nowhere(self, cpu: Cpu) -> None:
-            cpu.send_ipi(V, 7)
+class Lost(Counting):
+    def nowhere(self, cpu: Cpu) -> None:
+        cpu.send_ipi(V, 7)
 
-    assert rests(machine(Lost, "nowhere", cpus=2), "a") == {0}
+
+def test_a_device_s_message_to_nobody_is_lost() -> None:
+    """Its destination is whatever software left in memory."""
+    assert rests(machine(Lost, cpus=2, devices=(Device("device", "nowhere", ()),)), "a") == {0}
+
+
+def test_software_does_not_send_to_nobody() -> None:
+    with pytest.raises(Fault, match="nowhere sends 0x[0-9a-f]+ to CPU 7: there are 2"):
+        rests(machine(Lost, "nowhere", cpus=2), "a")
 
 
 def test_messages_merge_by_vector_and_cpu() -> None:
