@@ -96,7 +96,7 @@ def test_a_device_s_message_to_nobody_is_lost() -> None:
 
 
 def test_software_does_not_send_to_nobody() -> None:
-    with pytest.raises(Fault, match="nowhere sends 0x[0-9a-f]+ to CPU 7: there are 2"):
+    with pytest.raises(Fault, match=r"nowhere sends 0x[0-9a-f]+ to CPU 7: there are 2"):
         rests(machine(Lost, "nowhere", cpus=2), "a")
 
 
