@@ -19,7 +19,7 @@ def conformance(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The properties on the default implementation, and the suite's own tests."""
     session.install("-e", ".[dev]")
-    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", "-m", "", *session.posargs)
 
 
 @nox.session

@@ -41,6 +41,7 @@ def found(hunt: Hunt) -> Found | None:
     return hunt.hunt(drawn, 120, seed=1)
 
 
+@pytest.mark.slow
 def test_a_post_that_is_lost_in_a_word_is_found_and_made_small() -> None:
     """It takes two that post in one word, and nothing else."""
     it = found(hunting(Overwrites, {"E2E-1", "E2E-10", "E2E-14"}))

@@ -435,6 +435,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
     return {**environment, "PYTHONPATH": f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"}
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, cache: Path, installed: dict[str, str]) -> None:
     """The same report to the byte, whatever is known; --durations tells what is."""
 
@@ -464,6 +465,7 @@ def test_the_command(tmp_path: Path, cache: Path, installed: dict[str, str]) -> 
     assert run() == second
 
 
+@pytest.mark.slow
 def test_the_plugin(tmp_path: Path, cache: Path, installed: dict[str, str]) -> None:
     """Nothing is found out, and so nothing written, a second time."""
 

@@ -30,6 +30,7 @@ SHORTER = {
     "intack mutate": ["--scenario", "one-sender", "-n", "0"],
     "intack fences": ["--scenario", "tso-running", "--no-witness"],
     "intack litmus": ["--seconds", "5"],
+    "intack order": ["--scenario", "one-sender"],
 }
 """By the beginning of a command, the longest that fits."""
 VIOLATES = ("known-bad", "mine.model")

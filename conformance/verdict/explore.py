@@ -19,6 +19,7 @@ from conformance.search.recovery import recovery
 from conformance.search.replay import encode
 from conformance.search.trace import trace
 from conformance.verdict.clause import Counterexample
+from conformance.verdict.ingredients import ships
 from conformance.verdict.suite import Suite
 
 MOST_STATES = 1_000_000
@@ -84,7 +85,7 @@ def _explore(machine: Machine, implementation: Implementation, reduce: bool, pro
     try:
         prove(machine, reduce=reduce, most=MOST_STATES, done=done)
         machine.assembly.recheck()
-        in_fresh_process(implementation, scenario, machine.assembly)
+        _ask_elsewhere(machine, implementation)
     except Fault as fault:
         return _until(fault, machine, done, implementation, profile, shorten)
     broken = {*done.breached, *done.at_rest, *(("LIVELOCK",) if done.livelock else ())}
@@ -110,6 +111,12 @@ def _explore(machine: Machine, implementation: Implementation, reduce: bool, pro
         counterexamples=counterexamples,
         witnessed=tuple(sorted(done.witnessed)),
     )
+
+
+def _ask_elsewhere(machine: Machine, implementation: Implementation) -> None:
+    """Raises Fault NONDETERMINISTIC. What ships with the suite has no state to hide."""
+    if implementation.replaces or not ships(implementation):
+        in_fresh_process(implementation, machine.scenario, machine.assembly)
 
 
 def _until(
@@ -190,7 +197,7 @@ def _sampled(machine: Machine, implementation: Implementation, profile: str) -> 
     predictor = Predictor(machine, most=scenario.samples)
     steps, broken = sample(machine, scenario.samples, lambda run: (p.run for p in predictor.predictions(run)))
     machine.assembly.recheck()
-    in_fresh_process(implementation, scenario, machine.assembly)
+    _ask_elsewhere(machine, implementation)
     return Explored(
         scenario=scenario.name,
         bounds=scenario.bounds(),

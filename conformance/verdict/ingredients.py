@@ -57,11 +57,16 @@ def own_code(implementation: Implementation) -> str:
     """A hash of what ships with the suite, if no other Python takes part: a class of somebody else's might change what is
     loaded beside it. Else empty.
     """
+    return hashed(*map(source, OWN)) if ships(implementation) else ""
+
+
+def ships(implementation: Implementation) -> bool:
+    """Whether no Python takes part but what comes with the suite."""
     beside = [resolve(architectures()[name].reference) for name in implementation.architectures]
     parts = [part for one in (implementation, *beside) for part in (*one.roles.values(), *one.replaces.values())]
     bases = [base for part in parts for base in (part.__mro__ if isinstance(part, type) else (part,))]
     packages = {str(getattr(base, "__module__", "")).partition(".")[0] for base in bases}
-    return hashed(*map(source, OWN)) if packages <= sys.stdlib_module_names | set(OWN) else ""
+    return packages <= sys.stdlib_module_names | set(OWN)
 
 
 @cache

@@ -19,8 +19,8 @@ KEPT = 200
 
 def unasked(spec: str) -> bool:
     """Whether it is installed, or what was judged last in this folder."""
-    name, _, argument = spec.partition(":")
-    installed = name in registered(GROUP) and (not argument or name in OWN)
+    name, colon, _ = spec.partition(":")
+    installed = name in registered(GROUP) and (not colon or name in OWN)
     return installed or spec == _last()
 
 
