@@ -129,7 +129,8 @@ class Gate:
             from conformance.verdict import session
 
             try:
-                self.session = session.Session(**self.asked, keep=self.keep)
+                rows = bool(self.asked["adapter"] or self.asked["replay"])  # of the reference alone, stories are enough
+                self.session = session.Session(**self.asked, keep=self.keep, rows=rows)
             except session.BadInput as error:
                 raise pytest.UsageError(str(error)) from None
         return self.session

@@ -27,7 +27,7 @@ def needed(spec: str, scenarios: list) -> dict[str, tuple[str, ...]]:
     return {str(j.site): j.breaks for j in audit(resolve(spec), SUITE, scenarios, "armv8") if j.status == "needed"}
 
 
-@pytest.mark.parametrize("spec", ["reference", MENDED])
+@pytest.mark.parametrize("spec", ["reference", pytest.param(MENDED, marks=pytest.mark.slow)])
 def test_the_barrier_before_the_last_look_is_needed(spec: str) -> None:
     """mode := IN before the request, or the summary bit, is looked at again. Locks are no substitute."""
     assert needed(spec, EDGE) == {ENTRY: ("VGIC-EDGE-1", "VGIC-Q-1")}

@@ -69,8 +69,10 @@ class Session:
         scenario_file: Sequence[str] = (),
         draw: int = 0,
         keep: bool = False,
+        rows: bool = True,
     ) -> None:
-        """`keep`: results are kept in the user's cache."""
+        """`keep`: results are kept in the user's cache. Without `rows` only stories are judged in."""
+        self.rows = rows
         check_packages()
         self.asked: dict[str, Any] = {
             "adapter": adapter,
@@ -145,7 +147,10 @@ class Session:
     def judge(self) -> Judge:
         make = kept.work if self.keep else Work
         work = make(self.implementation, self.profile, self.suite)
-        return Judge(self.implementation, self.profile, self.suite, self.environment, self.scenarios, work)
+        scenarios = self.scenarios
+        if scenarios is None and not self.rows:
+            scenarios = frozenset(s.name for s in self.suite.scenarios if s.story)
+        return Judge(self.implementation, self.profile, self.suite, self.environment, scenarios, work)
 
     def replayed(self) -> Verdict:
         """What became of the replay string's counterexample: the evidence begins with the word for it."""
