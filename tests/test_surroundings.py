@@ -181,7 +181,16 @@ def test_a_whole_run_says_so(environment: dict[str, str]) -> None:
     intack(environment, "run", "-n", "0", "--clause", ALONE, "--profile", "strict", "--report", "r.json")
     run = json.loads(Path("r.json").read_text())["run"]
     assert (run["exit_status"], run["complete"], run["ended"]) == (0, True, "")
-    assert run["asked"] == {"adapter": "", "profile": "strict", "clauses": [ALONE], "environments": [], "replay": ""}
+    assert run["asked"] == {
+        "adapter": "",
+        "profile": "strict",
+        "clauses": [ALONE],
+        "scenarios": [],
+        "scenario_files": [],
+        "draw": 0,
+        "environments": [],
+        "replay": "",
+    }
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
