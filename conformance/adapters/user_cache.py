@@ -2,6 +2,7 @@
 
 <cache>/intack/native     programs that were built
               /results    what was found out about implementations
+              /judged     what was judged last, by folder
               /linux-*    sources of Linux, unpacked
 """
 

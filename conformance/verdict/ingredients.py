@@ -12,13 +12,11 @@ from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-from conformance import LOADED
+from conformance import LOADED, PACKAGES
 from conformance.adapters.registry import Implementation, resolve
 from conformance.roles import architectures
 from conformance.roles.registered import registered
 
-OWN = ("conformance", "reference", "properties")
-"""Packages that ship together."""
 LIBRARIES = ("hypothesis", "msgspec", "numpy", "z3-solver")
 """Of what they import, that by which something is found out."""
 
@@ -57,7 +55,7 @@ def own_code(implementation: Implementation) -> str:
     """A hash of what ships with the suite, if no other Python takes part: a class of somebody else's might change what is
     loaded beside it. Else empty.
     """
-    return hashed(*map(source, OWN)) if ships(implementation) else ""
+    return hashed(*map(source, PACKAGES)) if ships(implementation) else ""
 
 
 def ships(implementation: Implementation) -> bool:
@@ -66,7 +64,7 @@ def ships(implementation: Implementation) -> bool:
     parts = [part for one in (implementation, *beside) for part in (*one.roles.values(), *one.replaces.values())]
     bases = [base for part in parts for base in (part.__mro__ if isinstance(part, type) else (part,))]
     packages = {str(getattr(base, "__module__", "")).partition(".")[0] for base in bases}
-    return packages <= sys.stdlib_module_names | set(OWN)
+    return packages <= sys.stdlib_module_names | set(PACKAGES)
 
 
 @cache
@@ -77,7 +75,7 @@ def source(package: str) -> str:
 
 def changed_since_loaded() -> bool:
     """Whether what runs may be other than what the files say. By ctime, which no copy carries over. Raises OSError."""
-    packages = {*OWN, *_packages()}
+    packages = {*PACKAGES, *_packages()}
     return any(path.stat().st_ctime >= LOADED for package in packages for _, path in files(package))
 
 

@@ -146,13 +146,13 @@ class Run:
                 self.rests_on[verdict.clause.id] = self.last.pop(judging, FIRST)
                 yield ClauseJudged(verdict)
                 return
-            missing = [item for item in wanted if item not in self.results]
-            for item in missing:
+            for item in wanted:
                 self._enqueue(item)
             self.last[judging] = max([self.last.get(judging, FIRST), *map(self.ranks.__getitem__, wanted)])
+            missing = [item for item in wanted if item not in self.results]
+            for item in missing:
+                self.waiting.setdefault(item, []).append((judging, wanted))
             if missing:
-                for item in missing:
-                    self.waiting.setdefault(item, []).append((judging, wanted))
                 return
             results = tuple(self.results[item] for item in wanted)
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 import conformance
+from conformance import PACKAGES
 from conformance.adapters.registry import DEFAULT, AdapterError, resolve
 from conformance.adapters.source import Fault
 from conformance.roles import environments
@@ -29,8 +30,6 @@ from conformance.verdict.own_scenarios import ScenarioError
 from conformance.verdict.suite import Suite, load_suite
 from conformance.verdict.unasked import remember, unasked
 from conformance.verdict.work import Work
-
-PACKAGES = ("conformance", "reference", "properties")
 
 DRAWN_STATES = 30_000
 """Of a scenario drawn for a run, about."""

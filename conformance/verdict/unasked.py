@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from conformance.adapters.registry import DEFAULT, GROUP
+from conformance.adapters.user_cache import user_cache
 from conformance.roles.registered import registered
 from conformance.verdict.clause import OWN
 
@@ -42,5 +43,4 @@ def _last() -> str:
 
 
 def _file() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    return cache / "intack" / "judged" / hashlib.sha256(os.fsencode(os.getcwd())).hexdigest()[:16]
+    return user_cache() / "judged" / hashlib.sha256(os.fsencode(os.getcwd())).hexdigest()[:16]
