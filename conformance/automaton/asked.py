@@ -22,7 +22,7 @@ import msgspec
 
 from conformance.adapters.registry import Implementation
 from conformance.adapters.source import Fault, Question, Source, answers_of, close
-from conformance.automaton.assembly import Assembled, Assembly, assemble
+from conformance.automaton.assembly import Assembled, Assembly, assemble, own_routines
 from conformance.automaton.determinism import ask_in_fresh_process
 from conformance.roles.operations import Answer
 from conformance.roles.scenario import Scenario
@@ -92,8 +92,8 @@ class Again:
         self.answers: dict[Scenario, dict[Question, Answer]] = {}
 
     def same(self, asked: Asked, *, sites: bool, afresh: bool) -> bool:
-        """Whether all answers are what they were, in another process: in the same order, then in another one of a source
-        that could remember, and, `afresh`, from a fresh process.
+        """Whether all answers are what they were, in another process; those of the implementation's own routines also in
+        another order, of a source that could remember, and, `afresh`, from a fresh process.
         """
         try:
             return self._same(asked, sites, afresh)
@@ -106,19 +106,21 @@ class Again:
             return False
         known = self.answers.setdefault(asked.scenario, {})
         due = {q: told for q, told in _questions(asked) if self.of is None or q[0] in self.of}
+        own = own_routines(self.implementation, assembly)
         for source, questions in _by_source(assembly, [q for q in due if q not in known]):
             try:
                 answers = dict(_answers(source, questions, due, sites))
-                random.Random(0).shuffle(questions)
+                its_own = [q for q in questions if q[0] in own]
+                random.Random(0).shuffle(its_own)
                 if not getattr(source, "forgets", False):
-                    _answers(source, questions, due, sites)
+                    _answers(source, its_own, due, sites)
             finally:
                 close(source)
             known |= answers
         if any(_told(assembly.routines[q[0]].source, q, known[q], sites) != told for q, told in due.items()):
             return False
         if afresh:
-            ask_in_fresh_process(self.implementation, asked.scenario, [(q, known[q]) for q in due])
+            ask_in_fresh_process(self.implementation, asked.scenario, [(q, known[q]) for q in due if q[0] in own])
         return True
 
     def _assembly(self, scenario: Scenario) -> tuple[Assembly, str]:

@@ -26,6 +26,7 @@ from typing import Any
 from conformance.adapters.registry import Implementation, resolve
 from conformance.adapters.source import Fault, Question, Source
 from conformance.automaton.assembly import Assembly, assemble, own_routines
+from conformance.roles import architectures
 from conformance.roles.operations import Answer
 from conformance.roles.scenario import Scenario
 
@@ -142,9 +143,15 @@ def serve() -> None:
         except EOFError:
             return
         with contextlib.suppress(Exception):
-            resolve(request[0])  # loads its modules, once
+            _load(request[0])
         pickle.dump(_in_child(*request), answers)
         answers.flush()
+
+
+def _load(spec: str) -> None:
+    """Its modules and the reference's, once: what a child loads, each child would load again."""
+    for architecture in resolve(spec).architectures:
+        resolve(architectures()[architecture].reference)
 
 
 def _in_child(spec: str, name: str, scenario: Scenario, questions: list[Question]) -> tuple[int, list[Answer | str]]:

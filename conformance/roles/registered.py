@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -12,8 +14,13 @@ class RegistrationError(Exception):
 
 def registered(group: str) -> dict[str, EntryPoint]:
     """The entry points of a group in the order of their names; of two with one name the first on the path counts."""
+    return dict(_registered(group, tuple(sys.path)))
+
+
+@cache
+def _registered(group: str, _path: tuple[str, ...]) -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=group):
+    for entry in entry_points(group=group):  # reads a file of every installed package
         found.setdefault(entry.name, entry)
     return dict(sorted(found.items()))
 
