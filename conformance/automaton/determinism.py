@@ -32,8 +32,8 @@ from conformance.roles.scenario import Scenario
 
 SECONDS = 120.0
 """For all answers together; containment, never an oracle."""
-ELSEWHERE = 3
-"""Exit status of a child whose SPEC leads to another implementation, or to none."""
+ELSEWHERE = -256
+"""In place of an exit status: the SPEC leads to another implementation, or to none."""
 
 
 def in_fresh_process(implementation: Implementation, scenario: Scenario, assembly: Assembly) -> None:
@@ -82,6 +82,8 @@ class _Fresh:
             env={**os.environ, "PYTHONHASHSEED": "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"},
             start_new_session=True,
         )
+        self.asked: dict[str, Implementation] = {}
+        """By SPEC: what it led to when that was last asked for."""
         self._send(sys.path)
 
     def _send(self, message: object) -> None:
@@ -95,7 +97,9 @@ class _Fresh:
         """The status with which the child ended, and its answers."""
         assert self.process.stdout
         try:
-            self._send((implementation.spec, implementation.name, scenario, questions))
+            anew = self.asked.get(implementation.spec) is not implementation
+            self.asked[implementation.spec] = implementation
+            self._send((anew, implementation.spec, implementation.name, scenario, questions))
             if not select.select([self.process.stdout], [], [], SECONDS)[0]:
                 raise Fault("TIMEOUT", f"{implementation.spec} gives no answer in a fresh process within {SECONDS:g} s")
             return pickle.load(self.process.stdout)
@@ -137,31 +141,41 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what an implementation prints is no answer
     sys.path[:] = pickle.load(sys.stdin.buffer)
+    loaded: dict[str, Implementation | None] = {}
     while True:
         try:
-            request = pickle.load(sys.stdin.buffer)
+            anew, spec, *request = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        with contextlib.suppress(Exception):
-            _load(request[0])
-        pickle.dump(_in_child(*request), answers)
+        if anew:
+            loaded[spec] = _loaded(spec)
+        pickle.dump(_in_child(loaded[spec], *request), answers)
         answers.flush()
 
 
-def _load(spec: str) -> None:
-    """Its modules and the reference's, once: what a child loads, each child would load again."""
-    for architecture in resolve(spec).architectures:
-        resolve(architectures()[architecture].reference)
+def _loaded(spec: str) -> Implementation | None:
+    """With its modules and the reference's: what is not loaded here each child would load for itself."""
+    try:
+        implementation = resolve(spec)
+        for architecture in implementation.architectures:
+            resolve(architectures()[architecture].reference)
+    except Exception:
+        return None
+    return implementation
 
 
-def _in_child(spec: str, name: str, scenario: Scenario, questions: list[Question]) -> tuple[int, list[Answer | str]]:
+def _in_child(
+    implementation: Implementation | None, name: str, scenario: Scenario, questions: list[Question]
+) -> tuple[int, list[Answer | str]]:
+    if implementation is None or implementation.name != name:
+        return ELSEWHERE, []
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         status = 1
         try:
             os.close(reading)
-            status = _answer(spec, name, scenario, questions, writing)
+            status = _answer(implementation, scenario, questions, writing)
         finally:
             os._exit(status)
     os.close(writing)
@@ -171,13 +185,7 @@ def _in_child(spec: str, name: str, scenario: Scenario, questions: list[Question
     return status, pickle.loads(said) if not status else []
 
 
-def _answer(spec: str, name: str, scenario: Scenario, questions: list[Question], to: int) -> int:
-    try:
-        implementation = resolve(spec)
-    except Exception:
-        return ELSEWHERE
-    if implementation.name != name:
-        return ELSEWHERE
+def _answer(implementation: Implementation, scenario: Scenario, questions: list[Question], to: int) -> int:
     assembly = assemble(implementation, scenario)
     answers: dict[Question, Answer | str] = {}
     for unfolding in assembly.unfoldings():

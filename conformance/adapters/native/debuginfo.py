@@ -56,6 +56,7 @@ class DebugInfo:
     def __init__(self, path: Path, glue: Sequence[Path] = ()) -> None:
         self.path = path
         self._glue = tuple(os.path.realpath(part) for part in glue)
+        self._parts_found: dict[tuple[Object, str], Object | DebugInfoError] = {}
         self._file = path.open("rb")
         try:
             self._elf = ELFFile(self._file)
@@ -79,6 +80,17 @@ class DebugInfo:
 
     def inside(self, whole: Object, path: str) -> Object:
         """A part of an object: pid.pir[3]. Raises DebugInfoError."""
+        if (whole, path) not in self._parts_found:  # each scenario asks for the same
+            try:
+                self._parts_found[whole, path] = self._inside(whole, path)
+            except DebugInfoError as error:
+                self._parts_found[whole, path] = error
+        found = self._parts_found[whole, path]
+        if isinstance(found, DebugInfoError):
+            raise found
+        return found
+
+    def _inside(self, whole: Object, path: str) -> Object:
         at, part = 0, whole
         while at < len(path):
             step = STEP.match(path, at)
