@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ from tiny_suite import SUITE, reference
 from conformance.adapters.contained import Contained, GoneError
 from conformance.adapters.native import cache, tool
 from conformance.adapters.registry import AdapterError, resolve
+from conformance.verdict.pool import Died, pool
 from conformance.verdict.sharing import Shared
-from conformance.verdict.work import Work
+from conformance.verdict.work import Done, Explore, Item, Work
 
 TOML = 'sources = ["a.c"]\nroutines = {{ deliver_interrupt = "f" }}\nobjects = {{ vcpu = "v" }}\n{}\n'
 
@@ -89,3 +91,30 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path) -> None:
     dead.alive.close()
     new.do(())
     assert [shared.folder.exists() for shared in (dead, living, new)] == [False, True, True]
+
+
+def test_a_call_in_c_that_waits_for_ever_costs_its_item() -> None:
+    """No handler of a signal runs there, and it uses no processor time."""
+    items = [Explore(scenario=name) for name in ("before", "blocked", "after")]
+    processes = pool(_blocks, 2)
+    for item in items:
+        processes.put(item)
+    done: dict[Item, Done | Died] = {}
+    while len(done) < len(items):
+        done |= processes.take(60)
+    processes.close()
+    assert done == {
+        items[0]: Done(None, 0),
+        items[1]: Died("waits for ever in a call that no signal interrupts: it was killed", "TIMEOUT"),
+        items[2]: Done(None, 0),
+    }
+
+
+def _blocks(item: Item) -> Done:
+    if item == Explore(scenario="blocked"):
+        mutex = (ctypes.c_long * 16)()
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+        for _ in range(2):
+            ctypes.CDLL(None).pthread_mutex_lock(mutex)
+    return Done(None, 0)

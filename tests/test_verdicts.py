@@ -29,6 +29,9 @@ class Few:
     def sequential(self, clause: str, implementation: Implementation) -> Checked:
         return SUITE.sequential(clause, implementation)
 
+    def drawn(self, implementation: Implementation, states: float) -> None:
+        """Nothing."""
+
 
 def judged(spec: str, clause: str, *scenarios: str) -> Verdict:
     suite = Few(*scenarios)

@@ -25,6 +25,8 @@ from conformance.verdict.work import Done, Item
 PR_SET_PDEATHSIG = 1
 TIMERS = (signal.SIGALRM, signal.SIGPROF)
 """Signals that end a process in which one question takes too long, whatever it does (conformance.adapters.python)."""
+DEAF = 4
+"""Alarms in processes of which no item gets done in the meantime: a call in C waits for ever, and no handler can run."""
 
 
 class Died(NamedTuple):
@@ -100,6 +102,12 @@ class Processes:
         self.running: dict[Future[Done], Item] = {}
         self.suspects: deque[Item] = deque()
         """Items that were under way when a process died: each is done alone."""
+        self.alarms, self.alarmed = os.pipe()
+        """A byte for each signal that reaches one of the processes, even where Python does not get to run."""
+        os.set_blocking(self.alarms, False)
+        os.set_blocking(self.alarmed, False)
+        self.rung = 0
+        """Alarms since an item was done."""
 
     @property
     def free(self) -> int:
@@ -109,7 +117,7 @@ class Processes:
         if self.executor is None:
             context = multiprocessing.get_context("fork")
             self.executor = ProcessPoolExecutor(
-                self.workers, context, initializer=_begin, initargs=(self.do, os.getpid())
+                self.workers, context, initializer=_begin, initargs=(self.do, os.getpid(), self.alarmed)
             )
             others = set(multiprocessing.active_children())
             self.running[self.executor.submit(_work, item)] = item
@@ -121,6 +129,11 @@ class Processes:
         if self.suspects and not self.running:
             self.put(self.suspects[0])
         done, _ = wait(self.running, seconds, FIRST_COMPLETED)
+        self.rung = 0 if done else self.rung + self._rings()
+        if self.rung >= DEAF:
+            for process in self.processes:
+                process.kill()
+            done, _ = wait(self.running)
         if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
             return self._died()
         taken: list[tuple[Item, Done | Died]] = []
@@ -130,6 +143,11 @@ class Processes:
             if self.suspects:
                 self.suspects.popleft()
         return taken
+
+    def _rings(self) -> int:
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self.alarms, 1 << 10).count(signal.SIGALRM)
+        return 0
 
     def _died(self) -> list[tuple[Item, Done | Died]]:
         wait(self.running)  # all of them know by now
@@ -144,15 +162,18 @@ class Processes:
             else:
                 lost.append(item)
         if self.suspects:
-            taken.append((self.suspects.popleft(), _how(processes)))
+            taken.append((self.suspects.popleft(), _how(processes, deaf=self.rung >= DEAF)))
         else:
             self.suspects.extend(lost)
+        self.rung = 0
         return taken
 
     def close(self) -> None:
         for process in self.processes:
             process.kill()
         self._end()
+        os.close(self.alarms)
+        os.close(self.alarmed)
 
     def _end(self) -> None:
         if self.executor is not None:
@@ -160,8 +181,10 @@ class Processes:
         self.executor, self.processes = None, []
 
 
-def _how(processes: list[BaseProcess]) -> Died:
+def _how(processes: list[BaseProcess], *, deaf: bool) -> Died:
     """With what the process ended that ended by itself: the executor terminates the others."""
+    if deaf:
+        return Died("waits for ever in a call that no signal interrupts: it was killed", "TIMEOUT")
     codes = [p.exitcode for p in processes if p.exitcode not in (None, 0, -signal.SIGTERM)]
     code = codes[0] if codes else 0
     if -code in TIMERS:
@@ -173,9 +196,10 @@ _do: Do | None = None
 """Of this process, if it is one of a pool's."""
 
 
-def _begin(do: Do, parent: int) -> None:
+def _begin(do: Do, parent: int, alarmed: int) -> None:
     global _do
     _do = do
+    signal.set_wakeup_fd(alarmed, warn_on_full_buffer=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the parent's to end this
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
