@@ -25,8 +25,10 @@ import pytest
 if TYPE_CHECKING:
     from conformance.ordering.order import Answer
     from conformance.verdict.clause import Clause, Verdict
+    from conformance.verdict.pool import Apart
     from conformance.verdict.session import Session
     from conformance.verdict.sharing import Shared
+    from conformance.verdict.work import Item, Result
 
 TWINS = {
     "adapter": "the implementation to judge: a registered name or package.module:Class (default: reference)",
@@ -112,6 +114,7 @@ class Gate:
         self.folder = Path(worker.get("intack_shared") or Path(tempfile.gettempdir(), f"intack-{uuid.uuid4().hex}"))
         """Where the processes of this run share what they find out. Made by who first needs it."""
         self.shared: Shared | None = None
+        self.apart: Apart | None = None
         self.session: Session | None = None
         self.verdicts: dict[str, Verdict] = {}
         """Where they are gathered."""
@@ -126,8 +129,13 @@ class Gate:
     def open(self) -> Session:
         if self.session is None:
             _check_shadows()
+            from conformance.adapters.ended import by_trying
+            from conformance.adapters.registry import resolve
             from conformance.verdict import session
 
+            spec = str(self.asked["adapter"])
+            if spec and not self.worker and (ended := by_trying(lambda: resolve(spec))):
+                raise pytest.UsageError(f"the process in which {spec} was loaded {ended}: nothing can be said")
             try:
                 rows = bool(self.asked["adapter"] or self.asked["replay"])  # of the reference alone, stories are enough
                 self.session = session.Session(**self.asked, keep=self.keep, rows=rows)
@@ -147,10 +155,19 @@ class Gate:
         if session.replay is not None:
             verdict = session.replayed()
         else:
-            self.shared = self.shared or Shared(session.judge.work, self.folder)
+            self.shared = self.shared or Shared(self.work(session), self.folder)
             verdict = concluded(session.judge.judging(clause), self.shared.do)
         record_property(PROPERTY, msgspec.json.encode(verdict).decode())
         return verdict
+
+    def work(self, session: Session) -> Callable[[Item], Result]:
+        """A worker may be ended by what it judges: xdist starts another. Nobody would be left to say so of this process."""
+        from conformance.verdict.pool import Apart
+
+        if self.worker:
+            return session.judge.work.do
+        self.apart = Apart(session.judge.work)
+        return self.apart.do
 
     # Where verdicts are gathered: the only process, or xdist's controller
 
@@ -220,5 +237,7 @@ class Gate:
                 terminalreporter.write_line(self.trouble, red=True)
 
     def pytest_unconfigure(self) -> None:
+        if self.apart:
+            self.apart.close()
         if not self.worker:
             shutil.rmtree(self.folder, ignore_errors=True)

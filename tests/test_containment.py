@@ -84,7 +84,7 @@ def test_a_damaged_program_is_built_again(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path) -> None:
     """And what another uses is not."""
     work = Work(reference(""), "kvm", SUITE)
-    dead, living, new = (Shared(work, tmp_path / f"intack-{n}") for n in range(3))
+    dead, living, new = (Shared(work.do, tmp_path / f"intack-{n}") for n in range(3))
     dead.do(())
     living.do(())
     assert dead.alive

@@ -103,15 +103,25 @@ def test_twins_of_options(tiny: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     result.stdout.fnmatch_lines(["intack: adapter reference, profile generic, *"])
 
 
-def test_a_dead_worker_is_a_verdict(tiny: pytest.Pytester) -> None:
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_dead_process_is_a_verdict(tiny: pytest.Pytester, workers: str) -> None:
     """Clauses that need the deadly routine CRASH, and are in the report; the others have their verdicts."""
     options = ["--intack-adapter=test_plugin:Dies", "--intack-report=report.json"]
-    result = tiny.runpytest_subprocess("--pyargs", "properties", "-n", "1", "--intack-profile=kvm", *options)
+    result = tiny.runpytest_subprocess("--pyargs", "properties", "-n", workers, "--intack-profile=kvm", *options)
     found = statuses(tiny.path / "report.json")
     assert found[HELD] == "CRASH"
     assert (found[ALONE], found[UNCHECKED]) == ("HELD", "NOT CHECKED")
     assert len(found) == 5
     assert result.ret == 1
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("ends", ["os._exit(0)", "os.execv('/bin/true', ['true'])"])
+def test_a_module_that_ends_the_process_is_bad_usage(tiny: pytest.Pytester, workers: str, ends: str) -> None:
+    tiny.makepyfile(mine=f"import os\n{ends}\n")
+    result = tiny.runpytest_subprocess("--pyargs", "properties", "--intack-adapter=mine:Mine", "-n", workers)
+    result.stderr.fnmatch_lines(["ERROR: the process in which mine:Mine was loaded ended with exit status 0: *"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_a_folder_that_shadows_a_package_is_named(tiny: pytest.Pytester) -> None:

@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Protocol
 
 from conformance.adapters.ended import by
-from conformance.verdict.work import Done, Item
+from conformance.verdict.work import Done, Item, Result, Work
 
 PR_SET_PDEATHSIG = 1
 TIMERS = (signal.SIGALRM, signal.SIGPROF)
@@ -66,6 +66,12 @@ def pool(do: Do, workers: int) -> Pool:
 def cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def result_of(work: Work, item: Item, outcome: Done | Died) -> Result:
+    if isinstance(outcome, Died):
+        return work.crashed(item, f"the process in which this ran {outcome.how}", outcome.status)
+    return outcome.result
 
 
 class Here:
@@ -179,6 +185,24 @@ class Processes:
         if self.executor is not None:
             self.executor.shutdown(wait=True, cancel_futures=True)
         self.executor, self.processes = None, []
+
+
+class Apart:
+    """Work in one process beside this one, which waits for it."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.process = Processes(work.done, 1)
+
+    def do(self, item: Item) -> Result:
+        self.process.put(item)
+        while not (done := self.process.take(60)):
+            pass
+        ((_, outcome),) = done
+        return result_of(self.work, item, outcome)
+
+    def close(self) -> None:
+        self.process.close()
 
 
 def _how(processes: list[BaseProcess], *, deaf: bool) -> Died:

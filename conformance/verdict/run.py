@@ -29,7 +29,7 @@ from conformance.verdict.events import (
 )
 from conformance.verdict.explore import Explored
 from conformance.verdict.judge import Judge, Judging, broken_by
-from conformance.verdict.pool import Died, Done, pool
+from conformance.verdict.pool import Died, Done, pool, result_of
 from conformance.verdict.suite import Checked
 from conformance.verdict.work import Check, Explore, Item, Result
 
@@ -104,11 +104,8 @@ class Run:
     def _done(self, item: Item, outcome: Done | Died) -> Iterator[Event]:
         if item not in self.ranks:  # nobody wants it any more
             return
-        if isinstance(outcome, Died):
-            outcome = Done(
-                self.judge.work.crashed(item, f"the process in which this ran {outcome.how}", outcome.status), 0.0
-            )
-        result, seconds, kept = outcome
+        result = result_of(self.judge.work, item, outcome)
+        _, seconds, kept = outcome if isinstance(outcome, Done) else Done(result, 0.0)
         self.results[item] = result
         if not kept:  # it says nothing of what is to come
             self.seconds[item] = seconds

@@ -11,13 +11,13 @@ import contextlib
 import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
-from conformance.verdict.work import Item, Result, Work, result_type
+from conformance.verdict.work import Item, Result, result_type
 
 FOLDER, ALIVE = "intack-{}/{}", "alive"
 """Of the folders, which lie side by side, and of the file in each that its processes hold."""
@@ -26,8 +26,8 @@ FOLDER, ALIVE = "intack-{}/{}", "alive"
 class Shared:
     """`folder` need not exist yet."""
 
-    def __init__(self, work: Work, folder: Path) -> None:
-        self.work, self.folder = work, folder
+    def __init__(self, make: Callable[[Item], Result], folder: Path) -> None:
+        self.make, self.folder = make, folder
         self.known: dict[Item, Result] = {}
         self.alive: IO[bytes] | None = None
 
@@ -67,6 +67,6 @@ class Shared:
             if result.exists():
                 self.known[item] = msgspec.json.decode(result.read_bytes(), type=result_type(item))
             else:
-                self.known[item] = self.work.do(item)
+                self.known[item] = self.make(item)
                 result.write_bytes(msgspec.json.encode(self.known[item]))
         return True
