@@ -10,26 +10,31 @@ The same implementation gets the same cases in every process, and a broken claus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Unsatisfiable
+from hypothesis.errors import HypothesisDeprecationWarning, Unsatisfiable, UnsatisfiedAssumption
 from msgspec import structs
 
 from conformance.adapters.registry import Implementation
 from conformance.adapters.source import Fault
 from conformance.automaton.alone import Alone, Memory, run_alone
-from conformance.automaton.assembly import Assembly, assemble
+from conformance.automaton.assembly import Assembled, Assembly, assemble
+from conformance.automaton.unfold import Unfolding
 from conformance.machine.clause import Clause
 from conformance.roles import architectures
 from conformance.roles import operations as ops
+from conformance.roles.scenario import Scenario
 from conformance.verdict.suite import Checked
 
 VCPU = "vcpu0"
 EXAMPLES, SEARCHES = 300, 5
+MOST_OPERATIONS = 4_000
+"""In all cases of a clause that are run again on changed code."""
 
 EMPTY: Mapping[str, ops.Value] = {}
 
@@ -98,14 +103,17 @@ class Subject:
     architecture: str
     notes: set[str] = field(default_factory=set)
     """What the evidence says beside the count."""
-    assemblies: dict[tuple[tuple[str, ...], int], Assembly] = field(default_factory=dict)
+    made: dict[tuple[tuple[str, ...], int], Assembled] = field(default_factory=dict)
 
     def assembly(self, facts: tuple[str, ...] = (), cpus: int = 3) -> Assembly:
-        if (facts, cpus) not in self.assemblies:
+        if (facts, cpus) not in self.made:
             example = architectures()[self.architecture].example
             scenario = structs.replace(example, name="alone", cpus=cpus, vcpus=example.vcpus[:1], facts=facts)
-            self.assemblies[facts, cpus] = assemble(self.implementation, scenario)
-        return self.assemblies[facts, cpus]
+            self.made[facts, cpus] = Assembled(scenario, self.assembled(scenario))
+        return self.made[facts, cpus].assembly
+
+    def assembled(self, scenario: Scenario) -> Assembly:
+        return assemble(self.implementation, scenario)
 
     def lacks(self, what: str) -> bool:
         return what in self.implementation.lacks
@@ -131,7 +139,7 @@ class Subject:
 
     def recheck(self) -> None:
         """Ask every question again. Raises Fault NONDETERMINISTIC."""
-        for unfolding in {id(u): u for a in self.assemblies.values() for u in a.routines.values()}.values():
+        for unfolding in {id(u): u for m in self.made.values() for u in m.assembly.routines.values()}.values():
             if unfolding.questions:
                 unfolding.recheck()
 
@@ -179,6 +187,21 @@ class Property:
             raise min((first, *self.search_again(subject)), key=lambda error: (len(str(error)), str(error))) from None
         subject.recheck()
         return self.evidence(subject, held)
+
+    def cases_for(self, implementation: Implementation) -> DrawnCases | None:
+        """The cases, if all hold. Raises Fault."""
+        kept: list[tuple[Any, ...]] = []
+
+        def body(subject: Subject, *case: Any) -> None:
+            self.body(subject, *case)
+            kept.append(case)
+
+        subject = Subject(implementation, self.clause.architecture)
+        try:
+            replace(self, body=body).search(subject)
+        except (BrokenError, UnjudgedError):
+            return None
+        return DrawnCases(self.body, subject, _telling(self.body, subject, kept))
 
     def search_again(self, subject: Subject) -> Iterator[BrokenError]:
         """What other searches shrink to: no small change leads from one of their ends to another."""
@@ -230,6 +253,82 @@ class Property:
         others = [f"{role} to {filled[role]}" for role in self.roles if role not in own]
         left = [f"{subject.implementation.name} leaves {' and '.join(others)}"] if others else []
         return "; ".join((f"one routine alone, {held}", *left, *sorted(subject.notes)))
+
+
+@dataclass
+class ChangedSubject(Subject):
+    """An implementation with something put between it and whoever asks."""
+
+    change: Callable[[Assembly], Assembly] = lambda assembly: assembly
+    unchanged: Mapping[Scenario, Assembly] = field(default_factory=dict)
+
+    def assembled(self, scenario: Scenario) -> Assembly:
+        return self.change(self.unchanged[scenario])
+
+
+class _Walked:
+    """A source that answers from an automaton that is known already."""
+
+    def __init__(self, known: Unfolding) -> None:
+        self.known = known
+
+    def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
+        node = self.known.root(routine, args)
+        for result in results:
+            node = node.child(result)
+        return node.answer
+
+    def fresh(self) -> _Walked:
+        return self
+
+
+def _telling(body: Body, subject: Subject, cases: Sequence[tuple[Any, ...]]) -> tuple[tuple[Any, ...], ...]:
+    """Of cases in which the implementation does the same the first; and so many, evenly picked, as ask for
+    `MOST_OPERATIONS`.
+    """
+    distinct: dict[str, tuple[int, tuple[Any, ...]]] = {}
+    for case in cases:
+        walked: list[Unfolding] = []
+
+        def change(assembly: Assembly, walked: list[Unfolding] = walked) -> Assembly:
+            anew = {id(u): Unfolding(_Walked(u)) for u in assembly.unfoldings()}
+            walked += anew.values()
+            return replace(assembly, routines={r: anew[id(u)] for r, u in assembly.routines.items()})
+
+        DrawnCases(body, subject, (case,)).broken(change)
+        path = repr([u.asked for u in walked])
+        distinct.setdefault(path, (sum(u.questions for u in walked), case))
+    asked = sum(questions for questions, _ in distinct.values())
+    every = 1 + asked // MOST_OPERATIONS
+    return tuple(case for _, case in distinct.values())[::every]
+
+
+@dataclass(frozen=True)
+class DrawnCases:
+    """Cases in which a clause holds, as Hypothesis has drawn them."""
+
+    body: Body
+    subject: Subject
+    cases: tuple[tuple[Any, ...], ...]
+
+    @property
+    def assembled(self) -> tuple[Assembled, ...]:
+        return tuple(self.subject.made.values())
+
+    def broken(self, change: Callable[[Assembly], Assembly]) -> str:
+        unchanged = {made.scenario: made.assembly for made in self.assembled}
+        subject = self.subject
+        changed = ChangedSubject(subject.implementation, subject.architecture, change=change, unchanged=unchanged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HypothesisDeprecationWarning)  # assume() is called outside a search here
+            for case in self.cases:
+                try:
+                    self.body(changed, *case)
+                except BrokenError as broken:
+                    return str(broken)
+                except (UnjudgedError, UnsatisfiedAssumption):
+                    pass
+        return ""
 
 
 def function(

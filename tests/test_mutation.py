@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from conformance.automaton.assembly import assemble
 from conformance.automaton.unfold import Unfolding
 from conformance.commands.main import cli
 from conformance.machine.build import in_machine
-from conformance.mutation.kill import Fate, Judged, Only, audit, explored
+from conformance.mutation.in_function import functions
+from conformance.mutation.in_scenario import InScenario, explored, smallest_first
+from conformance.mutation.journal import JournalFile
+from conformance.mutation.kill import Candidate, Fate, Judged, Only, audit
 from conformance.mutation.mutant import Mutant, Whole, whole
 from conformance.mutation.operators import OPERATORS
 from conformance.mutation.score import ArguedError, Argument, score
@@ -175,14 +179,18 @@ def test_what_a_mutant_does_does_not_depend_on_how_far_automata_have_grown() -> 
         changed.recheck()
 
 
-# Fates and scores
+# Fates
 
 
 @pytest.fixture(scope="module")
 def judged() -> tuple[Judged, ...]:
     """Mutants of the sender, in the scenarios where it alone posts."""
+    return audit(where_one_posts(), Only("deliver_interrupt"))
+
+
+def where_one_posts() -> list[InScenario]:
     scenarios = [SCENARIOS[name] for name in ("one-sender", "two-senders", "on-the-target")]
-    return audit(resolve("reference"), SUITE, scenarios, Only("deliver_interrupt")).judged
+    return smallest_first(resolve("reference"), SUITE, scenarios)
 
 
 def test_every_operator_but_those_for_what_no_sender_does_is_tried(judged: tuple[Judged, ...]) -> None:
@@ -198,11 +206,75 @@ def test_a_post_hangs_on_each_of_its_lines(judged: tuple[Judged, ...]) -> None:
 
 
 def test_sites_shared_out_among_processes_have_the_same_fates(judged: tuple[Judged, ...]) -> None:
-    scenarios = [SCENARIOS[name] for name in ("one-sender", "two-senders", "on-the-target")]
-    parts = [
-        audit(resolve("reference"), SUITE, scenarios, Only("deliver_interrupt", part=(n, 2))).judged for n in (0, 1)
-    ]
+    parts = [audit(where_one_posts(), Only("deliver_interrupt", part=(n, 2))) for n in (0, 1)]
     assert sorted((*parts[0], *parts[1]), key=lambda j: j.mutant) == list(judged)
+
+
+# Functions
+
+
+def test_a_function_kills_what_no_interleaving_is_needed_for() -> None:
+    """The cases of PIP-7 hold for the reference, and tell at once whether RVI is left out, or is another number."""
+    (place,) = functions(resolve("reference"), SUITE, [c for c in SUITE.clauses if c.id == "PIP-7"])
+    found = audit([place], Only(operator="[lv]*"))
+    fates = {f"{j.mutant.site.what}: {j.mutant.operator}": (j.fate, j.detail) for j in found}
+    assert fates["store vcpu.rvi: left out"] == fates["store vcpu.rvi: value"] == ("killed", "PIP-7")
+    assert place.name == "PIP-7" and {j.role for j in found} == {"processor"}
+
+
+def test_what_broken_code_breaks_anyway_is_no_measure() -> None:
+    clauses = [c for c in SUITE.clauses if c.id == "PIP-7"]
+    assert not functions(resolve("known-bad:M4"), SUITE, clauses)
+
+
+def test_a_journal_is_gone_on_from(tmp_path: Path) -> None:
+    """The same fates from a whole journal, from a torn one, and from one of other code, of which nothing is taken."""
+    path, only, reference = tmp_path / "journal", Only("deliver_interrupt", "left out"), resolve("reference")
+    places = where_one_posts()[:2]
+    due = audit(places, only)
+    assert audit(places, only, JournalFile(path, reference, only)) == due
+    written = path.read_bytes()
+    assert len(written.splitlines()) == 2
+    for kept in (written, written[:-5], written.splitlines(keepends=True)[1], b"else\n"):
+        path.write_bytes(kept)
+        assert audit(places, only, JournalFile(path, reference, only)) == due
+        assert path.read_bytes() == written
+
+
+def test_what_is_in_a_journal_is_not_judged_again(tmp_path: Path) -> None:
+    path, only, reference = tmp_path / "journal", Only("deliver_interrupt", "left out"), resolve("reference")
+    (place,) = where_one_posts()[:1]
+    due = audit([place], only, JournalFile(path, reference, only))
+    place.judge = None  # type: ignore[method-assign]
+    assert audit([place], only, JournalFile(path, reference, only)) == due
+    other = Only("deliver_interrupt", "twice")
+    with pytest.raises(TypeError):
+        audit([place], other, JournalFile(path, reference, other))
+
+
+def test_a_premise_is_lost_where_nothing_exercises_it_any_more() -> None:
+    """What is exercised in another place, too, is not lost."""
+    mutant = Mutant(Site(Line("a.py", 1, "f"), "fence", ""), "left out")
+
+    @dataclass
+    class There:
+        name: str
+        witnessed: frozenset[str]
+        said: str = ""
+
+        def candidates(self) -> Iterator[Candidate]:
+            yield Candidate(mutant, ("f",), "sender")
+
+        def judge(self, judged: Judged) -> None:
+            judged.lose(["E2E-2"], self.name)
+
+    one, other = There("one", frozenset(["E2E-2"])), There("other", frozenset(["E2E-2"]))
+    other.judge = lambda judged: None  # type: ignore[method-assign]
+    assert [j.fate for j in audit([one], Only())] == ["not exercised"]
+    assert [j.fate for j in audit([one, other], Only())] == ["same"]
+
+
+# Scores
 
 
 def of(fate: Fate, n: int, operator: str = "left out") -> Judged:

@@ -8,15 +8,28 @@ exploration.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from conformance.adapters.registry import Implementation
 from conformance.automaton.assembly import Assembly
 from conformance.automaton.unfold import Node, Unfolding
-from conformance.mutation.operators import OPERATORS, UNTOUCHABLE, Context, Course, after, ends_region, go_on, history
-from conformance.mutation.site import CALL, Site, Sites, before
+from conformance.mutation.operators import (
+    OPERATORS,
+    UNTOUCHABLE,
+    Context,
+    Course,
+    History,
+    after,
+    ends_region,
+    go_on,
+    history,
+)
+from conformance.mutation.site import CALL, Site, Sites
+from conformance.ordering.weaken import before
 from conformance.roles import operations as ops
+from conformance.verdict.ingredients import hashed
 
 
 class Mutant(NamedTuple):
@@ -89,21 +102,43 @@ def _comes_again(nodes: list[Node], sites: Sites) -> bool:
     return False
 
 
+def own(implementation: Implementation, assembly: Assembly) -> set[str]:
+    """The routines of the roles that the implementation fills."""
+    filled = implementation.filled(assembly.architecture.name)
+    return {routine for routine in assembly.routines if assembly.role_of.get(routine) in filled}
+
+
+def said(assemblies: Iterable[Assembly]) -> str:
+    """A hash of all that was answered so far."""
+    return hashed(*(u.asked for assembly in assemblies for u in assembly.unfoldings()))[:16]
+
+
 class _Changed:
-    """The source of the mutant's routines. A call is walked from its begin for each question, along its results."""
+    """The source of the mutant's routines. A call is walked from its begin, along its results; on from the last question, if
+    this one follows it.
+    """
 
     def __init__(self, unfolding: Unfolding, mutant: Mutant, whole: Whole) -> None:
         self._unfolding, self._mutant, self._whole = unfolding, mutant, whole
         self._operate = OPERATORS[mutant.operator][2]
+        self._last: History = "", (), ()
+        self._course_of_last: Course | None = None
 
     def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
-        course = self._course(self._unfolding.root(routine, args))
+        follows = bool(results) and self._last == (routine, args, results[:-1])
+        course = self._course_of_last if follows else None
+        self._last, self._course_of_last = (routine, args, results), None
         try:
-            asked = next(course)
-            for result in results:
-                asked = course.send(result)
+            if course is not None:
+                asked = course.send(results[-1])
+            else:
+                course = self._course(self._unfolding.root(routine, args))
+                asked = next(course)
+                for result in results:
+                    asked = course.send(result)
         except StopIteration as ended:
             return ended.value
+        self._course_of_last = course
         return asked
 
     def fresh(self) -> _Changed:

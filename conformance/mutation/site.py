@@ -9,13 +9,14 @@ its kind in a routine stands for a line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
 from conformance.adapters.source import Line
 from conformance.automaton.unfold import Node, Unfolding
+from conformance.ordering.weaken import before
 from conformance.roles import operations as ops
 
 NUMBER = re.compile(r"\d+(?=[.\]]|$)")
@@ -89,13 +90,6 @@ class Sites:
                 for site in () if isinstance(node.answer, ops.Return) else self[node]:
                     found.setdefault(site, []).append(node)
         return dict(sorted(found.items()))
-
-
-def before(node: Node) -> Iterator[Node]:
-    """The nodes of a call that lie before this one, last first."""
-    while node.parent is not None:
-        node = node.parent
-        yield node
 
 
 def _occurrence(node: Node) -> int:

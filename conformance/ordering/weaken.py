@@ -77,17 +77,18 @@ def _shape(operation: ops.Answer) -> Shape:
 def occurrence(node: Node) -> tuple[Shape, int]:
     """What a node's operation is, and the how-manieth of its kind in the call."""
     shape = _shape(node.answer)
-    return shape, 1 + sum(_shape(earlier.answer) == shape for earlier in _before(node))
+    return shape, 1 + sum(_shape(earlier.answer) == shape for earlier in before(node))
 
 
-def _before(node: Node) -> Iterator[Node]:
+def before(node: Node) -> Iterator[Node]:
+    """The nodes of a call that lie before this one, last first."""
     while node.parent is not None:
         node = node.parent
         yield node
 
 
 def _previous(node: Node, place: Callable[[str, int], str]) -> str:
-    for earlier in _before(node):
+    for earlier in before(node):
         match earlier.answer:
             case ops.Store(at=at, mask=mask) | ops.Rmw(at=at, mask=mask):
                 return f"writing {place(at, mask)}"
@@ -150,9 +151,9 @@ def _apart(operation: ops.Answer, results: tuple[ops.Result, ...]) -> _Performed
     return _Performed(answer=old, took=2)
 
 
-def weakened(assembly: Assembly, site: Site | None) -> Assembly:
-    """The assembly with the site's routine translated; as it is if there is none."""
-    if site is None:
-        return assembly
-    routines = {**assembly.routines, site.routine: Unfolding(_Weakened(assembly.routines[site.routine], site))}
+def weakened(assembly: Assembly, *taken: Site | None) -> Assembly:
+    """The assembly without these sites, their routines translated; as it is if there is none."""
+    routines = dict(assembly.routines)
+    for site in sorted(filter(None, taken), key=lambda site: -site.nth):  # the later first, lest it is counted anew
+        routines[site.routine] = Unfolding(_Weakened(routines[site.routine], site))
     return replace(assembly, routines=routines)

@@ -16,6 +16,7 @@ from conformance import __version__
 from conformance.mutation.kill import Judged
 from conformance.mutation.operators import OPERATORS
 from conformance.mutation.score import LineScore, Score, key
+from conformance.roles.scenario import many
 
 SCHEMA = "intack.mutants/1"
 WORDS = {
@@ -30,9 +31,9 @@ WORDS = {
 }
 
 
-def show(score: Score, console: Console, *, name: str, scenarios: Sequence[str], all_lines: bool = False) -> None:
+def show(score: Score, console: Console, *, name: str, places: Sequence[str], all_lines: bool = False) -> None:
     """Print the whole report."""
-    console.print(Text(f"Mutants of {name}, in {len(scenarios)} scenarios", "bold"))
+    console.print(Text(f"Mutants of {name}, in {len(places)} scenarios and functions", "bold"))
     for file, lines in groupby(score.lines(), key=lambda line: line.line.file):
         rows = [line for line in lines if all_lines or _unnoticed(line) or _partly(line)]
         if rows:
@@ -83,10 +84,10 @@ def _partly(line: LineScore) -> bool:
 def _told(judged: Judged) -> str:
     told = f"{judged.mutant}"
     detail = f" ({judged.detail}, {judged.scenario})" if judged.detail else ""
-    return f"{told}{detail}; reached in {len(judged.reached)} scenario{'s' * (len(judged.reached) != 1)}"
+    return f"{told}{detail}; reached in {many(len(judged.reached), 'place')}"
 
 
-def document(score: Score, *, name: str, scenarios: Sequence[str]) -> bytes:
+def document(score: Score, *, name: str, architectures: Sequence[str], places: Sequence[str]) -> bytes:
     """The same as JSON (`intack.mutants/1`): a row a mutant."""
     rows: list[dict[str, Any]] = [
         {
@@ -97,7 +98,7 @@ def document(score: Score, *, name: str, scenarios: Sequence[str]) -> bytes:
             "routines": judged.routines,
             "fate": score.fate(judged),
             "detail": score.argued.get(key(judged.mutant)) or judged.detail,
-            "scenario": judged.scenario,
+            "where": judged.scenario,
             "reached": judged.reached,
         }
         for judged in score.judged
@@ -106,7 +107,8 @@ def document(score: Score, *, name: str, scenarios: Sequence[str]) -> bytes:
         "schema": SCHEMA,
         "version": __version__,
         "implementation": name,
-        "scenarios": list(scenarios),
+        "architectures": list(architectures),
+        "places": list(places),
         "score": round(score.percent, 1),
         "mutants": rows,
     }

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from conformance.adapters.registry import Implementation
+from conformance.automaton.assembly import Assembled, Assembly
 from conformance.machine.monitor import Monitor
 from conformance.roles.registered import RegistrationError, load, registered
 from conformance.roles.scenario import Scenario
@@ -32,6 +33,19 @@ class Checked(msgspec.Struct, frozen=True):
     counterexample: str = ""
     fault: str = ""
     fault_status: str = ""
+
+
+class Cases(Protocol):
+    """What a check of a clause as a function has drawn for an implementation, to be run again on changed ones."""
+
+    @property
+    def assembled(self) -> Sequence[Assembled]:
+        """The assemblies that its routines ran in, as far as they have been unfolded."""
+        ...
+
+    def broken(self, change: Callable[[Assembly], Assembly]) -> str:
+        """How the first case that breaks the clause does so, "" if none does. Raises Fault."""
+        ...
 
 
 class Suite(Protocol):
@@ -63,6 +77,10 @@ class Suite(Protocol):
         """Check a clause that is a function."""
         ...
 
+    def cases(self, clause: str, implementation: Implementation) -> Cases | None:
+        """The cases of a clause that is a function, if all hold. Raises Fault."""
+        ...
+
     def drawn(self, implementation: Implementation, states: float) -> SearchStrategy[Scenario] | None:
         """Scenarios at random that the implementation can take part in, of about so many states at most."""
         ...
@@ -77,6 +95,8 @@ class ArchitectureSuite:
     scenarios: tuple[Scenario, ...]
     watch: Callable[[Scenario], Sequence[Monitor]]
     check: Callable[[str, Implementation], Checked] | None = None
+    record: Callable[[str, Implementation], Cases | None] = lambda clause, implementation: None
+    """Draws the cases of a clause that is a function."""
     draw: Callable[[float], SearchStrategy[Scenario]] | None = None
     """Scenarios at random, of about so many states at most."""
     rules: tuple[str, ...] = ()
@@ -94,6 +114,9 @@ class ArchitectureSuite:
         if self.check is None:
             raise LookupError(f"clause {clause} is to be checked as a function, and the suite has no check")
         return self.check(clause, implementation)
+
+    def cases(self, clause: str, implementation: Implementation) -> Cases | None:
+        return self.record(clause, implementation)
 
     def drawn(self, implementation: Implementation, states: float) -> SearchStrategy[Scenario] | None:
         if self.draw is None or self.architecture not in implementation.architectures:
@@ -118,8 +141,13 @@ class JoinedSuite:
         return [monitor for suite in self.suites for monitor in suite.monitors(scenario)]
 
     def sequential(self, clause: str, implementation: Implementation) -> Checked:
-        suite = next(suite for suite in self.suites if any(c.id == clause for c in suite.clauses))
-        return suite.sequential(clause, implementation)
+        return self._of(clause).sequential(clause, implementation)
+
+    def cases(self, clause: str, implementation: Implementation) -> Cases | None:
+        return self._of(clause).cases(clause, implementation)
+
+    def _of(self, clause: str) -> Suite:
+        return next(suite for suite in self.suites if any(c.id == clause for c in suite.clauses))
 
     def drawn(self, implementation: Implementation, states: float) -> SearchStrategy[Scenario] | None:
         strategies = [s for suite in self.suites if (s := suite.drawn(implementation, states)) is not None]
@@ -138,6 +166,14 @@ def load_suite() -> Suite:
         return suites[0] if len(suites) == 1 else JoinedSuite(suites)
     except ValueError as error:
         raise RegistrationError(f"the suites {', '.join(entries)} do not fit together: {error}") from None
+
+
+def guarantees(suite: Suite, implementation: Implementation) -> frozenset[str]:
+    """What the implementation can violate."""
+    profile = implementation.profile
+    return frozenset(
+        c.id for c in suite.clauses if c.kind == "guarantee" and profile in c.profiles and not c.waived.get(profile)
+    )
 
 
 def catalogue_hash(suite: Suite) -> str:

@@ -39,6 +39,7 @@ ARM = ArchitectureSuite(
     scenarios=(*SCENARIOS, *COVERED),
     watch=monitors,
     check=lambda clause, implementation: check(clause, implementation, CHECKS),
+    record=lambda clause, implementation: CHECKS[clause].cases_for(implementation),
     rules=ASSUMPTIONS,
     routines={
         n: r.split() for n, r in json.loads(files("properties.arm").joinpath("routines.json").read_text()).items()

@@ -61,6 +61,7 @@ X86 = ArchitectureSuite(
     scenarios=(*SCENARIOS, *COVERED),
     watch=monitors,
     check=lambda clause, implementation: check(clause, implementation, CHECKS),
+    record=lambda clause, implementation: CHECKS[clause].cases_for(implementation),
     draw=draw,
     rules=ASSUMPTIONS,
     routines={
