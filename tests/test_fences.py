@@ -29,11 +29,12 @@ from conformance.roles.scenario import Budget
 from conformance.search.proof import prove
 from properties.suite import SUITE
 
+ONE_SENDER = [s for s in SUITE.scenarios if s.name == "one-sender"]
 WITH_BUFFERS = [s for s in SUITE.scenarios if s.buffer and s.story]
 
 
 def judged(spec: str) -> dict[str, Judged]:
-    return {str(j.site): j for j in audit(resolve(spec), SUITE, WITH_BUFFERS)}
+    return {str(j.site): j for j in audit(resolve(spec), SUITE, WITH_BUFFERS).judged}
 
 
 ENTRY = "vcpu_enter_guest: fence after writing vcpu0.mode"
@@ -78,6 +79,41 @@ def test_taking_a_fence_away_is_the_known_bug(base: str, name: str, bug: str, st
         translated = in_machine(resolve(base), scenario, SUITE, prove, lambda whole: weakened(whole, found.site))
         assert bug == "F2" or translated.states == written.states  # F2 goes another way once it is awake
         assert translated.at_rest.keys() == written.at_rest.keys()
+
+
+# What is missing, and what may not go together
+
+
+@pytest.mark.parametrize(
+    ("bug", "scenario", "mends"),
+    [
+        ("F1", "tso-running", "vcpu_enter_guest: a full fence after writing vcpu0.mode, before reading"),
+        ("F2", "tso-block", "block_once: a full fence after announcing a sleep, before reading"),
+    ],
+)
+def test_a_fence_that_is_missing_is_named(bug: str, scenario: str, mends: str) -> None:
+    """Between what is stored and the read that may not overtake it."""
+    found = audit(resolve(f"known-bad:{bug}"), SUITE, [s for s in SUITE.scenarios if s.name == scenario])
+    (missing,) = found.missing
+    assert "E2E-1" in missing.breaks and missing.witness.trace
+    assert any(str(gap).startswith(mends) for gap in missing.mends)
+
+
+def test_nothing_is_missing_where_nothing_is_broken_by_buffers() -> None:
+    """B17 loses interrupts in any memory."""
+    found = audit(resolve("known-bad:B17"), SUITE, [s for s in SUITE.scenarios if s.name == "one-sender"])
+    assert not found.missing
+
+
+def test_a_scenario_without_buffers_is_given_some() -> None:
+    """What tso-running shows, the scenario that it was made of shows, too."""
+    (entry,) = [j for j in audit(resolve("reference"), SUITE, ONE_SENDER).judged if str(j.site) == ENTRY]
+    assert entry.status == "needed" and entry.looked == ("one-sender",)
+
+
+def test_what_is_too_large_is_said() -> None:
+    found = audit(resolve("reference"), SUITE, ONE_SENDER, most=10)
+    assert found.too_large == ("one-sender",) and not found.judged
 
 
 # What taking away means
@@ -167,7 +203,7 @@ def by_axioms() -> dict[str, dict[str, Judgement]]:
 
 def test_axioms_and_store_buffers_need_the_same(by_axioms: dict[str, dict[str, Judgement]]) -> None:
     """Where a rule about the operation itself is left aside: that a plain store is none, an outcome cannot show."""
-    searched = {str(j.site): set(j.breaks) - {"PID-8"} for j in audit(resolve("reference"), SUITE, RUNNING)}
+    searched = {str(j.site): set(j.breaks) - {"PID-8"} for j in audit(resolve("reference"), SUITE, RUNNING).judged}
     for name, judgement in by_axioms["tso"].items():
         if judgement.status != OUTSIDE:
             assert set(judgement.breaks) == searched[name], name

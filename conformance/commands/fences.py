@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from conformance.verdict.suite import Suite
 
 UNDECIDED = 2
+FEW_STATES = 1_500
 
 STATUS = """
 Exit status: 0 every site was judged; 2 the implementation misbehaved, or it could not be decided; 3 bad usage.
@@ -22,17 +23,20 @@ Exit status: 0 every site was judged; 2 the implementation misbehaved, or it cou
 @click.command(epilog=STATUS)
 @click.option("-a", "--adapter", default="reference", metavar="SPEC", help="As in intack run. Default: reference.")
 @click.option("--scenario", "names", multiple=True, metavar="NAME", help="Repeatable. Default: see above.")
+@click.option("--states", default=FEW_STATES, show_default=True, help="Leave out larger scenarios that are not named.")
 @click.option("--model", type=click.Choice(["tso", "armv8"]), help="Default: what the scenario's architecture has.")
 @click.option("--axioms", is_flag=True, help="Decide by axioms for TSO too, not by store buffers.")
 @click.option("--witness/--no-witness", default=True, help="Show what needs each needed one. Default: yes.")
-def fences(adapter: str, names: tuple[str, ...], model: str | None, axioms: bool, witness: bool) -> int:
+def fences(adapter: str, names: tuple[str, ...], states: int, model: str | None, axioms: bool, witness: bool) -> int:
     """Which fences and locked prefixes does an implementation need?
 
     Each is taken away in turn. For x86-TSO what then changes is found by exploring scenarios with store buffers; for
-    Armv8 z3 decides it, from the axioms, for what the agents do until they enter the guest or sleep.
+    Armv8 z3 decides it, from the axioms, for what the agents do until they enter the guest or sleep. What store buffers
+    break with every fence in its place is told first, with the fence that is missing.
 
     Each architecture of which the implementation fills a role is reported. By default an architecture with TSO is judged
-    in its scenarios with store buffers, one with Armv8's model where one agent meets one vCPU that nobody preempts.
+    in all its scenarios that have at most --states states with store buffers, smallest first, each site until it is
+    needed; one with Armv8's model where one agent meets one vCPU that nobody preempts.
     """
     from conformance.adapters.registry import AdapterError, resolve
     from conformance.adapters.source import Fault
@@ -49,15 +53,16 @@ def fences(adapter: str, names: tuple[str, ...], model: str | None, axioms: bool
     try:
         implementation = resolve(adapter)
         for architecture, scenarios in _scenarios(suite, implementation, names).items():
-            where = [s.name for s in scenarios]
             own: Model = architectures()[architecture].memory
             chosen: Model = own if model is None else "armv8" if model == "armv8" else "tso"
             if axioms or chosen == "armv8" or own == "armv8":  # store buffers are TSO's
-                judged = axiomatic.audit(implementation, suite, scenarios, chosen)
+                audited = [s for s in scenarios if names or s.audited]
+                judged = axiomatic.audit(implementation, suite, audited, chosen)
+                where = [s.name for s in audited]
                 texts.append(report.fences_by_axioms(judged, where, chosen, witnesses=witness))
             else:
-                judged = buffered.audit(implementation, suite, scenarios)
-                texts.append(report.fences(judged, where, witnesses=witness))
+                most = buffered.MOST_STATES if names else states
+                texts.append(report.fences(buffered.audit(implementation, suite, scenarios, most), witnesses=witness))
     except AdapterError as error:
         raise click.UsageError(str(error)) from None
     except (Fault, Unsupported, Undecided) as error:
@@ -68,7 +73,7 @@ def fences(adapter: str, names: tuple[str, ...], model: str | None, axioms: bool
 
 
 def _scenarios(suite: Suite, implementation: Implementation, names: tuple[str, ...]) -> dict[str, list[Scenario]]:
-    """By architecture: those named, or those that are audited by default."""
+    """By architecture: those named, or all."""
     from conformance.roles.nearest import nearest
 
     own = implementation.architectures
@@ -80,6 +85,6 @@ def _scenarios(suite: Suite, implementation: Implementation, names: tuple[str, .
             raise click.UsageError(
                 f"{implementation.name} fills {implementation.fills()}; {name} is a scenario of {known[name].architecture}"
             )
-    chosen = [known[name] for name in names] or [s for s in known.values() if s.audited]
+    chosen = [known[name] for name in names] or list(known.values())
     found = {a: [s for s in chosen if s.architecture == a] for a in own}
     return {architecture: scenarios for architecture, scenarios in found.items() if scenarios}

@@ -9,35 +9,46 @@ what memory holds at rest.
     demanded, changes nothing          a clause forbids to leave it out, and no outcome appears
     not needed                         neither
 
-Each site is taken away alone. Two that cover for each other, such as a fence beside a locked operation, are both not
-needed, and may not both go.
+A scenario without store buffers is given some. A site is taken away in every scenario in which it is reached, smallest
+first, until it is needed. Each is taken away alone; of those that are not needed then, each two of one role are taken away
+together: two that cover for each other, such as a fence beside a locked operation, may not both go. What is broken with
+every fence in its place lacks one: `missing` says where it would go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import combinations
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from conformance.adapters.registry import Implementation
 from conformance.automaton.assembly import Assembly, assemble
 from conformance.machine import events as ev
+from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
 from conformance.machine.monitor import Look, Monitor
-from conformance.machine.state import LayoutFull
+from conformance.ordering.missing import Gap, fenced, gaps
 from conformance.ordering.weaken import Site, sites, weakened
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import prove, shortest, visits
 from conformance.verdict.clause import Counterexample
 from conformance.verdict.explore import document
-from conformance.verdict.suite import Suite
+from conformance.verdict.suite import Suite, guarantees
 
 DEPTH = 2
 """Stores that a buffer holds where a scenario does not say."""
 MOST_STATES = 400_000
+FEWEST_STATES, TIMES_AS_MANY = 20_000, 4
+"""What is left of the code without a site is given so many states, or so many times those of the whole."""
+FEW_STATES, MOST_OUTCOMES = 2_000, 200_000
+"""Outcomes are compared, where nothing breaks, in scenarios of so few states; anywhere, among so many states at most."""
+MOST_TOGETHER = 12
+"""Scenarios in which two sites are taken away together."""
 
 Status = Literal["needed", "changes outcomes, breaks nothing", "demanded, changes nothing", "not needed"]
 
@@ -74,88 +85,228 @@ class Judged:
     witness: Counterexample | None = None
     """The least schedule that shows it, a breach at rest before one by a step."""
     clause: str = ""
+    looked: tuple[str, ...] = ()
+    """The scenarios in which it was taken away."""
 
 
-def audit(implementation: Implementation, suite: Suite, scenarios: Sequence[Scenario]) -> list[Judged]:
-    """Every site that the software has in these scenarios, judged under TSO. Raises Fault."""
-    scenarios = [s if s.buffer else msgspec.structs.replace(s, buffer=DEPTH) for s in scenarios]
-    baseline = {s.name: _explored(implementation, suite, s, None) for s in scenarios}
-    strict = {
-        s.name: _outcomes(implementation, msgspec.structs.replace(s, buffer=0), None)
-        | _outcomes(implementation, s, None)
-        for s in scenarios
-    }
-    found: dict[str, Site] = {}
-    for machine, _ in baseline.values():
-        found |= {str(site): site for site in sites(machine.assembly)}
-    return [_judge(implementation, suite, scenarios, baseline, strict, found[name]) for name in sorted(found)]
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Two sites neither of which is needed beside the other: without both, something breaks."""
+
+    sites: tuple[Site, Site]
+    breaks: tuple[str, ...]
+    witness: Counterexample
+    clause: str
 
 
-Baseline = dict[str, tuple[Machine, frozenset[str]]]
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What store buffers alone break though no site was taken away."""
+
+    breaks: tuple[str, ...]
+    mends: tuple[Gap, ...]
+    """One fence in any of these keeps all of it."""
+    witness: Counterexample
+    clause: str
 
 
-def _judge(
-    implementation: Implementation,
-    suite: Suite,
-    scenarios: Sequence[Scenario],
-    baseline: Baseline,
-    known: dict[str, frozenset[Any]],
-    site: Site,
-) -> Judged:
-    new, demanded = False, Judged(site, "demanded, changes nothing")
+class Audited(NamedTuple):
+    """All of one implementation. `scenarios`: those explored, smallest first; `too_large`: left out."""
+
+    judged: tuple[Judged, ...]
+    together: tuple[Together, ...]
+    missing: tuple[Missing, ...]
+    scenarios: tuple[str, ...]
+    too_large: tuple[str, ...]
+    depth: int
+
+
+class Explored(NamedTuple):
+    """One exploration: the guarantees that some run breaks, the sites and gaps met."""
+
+    states: int
+    broken: frozenset[str]
+    sites: tuple[Site, ...]
+    gaps: tuple[Gap, ...]
+    complete: bool
+    witness: Counterexample | None = None
+    clause: str = ""
+
+
+Change = Callable[[Assembly], Assembly]
+
+
+@dataclass
+class Buffered:
+    """One scenario with store buffers, and the code in it."""
+
+    implementation: Implementation
+    suite: Suite
+    scenario: Scenario
+    plain: Explored = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plain = Explored(0, frozenset(), (), (), False)
+        assembly = assemble(self.implementation, self.scenario)
+        self._software, self._role_of = assembly.software(), assembly.role_of
+
+    def role(self, site: Site) -> str:
+        return self._role_of.get(site.routine, "")
+
+    @property
+    def reached(self) -> frozenset[str]:
+        return frozenset(map(str, self.plain.sites))
+
+    def explore(
+        self,
+        most: int,
+        change: Change = lambda whole: whole,
+        beside: frozenset[str] | None = None,
+        depth: int | None = None,
+    ) -> Explored:
+        """With the code changed, and as many buffered stores. Of what breaks and is not in `beside` the least schedule is
+        told.
+        """
+        scenario = self.scenario if depth is None else msgspec.structs.replace(self.scenario, buffer=depth)
+        owed = guarantees(self.suite, self.implementation)
+
+        def use(machine: Machine) -> Explored:
+            done = prove(machine, most=most)
+            broken = frozenset({*done.breached, *done.at_rest} & owed)
+            found = Explored(
+                done.states, broken, tuple(sites(machine.assembly)), tuple(gaps(machine.assembly)), done.complete
+            )
+            if beside is None or not (more := broken - beside):
+                return found
+            least = shortest(machine, set(more))
+            if not least:
+                return found
+            clause = min(least, key=lambda c: (not least[c].at_rest, least[c].switches, least[c].steps, c))
+            shown = msgspec.structs.replace(document(machine, least[clause], self.implementation, ""), replay="")
+            return found._replace(witness=shown, clause=clause)
+
+        return in_machine(self.implementation, scenario, self.suite, use, change)
+
+    def without(self, *taken: Site) -> Explored:
+        most = max(FEWEST_STATES, TIMES_AS_MANY * self.plain.states)
+        return self.explore(most, lambda whole: weakened(whole, *taken), self.plain.broken)
+
+    def outcomes(self, *taken: Site, depth: int | None = None) -> frozenset[Any] | None:
+        """(what every CPU's software read, what memory holds) of each rest; None if there are too many to compare."""
+        scenario = self.scenario if depth is None else msgspec.structs.replace(self.scenario, buffer=depth)
+
+        def use(machine: Machine) -> frozenset[Any] | None:
+            rests = set()
+            recorder = machine.attached[0].cell
+            assert recorder
+            for state, resting, met in visits(machine):
+                if met > MOST_OUTCOMES:
+                    return None
+                if resting:
+                    memory = tuple(cell.unpack(state) for cell in machine.memory.values())
+                    rests.add((recorder.unpack(state), memory))
+            return frozenset(rests)
+
+        return in_machine(
+            self.implementation, scenario, _Recording(self._software), use, lambda whole: weakened(whole, *taken)
+        )
+
+    def appears(self, site: Site) -> bool | None:
+        """Whether there is an outcome without the site that there is neither with it nor under sequential consistency."""
+        if self._known is None:
+            strict, buffered = self.outcomes(depth=0), self.outcomes()
+            self._known = None if strict is None or buffered is None else strict | buffered
+        if self._known is None or (without := self.outcomes(site)) is None:
+            return None
+        return bool(without - self._known)
+
+    _known: frozenset[Any] | None = field(default=None, init=False)
+
+
+class _Recording(NamedTuple):
+    """Watches for outcomes alone."""
+
+    software: frozenset[str]
+
+    def monitors(self, scenario: Scenario) -> Sequence[Monitor]:
+        return [Recorder(self.software)]
+
+
+def audit(
+    implementation: Implementation, suite: Suite, scenarios: Sequence[Scenario], most: int = MOST_STATES
+) -> Audited:
+    """Every site that the software has in these scenarios, each with store buffers and at most `most` states, judged under
+    TSO. Raises Fault.
+    """
+    where: list[Buffered] = []
+    too_large: list[str] = []
     for scenario in scenarios:
-        machine, broken = _explored(implementation, suite, scenario, site)
-        appears = bool(_outcomes(implementation, scenario, site) - known[scenario.name])
-        new = new or appears
-        if more := broken - baseline[scenario.name][1]:
-            found = shortest(machine, set(more))
-            clause = min(found, key=lambda c: (not found[c].at_rest, found[c].switches, found[c].steps, c))
-            shown = msgspec.structs.replace(document(machine, found[clause], implementation, ""), replay="")
-            if appears:
-                return Judged(site, "needed", tuple(sorted(more)), shown, clause)
-            demanded = Judged(site, "demanded, changes nothing", tuple(sorted(more)), shown, clause)
+        here = Buffered(implementation, suite, _with_buffers(scenario))
+        here.plain = here.explore(most)
+        if here.plain.complete:
+            where.append(here)
+        else:
+            too_large.append(scenario.name)
+    where.sort(key=lambda here: (here.plain.states, here.scenario.name))
+    found = {str(site): site for here in where for site in here.plain.sites}
+    judged = [_judge([h for h in where if name in h.reached], found[name]) for name in sorted(found)]
+    return Audited(
+        tuple(judged),
+        tuple(_together(where, [j.site for j in judged if j.status not in ("needed", "demanded, changes nothing")])),
+        tuple(_missing(where)),
+        tuple(here.scenario.name for here in where),
+        tuple(too_large),
+        DEPTH,
+    )
+
+
+def _with_buffers(scenario: Scenario) -> Scenario:
+    return scenario if scenario.buffer else msgspec.structs.replace(scenario, buffer=DEPTH)
+
+
+def _judge(where: Sequence[Buffered], site: Site) -> Judged:
+    new, demanded, looked = False, Judged(site, "demanded, changes nothing"), []
+    for here in where:
+        looked.append(here.scenario.name)
+        found = here.without(site)
+        more = tuple(sorted(found.broken - here.plain.broken))
+        if found.witness:
+            if here.appears(site) is not False:
+                return Judged(site, "needed", more, found.witness, found.clause, tuple(looked))
+            if not demanded.breaks:
+                demanded = Judged(site, "demanded, changes nothing", more, found.witness, found.clause)
+        elif not new and here.plain.states <= FEW_STATES:
+            new = bool(here.appears(site))
     if demanded.breaks:
-        return demanded
-    return Judged(site, "changes outcomes, breaks nothing" if new else "not needed")
+        return replace(demanded, looked=tuple(looked))
+    return Judged(site, "changes outcomes, breaks nothing" if new else "not needed", looked=tuple(looked))
 
 
-def _machine(implementation: Implementation, scenario: Scenario, monitors: Any, site: Site | None, use: Any) -> Any:
-    widths: dict[str, int] = {}
-    while True:
-        assembly = weakened(assemble(implementation, scenario), site)
-        try:
-            return use(Machine(assembly, scenario, monitors(assembly), widths))
-        except LayoutFull as full:
-            widths[full.cell] = full.width
+def _together(where: Sequence[Buffered], spared: Sequence[Site]) -> Iterator[Together]:
+    """Each two of one role that may each go, and not both."""
+    for one, other in combinations(spared, 2):
+        both = [h for h in where if {str(one), str(other)} <= h.reached and h.role(one) == h.role(other)]
+        for here in both[:MOST_TOGETHER]:
+            found = here.without(one, other)
+            if found.witness:
+                more = tuple(sorted(found.broken - here.plain.broken))
+                yield Together((one, other), more, found.witness, found.clause)
+                break
 
 
-def _explored(
-    implementation: Implementation, suite: Suite, scenario: Scenario, site: Site | None
-) -> tuple[Machine, frozenset[str]]:
-    """The machine, and the guarantees that some run breaks."""
-    guarantees = {c.id for c in suite.clauses if c.kind == "guarantee" and implementation.profile in c.profiles}
-
-    def use(machine: Machine) -> tuple[Machine, frozenset[str]]:
-        done = prove(machine, most=MOST_STATES)
-        return machine, frozenset({*done.breached, *done.at_rest} & guarantees)
-
-    return _machine(implementation, scenario, lambda _: suite.monitors(scenario), site, use)
-
-
-def _outcomes(implementation: Implementation, scenario: Scenario, site: Site | None) -> frozenset[Any]:
-    """(what every CPU's software read, what memory holds) of each rest."""
-
-    def monitors(assembly: Assembly) -> list[Monitor]:
-        return [Recorder(assembly.software())]
-
-    def use(machine: Machine) -> frozenset[Any]:
-        rests = set()
-        recorder = machine.attached[0].cell
-        assert recorder
-        for state, resting, _ in visits(machine):
-            if resting:
-                memory = tuple(cell.unpack(state) for cell in machine.memory.values())
-                rests.add((recorder.unpack(state), memory))
-        return frozenset(rests)
-
-    return _machine(implementation, scenario, monitors, site, use)
+def _missing(where: Sequence[Buffered]) -> Iterator[Missing]:
+    """What is broken with store buffers and not without, each clause in the smallest scenario that shows it."""
+    told: set[str] = set()
+    for here in where:
+        if here.plain.broken <= told:
+            continue
+        strict = here.explore(MOST_STATES, depth=0)
+        lost = here.plain.broken - strict.broken - told
+        told |= here.plain.broken
+        if not lost:
+            continue
+        most = max(FEWEST_STATES, TIMES_AS_MANY * here.plain.states)
+        shown = here.explore(most, beside=here.plain.broken - lost)
+        mends = [gap for gap in here.plain.gaps if not lost & here.explore(most, partial(fenced, gap=gap)).broken]
+        assert shown.witness
+        yield Missing(tuple(sorted(lost)), tuple(mends), shown.witness, shown.clause)

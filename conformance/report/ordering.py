@@ -19,17 +19,20 @@ from conformance.litmus.values import Concrete
 from conformance.litmus.witness import effects
 from conformance.ordering.axiomatic import Judgement
 from conformance.ordering.directed import FITS
-from conformance.ordering.fences import Judged
+from conformance.ordering.fences import Audited
 from conformance.ordering.order import Answer
 from conformance.ordering.routines import TABLE
 from conformance.report import terminal
 from conformance.report.lanes import lane_table, plain, rows_table
 from conformance.report.rows import Item, Row
+from conformance.roles.scenario import many
 from conformance.search.words import Changed
 from conformance.verdict.clause import Status, Verdict
 
 OWNER = "vcpu0."
 """Owner of locations that goes without saying."""
+FEW_NAMES = 4
+"""So many scenarios are named."""
 
 
 def rows(found: Found, model: Model) -> tuple[Row, ...]:
@@ -106,18 +109,45 @@ def _cost(verdict: Verdict) -> tuple[int, int]:
     return (found.switches, found.steps) if found else (0, 0)
 
 
-def fences(judged: Sequence[Judged], scenarios: Sequence[str], *, witnesses: bool = True) -> str:
-    """A line a site, then the schedule that shows why each needed one is."""
-    width = max((len(str(j.site)) for j in judged), default=0)
-    lines = [
-        f"{str(j.site).replace(OWNER, ''):<{width}}  {j.status}" + (f": {', '.join(j.breaks)}" if j.breaks else "")
-        for j in judged
-    ]
-    lines.append(f"TSO, exhaustively in: {', '.join(scenarios)}")
-    for j in judged:
-        if witnesses and j.status == "needed" and j.witness:
-            lines += ["", f"without {str(j.site).replace(OWNER, '')}:", plain(lane_table(j.witness, j.clause))]
+def fences(audited: Audited, *, witnesses: bool = True) -> str:
+    """What is missing; a line a site; what may not go together; then the schedules that show it."""
+    lines: list[str] = []
+    for missing in audited.missing:
+        lines.append(
+            f"{', '.join(missing.breaks)}: broken as it is, by store buffers alone ({missing.witness.scenario})."
+        )
+        lines += [f"  Would keep it: {_bare(gap)}" for gap in missing.mends] or ["  No single fence would keep it."]
+        lines += ["", *([plain(lane_table(missing.witness, missing.clause)), ""] if witnesses else [])]
+    width = max((len(_bare(j.site)) for j in audited.judged), default=0)
+    for j in audited.judged:
+        broken = f": {', '.join(j.breaks)}" if j.breaks else ""
+        where = f" ({j.witness.scenario})" if j.witness else f" ({many(len(j.looked), 'scenario')})"
+        lines.append(f"{_bare(j.site):<{width}}  {j.status}{broken}{where}")
+    for pair in audited.together:
+        one, other = map(_bare, pair.sites)
+        lines.append(f"not both may go: {one}; {other}: {', '.join(pair.breaks)} ({pair.witness.scenario})")
+    lines += ["", _where(audited)]
+    shown = [(f"without {_bare(j.site)}", j.witness, j.clause) for j in audited.judged if j.status == "needed"]
+    shown += [(f"without {_bare(p.sites[0])} and {_bare(p.sites[1])}", p.witness, p.clause) for p in audited.together]
+    for title, witness, clause in shown:
+        if witnesses and witness:
+            lines += ["", f"{title}:", plain(lane_table(witness, clause))]
     return "\n".join(lines) + "\n"
+
+
+def _where(audited: Audited) -> str:
+    if len(audited.scenarios) <= FEW_NAMES:
+        text = f"TSO, exhaustively in: {', '.join(audited.scenarios)}"
+    else:
+        text = (
+            f"TSO, exhaustively, in {len(audited.scenarios)} scenarios, smallest first, each site where it is reached"
+        )
+    text += f". Store buffers of {many(audited.depth, 'store')} where the scenario does not say."
+    return text + (f" {many(len(audited.too_large), 'larger scenario')} left out." if audited.too_large else "")
+
+
+def _bare(site: object) -> str:
+    return str(site).replace(OWNER, "")
 
 
 def fences_by_axioms(
