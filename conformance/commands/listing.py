@@ -10,6 +10,7 @@ import click
 def list_(what: str) -> None:
     """List the clauses of the catalogue, the registered adapters, or the scenarios."""
     from conformance.adapters.registry import descriptions
+    from conformance.roles.printable import printable
     from conformance.verdict.suite import load_suite
 
     match what:
@@ -24,4 +25,4 @@ def list_(what: str) -> None:
             ]
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
-        click.echo(f"{name:{width}}  {text}")
+        click.echo(printable(f"{name:{width}}  {text}"))

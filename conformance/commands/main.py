@@ -24,6 +24,7 @@ from conformance.commands.show import show
 from conformance.commands.status import BAD_USAGE, FAILED, INTERRUPTED, STATUS
 from conformance.commands.streams import UnwritableError, open_streams
 from conformance.commands.supervised import supervised
+from conformance.roles.printable import printable_lines
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=STATUS)
@@ -49,15 +50,16 @@ def _command() -> int:
         status = cli.main(standalone_mode=False) or 0
         sys.stdout.flush()
     except click.ClickException as error:
+        error.message = printable_lines(error.message)
         error.show()
         status = BAD_USAGE
     except UnwritableError as error:
-        click.echo(str(error), err=True)
+        click.echo(printable_lines(str(error)), err=True)
         status = FAILED
     except (click.Abort, KeyboardInterrupt):
         status = INTERRUPTED
     except BaseException:
-        traceback.print_exc()
+        click.echo(printable_lines(traceback.format_exc().rstrip()), err=True)
         status = FAILED
     return status
 

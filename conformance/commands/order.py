@@ -33,13 +33,14 @@ def order(constraints: tuple[str, ...], adapter: str, profile: str, scenarios: t
     from conformance.ordering.names import BadConstraint
     from conformance.ordering.order import schedules
     from conformance.report.ordering import directed_schedules
+    from conformance.roles.printable import printable_lines
 
     try:
         answers = schedules(adapter, *constraints, scenarios=scenarios, profile=profile)
     except (AdapterError, BadConstraint) as error:
         raise click.UsageError(str(error)) from None
     except Fault as fault:
-        click.echo(f"{fault.status}: {fault}", err=True)
+        click.echo(printable_lines(f"{fault.status}: {fault}"), err=True)
         return UNDECIDED
     click.echo(directed_schedules(answers, color=sys.stdout.isatty()), nl=False)
     if any(answer.violated for answer in answers):

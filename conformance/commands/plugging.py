@@ -74,6 +74,7 @@ def smoke(adapter: str) -> int:
     from conformance.adapters.registry import AdapterError, resolve
     from conformance.adapters.source import Fault
     from conformance.commands.smoke import smoke as try_out
+    from conformance.roles.printable import printable, printable_lines
     from conformance.roles.registered import RegistrationError
     from conformance.verdict.declarations import check_declared
     from conformance.verdict.suite import load_suite
@@ -85,16 +86,19 @@ def smoke(adapter: str) -> int:
     except (AdapterError, RegistrationError) as error:
         raise click.UsageError(str(error)) from None
     except Fault as fault:
-        click.echo(f"{fault.status}: {fault}")
+        click.echo(printable_lines(f"{fault.status}: {fault}"))
         return UNDECIDED
     click.echo(f"{implementation.name} fills {implementation.fills()}; profile {implementation.profile}")
     width = max((len(t.call) for t in found.tried), default=0)
     columns = shutil.get_terminal_size().columns
     for tried in found.tried:
-        click.echo(f"  {tried.call:{width}}  {tried.first or 'no answer'}{'; ' * bool(tried.ended)}{tried.ended}")
+        told = f"  {tried.call:{width}}  {tried.first or 'no answer'}{'; ' * bool(tried.ended)}{tried.ended}"
+        click.echo(printable(told))
         if tried.fault:
             margin = " " * min(width + 4, columns // 3)
-            click.echo(click.wrap_text(tried.fault, columns, margin, margin, preserve_paragraphs=True))
+            click.echo(click.wrap_text(printable_lines(tried.fault), columns, margin, margin, preserve_paragraphs=True))
     same = found.differs or f"{found.questions} questions, asked again in another process: the same answers"
-    click.echo(same if not any(t.fault for t in found.tried) or found.differs else "Not all of it works.")
+    click.echo(
+        printable_lines(same) if not any(t.fault for t in found.tried) or found.differs else "Not all of it works."
+    )
     return 0 if found.works else UNDECIDED

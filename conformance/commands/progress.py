@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from conformance.roles.printable import printable
 from conformance.verdict.events import BreachFound, Event, FunctionChecked, Progress, ScenarioExplored, ScheduleSought
 from conformance.verdict.events import Waiting as Waits
 from conformance.verdict.work import Check, Explore, Item
@@ -70,7 +71,8 @@ class Watch:
 
 def first_line(event: BreachFound) -> str:
     """Of many to come: the schedule is still to be found."""
-    return textwrap.shorten(f"VIOLATED {event.clause.id} in {event.where}: {event.reason}", WIDTH, placeholder=" ...")
+    told = printable(f"VIOLATED {event.clause.id} in {event.where}: {event.reason}")
+    return textwrap.shorten(told, WIDTH, placeholder=" ...")
 
 
 def line(progress: Progress) -> str:
@@ -82,7 +84,7 @@ def called(item: Item) -> str:
     """An item of work, for people."""
     match item:
         case Explore(scenario=name):
-            return f"scenario {name}"
+            return f"scenario {printable(name)}"
         case Check(clause=clause):
             return f"clause {clause} as a function"
         case _:

@@ -1,4 +1,8 @@
-"""Standard streams that may be closed, unread, or of an encoding that lacks a character: none of it is a verdict."""
+"""Standard streams that may be closed, unread, or of an encoding that lacks a character: none of it is a verdict.
+
+What is written is made printable here, whoever wrote it: on a terminal all but the sequences that colour it, which is for
+those to do who know what is theirs.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import io
 import os
 import sys
 from typing import Any, TextIO
+
+from conformance.roles.printable import printable
 
 
 def open_streams() -> None:
@@ -36,8 +42,21 @@ class _Stream(io.FileIO):
             raise UnwritableError(f"cannot write to {name}: {str(error.strerror).lower()}") from None
 
 
+class _Text(io.TextIOWrapper):
+    """Shows what a terminal would obey."""
+
+    def __init__(self, *given: Any, coloured: bool, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.kept = "\n\r\t\x1b" if coloured else "\n\r\t"
+
+    def write(self, text: str, /) -> int:
+        super().write(printable(text, self.kept))
+        return len(text)
+
+
 def _written(number: int, opened: TextIO | None) -> io.TextIOWrapper:
     buffered = io.BufferedWriter(_Stream(number, "w", closefd=False))
     lines = number == 2 or buffered.isatty() or bool(getattr(opened, "write_through", False))
     encoding = (opened and opened.encoding) or "utf-8"
-    return io.TextIOWrapper(buffered, encoding, "backslashreplace", line_buffering=lines)
+    coloured = buffered.isatty() or bool(os.environ.get("FORCE_COLOR"))
+    return _Text(buffered, encoding, "backslashreplace", line_buffering=lines, coloured=coloured)
