@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from conformance.machine import facts
 from conformance.machine.finding import Subject
+from conformance.report.edges import cpu_of
 from conformance.roles import architectures
 from conformance.roles.architecture import PLAIN
 from conformance.search.trace import TraceStep
@@ -37,6 +38,8 @@ class Row(NamedTuple):
     breaks: bool = False
     touches: frozenset[str] = frozenset()
     """Locations that it read, wrote or changed."""
+    lane: str = ""
+    """The column that it belongs to, where that is not its agent's own."""
 
 
 def words_of(found: Counterexample) -> Words:
@@ -53,9 +56,16 @@ def rows(trace: Sequence[TraceStep], words: Words) -> tuple[Row, ...]:
             step.in_handler,
             step.breaks,
             touches(step),
+            lane(step),
         )
         for step in trace
     )
+
+
+def lane(step: TraceStep) -> str:
+    """The CPU that a message reaches, or for which a store buffer drains and a thread is preempted; else the agent."""
+    cpus = (fact.cpu for fact in step.facts if isinstance(fact, facts.Arrives | facts.Rises | facts.Strays))
+    return next((f"cpu{cpu}" for cpu in cpus), cpu_of(step.agent))
 
 
 def location(fact: facts.Happened) -> str:

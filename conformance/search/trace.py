@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, TypeAlias
 
 import msgspec
 
+from conformance.adapters.source import Fault
 from conformance.automaton.meaning import seen
 from conformance.automaton.unfold import Node
 from conformance.machine.facts import Happened, Modifies, Reads, SetsInterrupts, Wakes
@@ -29,6 +31,13 @@ class Change(msgspec.Struct, frozen=True):
     new: Held
 
 
+class Alternative(msgspec.Struct, frozen=True):
+    """A step that could have been taken instead: whose, and what it would have done first."""
+
+    agent: str
+    fact: Happened | None = None
+
+
 class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
     """One step. `agent` took it, in a handler or not; `facts` are what it did, first what others notice; `breaks` is set
     on the step that breaks the clause, or shows what it allows.
@@ -40,6 +49,8 @@ class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[Happened, ...] = ()
     changes: tuple[Change, ...] = ()
     breaks: bool = False
+    instead: tuple[Alternative, ...] = ()
+    """What other agents could have done here, or this one by another choice."""
 
     @property
     def routine(self) -> str:
@@ -59,9 +70,23 @@ def trace(machine: Machine, found: BreakingSchedule) -> tuple[TraceStep, ...]:
             facts=tuple(_told(note, held) for note in outcome.notes),
             changes=_changes(machine, before, after),
             breaks=not found.at_rest and number == found.steps,
+            instead=_instead(machine, before, index, choice),
         )
-        for number, ((index, _), (before, outcome, after)) in enumerate(zip(found.schedule, walked, strict=True), 1)
+        for number, ((index, choice), (before, outcome, after)) in enumerate(
+            zip(found.schedule, walked, strict=True), 1
+        )
     )
+
+
+def _instead(machine: Machine, before: int, taken: int, choice: tuple[int, ...]) -> tuple[Alternative, ...]:
+    found: dict[Alternative, None] = {}
+    for agent in machine.agents:
+        with contextlib.suppress(Fault):  # beside the path
+            for outcome in agent.entry(before).outcomes:
+                if (agent.index, outcome.choice) != (taken, choice):
+                    fact = next((note.fact for note in outcome.notes), None)
+                    found.setdefault(Alternative(agent.name, fact))
+    return tuple(found)
 
 
 def _held(machine: Machine, states: list[int]) -> dict[str, list[Value]]:

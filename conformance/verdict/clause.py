@@ -36,6 +36,26 @@ PASSES = frozenset({Status.HELD, Status.OBSERVED, Status.NEVER_OBSERVED, Status.
 UNDECIDED = frozenset({Status.UNKNOWN, Status.NOT_EXERCISED, Status.CRASH, Status.TIMEOUT, Status.NONDETERMINISTIC})
 
 
+class Extent(msgspec.Struct, frozen=True, kw_only=True):
+    """What was explored for a verdict, and within which bounds."""
+
+    scenarios: int
+    found_in: int = 0
+    """In how many of them a clause is broken, or what it allows was seen."""
+    states: int = 0
+    samples: int = 0
+    """Schedules drawn, where a scenario is too large to be exhausted."""
+    vcpus: int = 0
+    cpus: int = 0
+    others: int = 0
+    """Agents beside CPUs: devices, timers."""
+    interrupts: int = 0
+    optional: tuple[str, ...] = ()
+    """Steps that may happen once each, or not."""
+    buffered: bool = False
+    """With store buffers in some of them."""
+
+
 class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
     """The smallest schedule that breaks a clause (or, for OBSERVED, a witness)."""
 
@@ -56,6 +76,8 @@ class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str = ""
     """Whose words its steps are told in."""
     trace: tuple[TraceStep, ...] = ()
+    breaks: tuple[str, ...] = ()
+    """Every clause that this schedule breaks."""
     replay: str = ""
 
 
@@ -67,6 +89,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str
     """How it is known: one sentence with the bounds, or the reason why nothing can be said."""
     counterexample: Counterexample | None = None
+    extent: Extent | None = None
+    """None where nothing was explored."""
 
     @property
     def suspicion(self) -> tuple[Citation, ...]:

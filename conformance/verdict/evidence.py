@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from conformance.roles.scenario import Scenario, many
+from conformance.verdict.clause import Extent
 from conformance.verdict.explore import Explored
 
 FEW = 3
@@ -17,7 +18,15 @@ def exhaustively(results: Sequence[Explored], known: Mapping[str, Scenario]) -> 
     results = [r for r in results if not r.samples]
     if not results:
         return drawn
-    scenarios = [known[r.scenario] for r in results]
+    rests_on = extent(results, known)
+    return (
+        f"exhaustively in {named(results)}, {rests_on.states:,} states: {within(rests_on)}{'; ' * bool(drawn)}{drawn}"
+    )
+
+
+def extent(results: Sequence[Explored], known: Mapping[str, Scenario], found_in: int = 0) -> Extent:
+    """`known` are scenarios by name. Bounds are of what was exhausted."""
+    scenarios = [known[r.scenario] for r in results if not r.samples]
     optional = {
         name
         for s in scenarios
@@ -25,13 +34,44 @@ def exhaustively(results: Sequence[Explored], known: Mapping[str, Scenario]) -> 
                         ("spurious interrupt", len(s.budget.spurious)))
         if n
     }  # fmt: skip
+    return Extent(
+        scenarios=len(results),
+        found_in=found_in,
+        states=sum(r.states for r in results),
+        samples=sum(r.samples for r in results),
+        vcpus=max((len(s.vcpus) for s in scenarios), default=0),
+        cpus=max((s.cpus for s in scenarios), default=0),
+        others=max((s.agents for s in scenarios), default=0),
+        interrupts=max((len(s.vectors) for s in scenarios), default=0),
+        optional=tuple(sorted(optional)),
+        buffered=any(s.buffer for s in scenarios),
+    )
+
+
+def within(bounds: Extent) -> str:
     return (
-        f"exhaustively in {named(results)}, {sum(r.states for r in results):,} states: at most "
-        f"{many(max(len(s.vcpus) for s in scenarios), 'vCPU')}, {many(max(s.cpus for s in scenarios), 'pCPU')}, "
-        f"{many(max(s.agents for s in scenarios), 'other agent')}, "
-        f"{many(max(len(s.vectors) for s in scenarios), 'interrupt')}, "
-        f"{'one each of ' * bool(optional)}{', '.join(sorted(optional)) or 'no optional steps'}"
-        f"{'; with store buffers' * any(s.buffer for s in scenarios)}{'; ' * bool(drawn)}{drawn}"
+        f"at most {many(bounds.vcpus, 'vCPU')}, {many(bounds.cpus, 'pCPU')}, {many(bounds.others, 'other agent')}, "
+        f"{many(bounds.interrupts, 'interrupt')}, "
+        f"{'one each of ' * bool(bounds.optional)}{', '.join(bounds.optional) or 'no optional steps'}"
+        f"{'; with store buffers' * bounds.buffered}"
+    )
+
+
+def widest(extents: Iterable[Extent]) -> Extent | None:
+    """Bounds that hold for all of them; None of nothing that was exhausted."""
+    every = [e for e in extents if e.cpus]
+    if not every:
+        return None
+    return Extent(
+        scenarios=max(e.scenarios for e in every),
+        states=max(e.states for e in every),
+        samples=max(e.samples for e in every),
+        vcpus=max(e.vcpus for e in every),
+        cpus=max(e.cpus for e in every),
+        others=max(e.others for e in every),
+        interrupts=max(e.interrupts for e in every),
+        optional=tuple(sorted({name for e in every for name in e.optional})),
+        buffered=any(e.buffered for e in every),
     )
 
 

@@ -12,7 +12,7 @@ from conformance.machine.build import in_machine
 from conformance.machine.finding import Breach, Witness
 from conformance.machine.machine import Machine
 from conformance.roles.scenario import Scenario
-from conformance.search.proof import LIVELOCK, prove, shortest
+from conformance.search.proof import LIVELOCK, prove, shortest, walk
 from conformance.search.proof import BreakingSchedule as Found
 from conformance.search.proof import Proof as Proved
 from conformance.search.recovery import recovery
@@ -257,5 +257,17 @@ def document(machine: Machine, found: Found, implementation: Implementation, pro
         role=role,
         architecture=machine.scenario.architecture,
         trace=made,
+        breaks=_broken_by(machine, found),
         replay=encode(machine, found, implementation.spec, profile),
     )
+
+
+def _broken_by(machine: Machine, found: Found) -> tuple[str, ...]:
+    """Clauses that the steps break, and the rest in which they end."""
+    breaches = list[str]()
+    state = machine.initial
+    for _, outcome, state in walk(machine, found.schedule):
+        breaches += [breach.clause for breach in outcome.breaches]
+    if found.at_rest and machine.quiescent(state):
+        breaches += [finding.clause for finding in machine.at_rest(state) if isinstance(finding, Breach)]
+    return tuple(dict.fromkeys(breaches))

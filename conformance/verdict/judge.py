@@ -16,8 +16,8 @@ from conformance.adapters.registry import Implementation
 from conformance.machine.rules import ALWAYS
 from conformance.roles import environments
 from conformance.roles.scenario import Scenario
-from conformance.verdict.clause import Clause, Counterexample, Status, Verdict
-from conformance.verdict.evidence import counted, exhaustively, named
+from conformance.verdict.clause import Clause, Counterexample, Extent, Status, Verdict
+from conformance.verdict.evidence import counted, exhaustively, extent, named
 from conformance.verdict.explore import Explored, without_schedule
 from conformance.verdict.share import Share
 from conformance.verdict.suite import Checked, Suite
@@ -36,6 +36,7 @@ class Ruling(NamedTuple):
     status: Status
     evidence: str
     counterexample: Counterexample | None = None
+    extent: Extent | None = None
 
 
 Rules: TypeAlias = Generator[tuple[Item, ...], Any, Ruling]
@@ -135,6 +136,7 @@ class Judge:
             status=found.status,
             evidence=found.evidence,
             counterexample=found.counterexample,
+            extent=found.extent,
         )
 
     def judging_by(self, clause: Clause, result: Explored | Checked) -> Judging:
@@ -195,10 +197,11 @@ class Judge:
     def _judge_rule(self, clause: Clause, results: Sequence[Explored]) -> Rules:
         breaking = [r for r in results if clause.id in r.counterexamples]
         if breaking:
+            rests_on = self._extent(results, len(breaking))
             least = yield from self._least(clause, breaking)
             where = f"in {len(breaking)} of {len(results)} scenarios; least in {least.scenario}: {self._bounds(least.scenario)}"
             if clause.kind == "guarantee":
-                return Ruling(Status.VIOLATED, where, least)
+                return Ruling(Status.VIOLATED, where, least, rests_on)
             failing = sorted(
                 c.id
                 for c in self.suite.clauses
@@ -209,14 +212,14 @@ class Judge:
                 if failing
                 else "no guarantee fails within these bounds"
             )
-            return Ruling(Status.DEVIATES, f"{where}; {means}", least)
+            return Ruling(Status.DEVIATES, f"{where}; {means}", least, rests_on)
         if undecided := self._undecided(results):
             return undecided
         if clause.id in ALWAYS:
-            return Ruling(Status.HELD, exhaustively(results, self.work.scenarios))
+            return self._held(results)
         if any(clause.id in r.witnessed for r in results):
             exercised = [r for r in results if clause.id in r.witnessed or r.samples]
-            return Ruling(Status.HELD, exhaustively(exercised, self.work.scenarios))
+            return self._held(exercised)
         premise = f"its premise{f' ({clause.premise})' * bool(clause.premise)} never became true"
         if left_out := self.left_out.get(clause.id):
             others = f"{counted(left_out)}, where none of its routines runs, would be the reference's"
@@ -256,13 +259,12 @@ class Judge:
         if not seen:
             if undecided := self._undecided(results):
                 return undecided
-            return Ruling(
-                Status.NEVER_OBSERVED, f"allowed, and never seen: {exhaustively(results, self.work.scenarios)}"
-            )
+            told = f"allowed, and never seen: {exhaustively(results, self.work.scenarios)}"
+            return Ruling(Status.NEVER_OBSERVED, told, extent=self._extent(results))
         smallest = min(seen, key=lambda r: (not self.work.scenarios[r.scenario].story, r.states, r.scenario))
         (witness,) = yield (Least(scenario=smallest.scenario, clause=clause.id, witness=True),)
         where = f"allowed, and seen in {len(seen)} of {len(results)} scenarios, first in {smallest.scenario}"
-        return Ruling(Status.OBSERVED, where, witness)
+        return Ruling(Status.OBSERVED, where, witness, self._extent(results, len(seen)))
 
     def _undecided(self, results: Sequence[Explored]) -> Ruling | None:
         for result in results:
@@ -273,6 +275,12 @@ class Judge:
                 bound = f"the bound of {result.states} states; nothing broken so far"
                 return Ruling(Status.UNKNOWN, f"scenario {result.scenario} hit {bound}")
         return None
+
+    def _held(self, results: Sequence[Explored]) -> Ruling:
+        return Ruling(Status.HELD, exhaustively(results, self.work.scenarios), extent=self._extent(results))
+
+    def _extent(self, results: Sequence[Explored], found_in: int = 0) -> Extent:
+        return extent(results, self.work.scenarios, found_in)
 
     def _bounds(self, scenario: str) -> str:
         return self.work.scenarios[scenario].bounds()
