@@ -195,13 +195,13 @@ class Gate:
 
     def write_reports(self) -> str:
         """Answers what kept a report from being written."""
-        from conformance.report import document
+        from conformance.report import document, formats
 
         session = self.open()
         if session.reports and not self.verdicts:
             return "no clause was judged, so no report is written: properties/test_clauses.py was not among the tests"
         try:
-            document.write_all(session.reports, document.of_session(session, self.gathered()))
+            formats.write_all(session.reports, document.of_session(session, self.gathered()))
         except document.ReportError as error:
             return str(error)
         return ""
@@ -228,11 +228,12 @@ class Gate:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.session and (self.verdicts or self.trouble):
+            from conformance.report.document import of_session
             from conformance.report.terminal import overview
 
-            missing = [c.id for c in self.session.clauses if c.id not in self.verdicts]
             terminalreporter.section("intack")
-            terminalreporter.write(overview(self.gathered(), color=terminalreporter.hasmarkup, missing=missing))
+            report = of_session(self.session, self.gathered())
+            terminalreporter.write(overview(report, color=terminalreporter.hasmarkup))
             if self.trouble:
                 terminalreporter.write_line(self.trouble, red=True)
 

@@ -78,7 +78,7 @@ def test_a_find_is_shown_as_a_file_and_its_string_replays_without_it(tmp_path: P
     )
     assert told.return_value == 1, told.output
     (scenario,) = own_scenarios.read(out)
-    assert f"least in {scenario.name}" in re.sub(r"\s+", " ", told.output)
+    assert f"found in scenario {scenario.name}: " in re.sub(r"\s+", " ", told.output)
     string = re.search(r"intack replay (\S+)", told.output)
     assert string
     again = CliRunner().invoke(cli, ["replay", string[1]], standalone_mode=False)

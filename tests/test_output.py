@@ -14,7 +14,7 @@ import pytest
 import tiny_suite
 from tiny_suite import ALONE
 
-from conformance.report import document
+from conformance.report import document, formats
 from conformance.verdict import output
 from conformance.verdict.session import BadInput, writable
 
@@ -33,7 +33,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link.json").symlink_to("elsewhere/r.json")
     for _ in range(2):  # what it leads to is made, and then replaced
-        document.write(tmp_path / "link.json", REPORT)
+        formats.write(tmp_path / "link.json", REPORT)
         assert (tmp_path / "link.json").is_symlink()
         assert document.read(tmp_path / "elsewhere/r.json") == REPORT
     assert [p.name for p in (tmp_path / "elsewhere").iterdir()] == ["r.json"]
@@ -46,7 +46,7 @@ def test_what_is_read_only_is_refused_beforehand(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="it is read-only"):
         writable(str(path))
     with pytest.raises(document.ReportError, match="it is read-only"):
-        document.write(path, REPORT)
+        formats.write(path, REPORT)
     assert path.read_text() == "mine"
 
 
@@ -55,7 +55,7 @@ def test_permissions_are_kept(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "r.json"
     path.touch()
     path.chmod(mode)
-    document.write(path, REPORT)
+    formats.write(path, REPORT)
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
@@ -65,7 +65,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     read: list[bytes] = []
     reader = threading.Thread(target=lambda: read.append(path.read_bytes()))
     reader.start()
-    document.write(path, REPORT)
+    formats.write(path, REPORT)
     reader.join()
     assert json.loads(read[0])["clauses"] == []
     assert path.is_fifo()
@@ -76,13 +76,13 @@ def test_names_that_are_refused_are_refused_beforehand(tmp_path: Path, name: str
     (tmp_path / "loop.json").symlink_to("loop.json")
     path = tmp_path / name
     if len(name) == 255:
-        document.write(writable(str(path)), REPORT)
+        formats.write(writable(str(path)), REPORT)
         assert document.read(path) == REPORT
         return
     with pytest.raises(BadInput, match="cannot write the report to"):
         writable(str(path))
     with pytest.raises(document.ReportError, match="cannot write the report to"):
-        document.write(path, REPORT)
+        formats.write(path, REPORT)
     assert [p.name for p in tmp_path.iterdir()] == ["loop.json"]
 
 
@@ -91,7 +91,7 @@ def test_half_of_it_is_never_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_text("before")
     monkeypatch.setattr(output.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(document.ReportError, match="no space left"):
-        document.write(path, REPORT)
+        formats.write(path, REPORT)
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
     assert path.read_text() == "before"
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from tiny_machine import promise
+from tiny_reports import UNREAD, some_verdicts, verdict
 from tiny_traces import (
     AGENTS,
     LOST,
@@ -33,21 +34,21 @@ from tiny_traces import (
 
 from conformance.adapters.registry import of_class
 from conformance.automaton.assembly import assemble
-from conformance.machine.clause import Citation, Clause
+from conformance.machine.clause import Citation
 from conformance.machine.machine import Machine
 from conformance.machine.monitor import Look, Monitor
 from conformance.report import document as documents
-from conformance.report import terminal
+from conformance.report import formats, model, terminal
 from conformance.report.edges import looks
 from conformance.report.lanes import UNICODE, lane_table, plain, rows_table
 from conformance.report.reason import why
-from conformance.report.rows import Item, Row
+from conformance.report.rows import Item, Row, rows, words_of
 from conformance.roles.scenario import Device, Scenario, Thread, VcpuSetup
 from conformance.roles.x86 import Cpu, Then
 from conformance.search.proof import shortest
 from conformance.search.trace import TraceStep
 from conformance.search.words import Changed
-from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
+from conformance.verdict.clause import Counterexample, Status, exit_status
 from conformance.verdict.explore import document
 from reference.x86.kvm import IN, WAKEUP, Kvm
 from reference.x86.kvm import Vcpu as KvmVcpu
@@ -112,17 +113,31 @@ def test_narrow_lane_table() -> None:
     crowded = (*SLEEPER, *(msgspec.structs.replace(s, number=s.number + 7) for s in agents))
     table = plain(lane_table(counterexample(crowded, SLEEPER_REASON), "E2E-10", width=72))
     golden("lanes-narrow.txt", table + "\n")
-    assert "others" in table
+    assert "others" in plain(rows_table(rows(crowded, words_of(counterexample(crowded, ""))), 72))
 
 
-def test_a_long_schedule_shows_what_matters() -> None:
+def test_steps_that_the_reason_does_not_name_are_folded() -> None:
     idle = trace(*[By("cpu1", reads("spin", MODE, 0))] * 70)
     long = tuple(
         msgspec.structs.replace(step, number=n) for n, step in enumerate((*SLEEPER[:3], *idle, *SLEEPER[3:]), 1)
     )
-    table = plain(lane_table(counterexample(long, SLEEPER_REASON), "E2E-1"))
-    assert [line.split()[1] for line in table.splitlines() if line.startswith(" ... ")] == ["1", "14"]
-    assert [int(n) for n in re.findall(r"^ +(\d+) \|", table, re.M)] == [2, 3, *range(18, 78)]
+    found = counterexample(long, SLEEPER_REASON)
+    table = plain(lane_table(found, "E2E-1"))
+    marked = {int(n) for n in re.findall(r"^ [*X] *(\d+) \|", table, re.M)}
+    assert " ... 70 steps of spin on cpu1\n" in table
+    assert marked == why(found).steps
+    whole = plain(lane_table(found, "E2E-1", all_steps=True))
+    assert "..." not in whole
+    assert [int(n) for n in re.findall(r"^ [ *X] *(\d+) \|", whole, re.M)] == list(range(1, 78))
+    assert {int(n) for n in re.findall(r"^ [*X] *(\d+) \|", whole, re.M)} == marked
+
+
+def test_a_message_arrives_in_the_lane_of_its_cpu() -> None:
+    table = plain(lane_table(counterexample(SLEEPER, SLEEPER_REASON), "E2E-10", all_steps=True)).splitlines()
+    header = next(line for line in table if line.startswith(" step"))
+    assert "wire0" not in header
+    (arrival,) = [line for line in table if "arrives at cpu0" in line]
+    assert arrival.index("0xf2 arrives") == header.index("cpu0")
 
 
 def test_a_terminal_gets_lines_and_colours() -> None:
@@ -246,60 +261,12 @@ def test_a_real_lost_wakeup() -> None:
 # Terminal
 
 
-UNREAD = (Citation("a manual", "section 9", read=False),)
-
-
-def clause(name: str = "E2E-1", **more: Any) -> Clause:
-    fields: dict[str, Any] = {
-        "id": name,
-        "section": "End to end",
-        "architecture": "x86",
-        "kind": "guarantee",
-        "modality": "MUST",
-        "role": "guest-visible",
-        "statement": "Every posted vector that the guest can take is delivered.",
-        "authority": "architecture",
-        "sources": (Citation("a manual", "section 7"),),
-        "profiles": ("strict",),
-        "check": "interleaving",
-        "observe": "",
-    }
-    return Clause(**{**fields, **more})
-
-
-def verdict(status: Status, name: str = "E2E-1", evidence: str = "exhaustively", **more: Any) -> Verdict:
-    found = more.pop("counterexample", None)
-    about = clause(name, **more)
-    return Verdict(
-        clause=about, implementation="mine", profile="strict", status=status, evidence=evidence, counterexample=found
-    )
-
-
-def some_verdicts() -> list[Verdict]:
-    lost = counterexample(SLEEPER, SLEEPER_REASON, "LOST", role="residency, filled by mine", replay="intack2.abc.123")
-    late = counterexample(LOST, LOST_REASON, "DELAYED", replay="intack2.it's.456")
-    alone = Counterexample(
-        scenario="one routine alone",
-        switches=0,
-        steps=1,
-        at_rest=False,
-        reason="highest() answers 0 for PIR = 1",
-        replay="intack run -a mine --clause PID-2",
-    )
-    return [
-        verdict(Status.HELD, "PID-1", "exhaustively in 3 scenarios, 1,204 states", section="Descriptor"),
-        verdict(Status.VIOLATED, "PID-2", "one of 200 cases", section="Descriptor", counterexample=alone),
-        verdict(Status.NOT_CHECKED, "PID-3", "needs a second page table", section="Descriptor"),
-        verdict(Status.VIOLATED, "E2E-1", "in 2 of 9 scenarios", counterexample=lost),
-        verdict(Status.DEVIATES, "KVM-1", "no guarantee fails", counterexample=late, kind="discipline", sources=UNREAD),
-        verdict(Status.NOT_CHECKED, "E2E-9", "needs a second page table"),
-        verdict(Status.NOT_EXERCISED, "E2E-7", "in 2 scenarios: its premise never became true"),
-        verdict(Status.OBSERVED, "E2E-4", "allowed, and seen", modality="MAY"),
-    ]
-
-
 def test_the_whole_report() -> None:
-    text = terminal.text(some_verdicts(), assumptions=["Entry drains the store buffer. " * 5])
+    text = terminal.text(
+        documents.report(some_verdicts(), assumptions=["Entry drains the store buffer. " * 5]),
+        assumptions=True,
+        verbose=True,
+    )
     golden("report.txt", text)
     assert max(map(len, text.splitlines())) <= 110
 
@@ -320,10 +287,10 @@ def test_against_a_third_party_an_unread_source_is_a_suspicion() -> None:
     told = " ".join(terminal.block_text(found).split())
     assert "suspicion nobody has read what this clause rests on. Against mine it is a suspicion and no more" in told
     assert "look up a manual, section 9 source a manual, section 9 (not read) a kernel, a comment" in told
-    assert "Violated: VTD-5 (suspicion)." in terminal.summary([found])
+    assert "Violated: VTD-5 (suspicion)." in terminal.summary(documents.report([found]))
     for own in ("reference", "known-bad:B17"):
         ours = msgspec.structs.replace(found, implementation=own)
-        assert "suspicion" not in terminal.block_text(ours) + terminal.summary([ours])
+        assert "suspicion" not in terminal.block_text(ours) + terminal.summary(documents.report([ours]))
     read = verdict(Status.VIOLATED, "VTD-5")
     assert "suspicion" not in terminal.block_text(read)
     assert not verdict(Status.DEVIATES, "VTD-5", sources=UNREAD).suspicion
@@ -339,15 +306,15 @@ def test_replay_lines_survive_copying() -> None:
     )
     console = Console(file=io.StringIO(), force_terminal=True, width=70)
     with console.capture() as capture:
-        terminal.show([verdict(Status.VIOLATED, counterexample=found)], console)
+        terminal.show(documents.report([verdict(Status.VIOLATED, counterexample=found)]), console)
     assert f"intack replay {long}" in ANSI.sub("", capture.get())
-    text = terminal.text(some_verdicts())
+    text = terminal.text(documents.report(some_verdicts()), verbose=True)
     assert "Replay  intack run -a mine --clause PID-2" in text
     assert "Replay  intack replay 'intack2.it'\"'\"'s.456'" in text
 
 
 def test_only_a_terminal_gets_colours() -> None:
-    verdicts = some_verdicts()
+    verdicts = documents.report(some_verdicts())
     file = io.StringIO()
     terminal.show(verdicts, Console(file=file))
     assert file.getvalue() == terminal.text(verdicts)
@@ -361,7 +328,7 @@ def test_only_a_terminal_gets_colours() -> None:
 @given(st.lists(st.sampled_from(Status)))
 def test_the_summary_never_contradicts_the_exit_status(statuses: list[Status]) -> None:
     verdicts = [verdict(s, f"C-{n}") for n, s in enumerate(statuses)]
-    status, text = exit_status(verdicts), terminal.summary(verdicts)
+    status, text = exit_status(verdicts), terminal.summary(documents.report(verdicts))
     assert f"(exit status {status})" in text
     counts = {name: int(n) for n, name in re.findall(r"\b(\d+) ([A-Z][A-Z ]*[A-Z])", text)}
     assert counts == {s.value: statuses.count(s) for s in set(statuses)}
@@ -378,11 +345,11 @@ def test_the_summary_never_contradicts_the_exit_status(statuses: list[Status]) -
 def test_a_document_comes_back_as_it_was(tmp_path: Path) -> None:
     made = documents.report(some_verdicts(), bounds={"core": "2 posts"}, catalogue="abcd", assumptions=["none"])
     path = tmp_path / "report.json"
-    documents.write(path, made)
+    formats.write(path, made)
     assert documents.read(path) == made
     assert list(tmp_path.iterdir()) == [path]
     raw = msgspec.json.decode(path.read_bytes())
-    assert raw["schema"] == "intack.report/2"
+    assert raw["schema"] == "intack.report/3"
     assert raw["run"]["exit_status"] == 1
     row = raw["clauses"][3]
     assert {
@@ -406,8 +373,8 @@ def test_a_document_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_the_committed_schema_is_current() -> None:
     path = Path(documents.__file__).with_name("report.schema.json")
-    told = f"{path} is stale: python -m conformance.report.document > {path.name}"
-    assert path.read_text() == documents.schema_text(), told
+    told = f"{path} is stale: python -m conformance.report.model > {path.name}"
+    assert path.read_text() == model.schema_text(), told
 
 
 @pytest.mark.parametrize("where", ["missing/report.json", "."])
@@ -415,7 +382,7 @@ def test_an_unwritable_path_is_named(tmp_path: Path, where: str) -> None:
     with pytest.raises(
         documents.ReportError, match=r"cannot write the report to .*: .*\. Name a file in a directory that"
     ):
-        documents.write(tmp_path / where, documents.report([]))
+        formats.write(tmp_path / where, documents.report([]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -424,8 +391,8 @@ def test_an_unwritable_path_is_named(tmp_path: Path, where: str) -> None:
     [
         ("{", "is no whole intack report"),
         ("[]", "is no whole intack report"),
-        ('{"schema": "intack.report/2"}', "is no whole intack report: .*missing required field"),
-        ('{"schema": "intack.report/1"}', "follows the schema 'intack.report/1'"),
+        ('{"schema": "intack.report/3"}', "is no whole intack report: .*missing required field"),
+        ('{"schema": "intack.report/2"}', "follows the schema 'intack.report/2'"),
     ],
 )
 def test_a_damaged_document_is_refused(tmp_path: Path, content: str, told: str) -> None:

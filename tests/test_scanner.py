@@ -312,7 +312,7 @@ def test_a_scanner_that_raises_by_the_command(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def scan(pir, virr, on):\n    print('here')\n    raise ValueError('mine')\n")
     done = intack("-a", "mine:scan", "--clause", "pip-5", cwd=tmp_path)
     assert done.returncode == 2
-    assert re.search(r"CRASH +PIP-5 +MUST +scanning 1 descriptor: it raised ValueError\('mine'\)", done.stdout)
+    assert re.search(r"! PIP-5 +MUST .* CRASH\n +scanning 1 descriptor: it raised ValueError\('mine'\)", done.stdout)
     assert "Traceback" not in done.stdout + done.stderr
     assert "here" in done.stderr and "here" not in done.stdout
 

@@ -173,7 +173,7 @@ def test_a_run_that_is_ended_before_its_time_says_so(environment: dict[str, str]
     assert f"0 of 1 clauses judged; no verdict on {HELD} (exit status 130)" in err
     run = json.loads(Path("r.json").read_text())["run"]
     assert (run["exit_status"], run["complete"], run["ended"]) == (130, False, "interrupted")
-    assert (run["asked"]["adapter"], run["asked"]["clauses"], run["missing"]) == ("mine:Mine", [HELD], [HELD])
+    assert (run["asked"]["adapters"], run["asked"]["clauses"], run["missing"]) == (["mine:Mine"], [HELD], [HELD])
     assert not left(ours)
 
 
@@ -182,7 +182,7 @@ def test_a_whole_run_says_so(environment: dict[str, str]) -> None:
     run = json.loads(Path("r.json").read_text())["run"]
     assert (run["exit_status"], run["complete"], run["ended"]) == (0, True, "")
     assert run["asked"] == {
-        "adapter": "",
+        "adapters": [],
         "profile": "strict",
         "clauses": [ALONE],
         "scenarios": [],

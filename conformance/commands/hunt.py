@@ -24,7 +24,7 @@ def hunt(adapter: str, minutes: float, seed: int, states: int, out: str) -> int:
 
     from rich.console import Console
 
-    from conformance.report import terminal
+    from conformance.report import document, terminal
     from conformance.verdict import own_scenarios
     from conformance.verdict.clause import Status, exit_status
     from conformance.verdict.hunt import Hunt
@@ -54,5 +54,5 @@ def hunt(adapter: str, minutes: float, seed: int, states: int, out: str) -> int:
     again = Judge(session.implementation, session.profile, suite, scenarios={found.scenario.name})
     verdicts = [again.verdict(c) for c in session.clauses if c.id in found.broken.clauses]
     violated = [v for v in verdicts if v.status is Status.VIOLATED] or verdicts
-    terminal.show(violated, Console(), assumptions=())
+    terminal.show(document.report(violated), Console())
     return exit_status(violated)

@@ -18,6 +18,7 @@ from conformance.commands.mutate import mutate
 from conformance.commands.order import order
 from conformance.commands.plugging import build, new, smoke
 from conformance.commands.replay import replay
+from conformance.commands.report import report
 from conformance.commands.run import run
 from conformance.commands.scan import scan
 from conformance.commands.show import show
@@ -33,7 +34,7 @@ def cli() -> None:
     """Does an implementation of virtual-interrupt delivery keep what the manuals promise?"""
 
 
-for command in (run, hunt, replay, scan, list_, show, export, new, build, smoke, litmus, order, fences, mutate):
+for command in (run, report, hunt, replay, scan, list_, show, export, new, build, smoke, litmus, order, fences, mutate):
     cli.add_command(command)
 
 
@@ -50,7 +51,7 @@ def _command() -> int:
         status = cli.main(standalone_mode=False) or 0
         sys.stdout.flush()
     except click.ClickException as error:
-        error.message = printable_lines(error.message)
+        object.__setattr__(error, "message", printable_lines(error.message))  # final for who reads it
         error.show()
         status = BAD_USAGE
     except UnwritableError as error:

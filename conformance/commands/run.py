@@ -50,9 +50,18 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
     "reports",
     multiple=True,
     metavar="PATH",
-    help="Write the report here (.json; - is standard output). Repeatable.",
+    help="Write the report here: .json, .html, .xml (JUnit), .md, .mail or .txt; - is standard output. Repeatable.",
 )
 @click.option("-x", "--exitfirst", "stop", is_flag=True, help="Stop at the first violation.")
+@click.option("-q", "--quiet", is_flag=True, help="One line: what it comes to.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Evidence of each clause, deviations with their schedules, and what was left out.",
+)
+@click.option("--assumptions", is_flag=True, help="The rules of the machine on which every verdict rests.")
+@click.option("--all-steps", is_flag=True, help="Schedules with the steps that their reason does not name.")
 @click.option("--durations", metavar="N", type=click.IntRange(0), default=0, help="Show what took longest.")
 @click.option(
     "--no-cache",
@@ -74,6 +83,10 @@ def run(
     environments: tuple[str, ...],
     reports: tuple[str, ...],
     stop: bool,
+    quiet: bool,
+    verbose: bool,
+    assumptions: bool,
+    all_steps: bool,
     durations: int,
     no_cache: bool,
     workers: int,
@@ -85,7 +98,7 @@ def run(
     from rich.console import Console
 
     from conformance.commands.progress import Watch
-    from conformance.report import document, terminal
+    from conformance.report import document, formats, terminal
     from conformance.verdict.clause import exit_status
     from conformance.verdict.events import RunEnded
     from conformance.verdict.output import STANDARD_OUTPUT
@@ -120,17 +133,18 @@ def run(
     ended = ended or going.ended("interrupted")
     status = INTERRUPTED if ended.why == "interrupted" else exit_status(ended.verdicts)
     unwritten = ""
+    report = document.of_session(session, ended.verdicts, ended.why, status)
     try:
-        document.write_all(session.reports, document.of_session(session, ended.verdicts, ended.why, status))
+        formats.write_all(session.reports, report)
     except document.ReportError as error:
         unwritten = str(error)
     terminal.show(
-        ended.verdicts,
+        report,
         Console(stderr=STANDARD_OUTPUT in session.reports),
-        assumptions=session.assumptions,
-        left_out=session.left_out,
-        missing=ended.missing,
-        exits=status,
+        quiet=quiet,
+        verbose=verbose,
+        assumptions=assumptions,
+        all_steps=all_steps,
     )
     if durations:
         click.echo(watch.slowest(durations), err=True)

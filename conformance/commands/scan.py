@@ -17,13 +17,13 @@ from conformance.commands.status import FAILED, STATUS
     "reports",
     multiple=True,
     metavar="PATH",
-    help="Write the report here (.json; - is standard output). Repeatable.",
+    help="Write the report here: .json, .html, .xml (JUnit), .md, .mail or .txt; - is standard output. Repeatable.",
 )
 def scan(spec: str, clauses: tuple[str, ...], reports: tuple[str, ...]) -> int:
     """Judge a PIR scanner: a function that harvests arrays of posted-interrupt descriptors (docs/scanner.md)."""
     from rich.console import Console
 
-    from conformance.report import document, terminal
+    from conformance.report import document, formats, terminal
     from conformance.verdict.clause import exit_status
     from conformance.verdict.output import STANDARD_OUTPUT
     from conformance.verdict.scanner import judged
@@ -36,11 +36,10 @@ def scan(spec: str, clauses: tuple[str, ...], reports: tuple[str, ...]) -> int:
     except BadInput as error:
         raise click.UsageError(str(error)) from None
     try:
-        document.write_all(
-            paths, document.report(verdicts, catalogue=catalogue_hash(load_suite()), assumptions=assumptions)
-        )
+        report = document.report(verdicts, catalogue=catalogue_hash(load_suite()), assumptions=assumptions)
+        formats.write_all(paths, report)
     except document.ReportError as error:
         click.echo(str(error), err=True)
         return FAILED
-    terminal.show(verdicts, Console(stderr=STANDARD_OUTPUT in paths), assumptions=assumptions)
+    terminal.show(report, Console(stderr=STANDARD_OUTPUT in paths), verbose=True)
     return exit_status(verdicts)

@@ -1,158 +1,38 @@
-"""The report as a JSON document: versioned, with a schema, one row for each clause and implementation.
-
-The schema is report.schema.json beside this file; `python -m conformance.report.document` prints it.
-"""
+"""From verdicts to the document of a run, to a file and back. What others wrote is printable in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
 import msgspec
 
 from conformance import __version__
-from conformance.machine.clause import Authority, Citation
-from conformance.machine.facts import Happened
-from conformance.machine.finding import Subject
 from conformance.report.edges import looks
+from conformance.report.model import (
+    SCHEMA,
+    Asked,
+    ClauseRow,
+    Ended,
+    Instead,
+    Report,
+    Row,
+    RunSummary,
+    Schedule,
+)
 from conformance.report.reason import why
-from conformance.report.rows import reason_of, words_of
-from conformance.search.trace import Change, TraceStep
+from conformance.report.rows import lane, reason_of, words_of
+from conformance.roles.printable import printable_struct
+from conformance.search.trace import TraceStep
 from conformance.search.words import Words, show
-from conformance.verdict import output
-from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
+from conformance.verdict.clause import Counterexample, Verdict, exit_status
 from conformance.verdict.session import Session
 from conformance.verdict.suite import catalogue_hash
-
-SCHEMA = "intack.report/2"
-Ended: TypeAlias = Literal["", "interrupted", "stopped at the first violation"]
-"""Why a run is not complete."""
 
 
 class ReportError(Exception):
     """A report cannot be written or read. The message says which, why, and what to do."""
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for, as it was given; empty where nothing was."""
-
-    adapter: str = ""
-    profile: str = ""
-    clauses: tuple[str, ...] = ()
-    scenarios: tuple[str, ...] = ()
-    scenario_files: tuple[str, ...] = ()
-    draw: int = 0
-    environments: tuple[str, ...] = ()
-    replay: str = ""
-
-
-class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What was run, and how it ended."""
-
-    complete: bool
-    """Every clause that was asked for has a verdict. Where not, nothing has passed, whatever else stands here."""
-    ended: Ended = ""
-    """Why it is not complete, where that is known."""
-    asked: Asked = Asked()
-
-    implementations: tuple[str, ...]
-    profiles: tuple[str, ...]
-    bounds: dict[str, str]
-    """Scenario to the bounds of its exploration, in one sentence."""
-    catalogue: str
-    """Hash of the clauses and scenarios."""
-    assumptions: tuple[str, ...]
-    """Rules of the machine on which every verdict rests."""
-    exit_status: Literal[0, 1, 2, 130]
-    """Of the command: 1 something is violated; 2 something has no verdict, or is undecided; 130 interrupted."""
-    left_out: tuple[str, ...] = ()
-    """Scenarios that concern these clauses and were not run, since none of the implementation's routines runs in them."""
-    missing: tuple[str, ...] = ()
-    """Clauses that were asked for and have no verdict, for the run ended before its time."""
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a counterexample, in words and as data.
-
-    `agent` is its lane; `in_handler` tells a handler from the thread under it; `texts` are what it did, first what others
-    notice; `changes` maps a location or CPU register to (old, new) as printed; `breaks` is set on the step that breaks the
-    clause.
-    """
-
-    number: int
-    agent: str
-    in_handler: bool
-    texts: tuple[str, ...]
-    changes: dict[str, tuple[str, str]]
-    routine: str = ""
-    reads: dict[str, str] = {}
-    """What it read of shared locations, as printed: the value it acted on."""
-    breaks: bool = False
-    sites: tuple[str, ...] = ()
-    """Of each text, where in the code its operation was asked for (file:line), where the implementation says so."""
-    facts: tuple[Happened, ...] = ()
-    """Of each text, what it says."""
-    changed: tuple[Change, ...] = ()
-    """Whole words and lists: what `changes` says by fields."""
-
-
-class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """The smallest schedule that breaks a clause (or, for OBSERVED, a witness)."""
-
-    scenario: str
-    switches: int
-    steps: int
-    at_rest: bool
-    """Broken in the quiescent state after the last step, not by the step itself."""
-    witness: bool = False
-    """It shows what the clause allows, and breaks nothing."""
-    recovery: Literal["DELAYED", "LOST", ""] = ""
-    reason: str
-    """One sentence by the monitor: what is broken."""
-    subjects: tuple[Subject, ...] = ()
-    """What it is about: locations, with the bits that matter, and agents."""
-    why: tuple[str, ...] = ()
-    """Three to five sentences: how the steps lead there."""
-    role: str = ""
-    """The role whose step broke it, and who fills it."""
-    rows: tuple[Row, ...] = ()
-    replay: str = ""
-
-
-class ClauseRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One clause and one implementation. VIOLATED and DEVIATES have a counterexample; that of OBSERVED is a witness."""
-
-    id: str
-    section: str
-    kind: Literal["guarantee", "discipline"]
-    architecture: str
-    modality: Literal["MUST", "MUST NOT", "MAY"]
-    role: str
-    authority: Authority
-    """Whose word it is."""
-    statement: str
-    sources: tuple[Citation, ...]
-    verified: bool
-    """Whether all that it rests on was read."""
-    of: tuple[str, ...]
-    """The clauses that it is, under the conditions in `where`."""
-    where: tuple[str, ...]
-    implementation: str
-    profile: str
-    status: Status
-    evidence: str
-    suspicion: tuple[Citation, ...]
-    """What to look up before this violation is held against the implementation; empty if nothing."""
-    counterexample: Schedule | None = None
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    schema: Literal["intack.report/2"]
-    version: str
-    """Of intack."""
-    run: RunSummary
-    clauses: tuple[ClauseRow, ...]
 
 
 class _Head(msgspec.Struct):
@@ -179,6 +59,7 @@ def report(
         ended=ended,
         asked=asked or Asked(),
         implementations=tuple(dict.fromkeys(v.implementation for v in verdicts)),
+        editions=tuple(sorted({cited.text for v in verdicts for cited in v.clause.sources if cited.read})),
         profiles=tuple(dict.fromkeys(v.profile for v in verdicts)),
         bounds=dict(bounds or {}),
         catalogue=catalogue,
@@ -187,7 +68,7 @@ def report(
         left_out=tuple(left_out),
         missing=tuple(missing),
     )
-    return Report(schema=SCHEMA, version=__version__, run=run, clauses=tuple(map(_row, verdicts)))
+    return printable_struct(Report(schema=SCHEMA, version=__version__, run=run, clauses=tuple(map(_row, verdicts))))
 
 
 def of_session(session: Session, verdicts: Sequence[Verdict], ended: Ended = "", status: int | None = None) -> Report:
@@ -206,6 +87,11 @@ def of_session(session: Session, verdicts: Sequence[Verdict], ended: Ended = "",
     )
 
 
+def row(verdict: Verdict) -> ClauseRow:
+    """What a report says of one clause."""
+    return printable_struct(_row(verdict))
+
+
 def _row(verdict: Verdict) -> ClauseRow:
     clause = verdict.clause
     return ClauseRow(
@@ -216,6 +102,9 @@ def _row(verdict: Verdict) -> ClauseRow:
         modality=clause.modality,
         role=clause.role,
         statement=clause.statement,
+        premise=clause.premise,
+        check=clause.check,
+        observe=clause.observe,
         authority=clause.authority,
         sources=clause.sources,
         verified=clause.verified,
@@ -227,11 +116,12 @@ def _row(verdict: Verdict) -> ClauseRow:
         evidence=verdict.evidence,
         suspicion=verdict.suspicion,
         counterexample=verdict.counterexample and _schedule(verdict.counterexample),
+        extent=verdict.extent,
     )
 
 
 def _schedule(found: Counterexample) -> Schedule:
-    words = words_of(found)
+    words, told = words_of(found), why(found)
     return Schedule(
         scenario=found.scenario,
         switches=found.switches,
@@ -241,7 +131,10 @@ def _schedule(found: Counterexample) -> Schedule:
         recovery=found.recovery,
         reason=reason_of(found, words),
         subjects=found.subjects,
-        why=why(found).sentences,
+        why=told.sentences,
+        named=tuple(sorted(told.steps)),
+        breaks=found.breaks,
+        architecture=found.architecture,
         role=found.role,
         rows=tuple(_step(step, Words(words.architecture)) for step in found.trace),
         replay=found.replay,
@@ -253,6 +146,7 @@ def _step(step: TraceStep, words: Words) -> Row:
     return Row(
         number=step.number,
         agent=step.agent,
+        lane=lane(step),
         in_handler=step.in_handler,
         texts=tuple(map(words.told, step.facts)),
         changes={c.name: (c.old, c.new) for change in step.changes for c in words.changed(change)},
@@ -262,27 +156,7 @@ def _step(step: TraceStep, words: Words) -> Row:
         sites=sites if any(sites) else (),
         facts=step.facts,
         changed=step.changes,
-    )
-
-
-def write_all(paths: Iterable[Path], document: Report) -> None:
-    """Raises ReportError."""
-    for path in paths:
-        write(path, document)
-
-
-def write(path: str | Path, document: Report) -> None:
-    """All of the report or nothing: readers never see half of it. Raises ReportError."""
-    path = Path(path)
-    try:
-        output.write(path, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-    except (OSError, ValueError) as error:
-        raise _cannot_write(path, str(getattr(error, "strerror", error)).lower()) from error
-
-
-def _cannot_write(path: Path, why: str) -> ReportError:
-    return ReportError(
-        f"cannot write the report to {path}: {why}. Name a file in a directory that exists and is writable."
+        instead=tuple(Instead(other.agent, words.told(other.fact) if other.fact else "") for other in step.instead),
     )
 
 
@@ -298,20 +172,6 @@ def read(path: str | Path) -> Report:
             raise ReportError(
                 f"{path} follows the schema {found!r}; this intack {__version__} reads {SCHEMA!r}. Run it again."
             )
-        return msgspec.json.decode(raw, type=Report)
+        return printable_struct(msgspec.json.decode(raw, type=Report))
     except msgspec.MsgspecError as error:
         raise ReportError(f"{path} is no whole intack report: {error}. Run again with --report {path}.") from error
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the document."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **msgspec.json.schema(Report)}
-
-
-def schema_text() -> str:
-    """The schema as committed."""
-    return msgspec.json.format(msgspec.json.encode(schema()), indent=1).decode() + "\n"
-
-
-if __name__ == "__main__":
-    print(schema_text(), end="")

@@ -1,12 +1,16 @@
-"""The lane table of a counterexample: a column for each agent that acts, and one for the state that changed.
+"""The lane table of a counterexample: a column for each CPU and device that acts, and one for the state that changed.
 
     step | cpu0                           | cpu1                                    | changed
     -----+--------------------------------+-----------------------------------------+--------------
        2 | vcpu_enter_guest: reads ON = 0 |                                         |
-       3 |                                | deliver_interrupt: or PIR[100] 1, was 0 | PIR[100] 0->1
+     * 3 |                                | deliver_interrupt: or PIR[100] 1, was 0 | PIR[100] 0->1
+
+Steps that the reason names are marked `*`; runs of others are folded into one line unless all are asked for. A message
+arrives in the lane of its CPU, where a store buffer drains and a thread is preempted, too. Below 100 columns the steps come
+one below the other.
 
 Never wider than asked for: columns narrow where that makes the table least taller, long cells go on in their own
-column, and where not even narrow columns fit, the agents with the fewest steps share one called `others`. Plain ASCII
+column, and where not even narrow columns fit, the lanes with the fewest steps share one called `others`. Plain ASCII
 unless a terminal can do better, so that it survives logs and mail.
 
 A step shows its first operation, and of what it did after that only what touches a location that another agent
@@ -18,14 +22,15 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rich.text import Text
 
 from conformance.report.reason import why
-from conformance.report.rows import Row, reason_of, rows, words_of
+from conformance.report.rows import Row, noticed, reason_of, rows, words_of
 from conformance.search.proof import LIVELOCK_REASON
 from conformance.verdict.clause import Counterexample
 
@@ -33,8 +38,8 @@ WIDTH = 110
 """Columns of a report, at most."""
 NARROW = 12
 """Columns of the narrowest lane that can still be read."""
-LONG = 60
-"""Steps of a schedule that is shown in full."""
+SEQUENTIAL = 100
+"""Columns below which lanes side by side cannot be read."""
 OTHERS = "others"
 
 
@@ -44,6 +49,7 @@ class Glyphs(NamedTuple):
     bar: str
     rule: str
     cross: str
+    named: str = "*"
 
 
 ASCII = Glyphs("->", "X", "|", "-", "+")
@@ -59,11 +65,10 @@ class Line(NamedTuple):
     changed: list[str]
 
 
-def lane_table(found: Counterexample, clause: str, *, width: int = WIDTH, glyphs: Glyphs = ASCII) -> list[Text]:
-    """The table as lines of at most `width` columns (at least 60), the clause marked where it breaks, or shows.
-
-    Of a schedule longer than `LONG`, which nobody made small, it shows the steps that the reason names and the last ones.
-    """
+def lane_table(
+    found: Counterexample, clause: str, *, width: int = WIDTH, glyphs: Glyphs = ASCII, all_steps: bool = False
+) -> list[Text]:
+    """The table as lines of at most `width` columns (at least 60), the clause marked where it breaks, or shows."""
     width, words = max(width, 60), words_of(found)
     verb, said = "shows" if found.witness else "breaks", reason_of(found, words)
     made = rows(found.trace, words)
@@ -74,11 +79,46 @@ def lane_table(found: Counterexample, clause: str, *, width: int = WIDTH, glyphs
     if found.at_rest:
         when = "never at rest," if found.reason == LIVELOCK_REASON else "at rest,"
         at_rest = _verdict(f"{glyphs.mark} {when} {verb} {clause}", said.removeprefix("at rest "), width)
-    table = rows_table(_kept(found, made), width, glyphs, by_step, at_rest)
-    if words.left_out:
-        owner = " and ".join(words.left_out)
-        table.insert(0, Text(f" locations named without their owner are {owner}'s", "dim"))
-    return table
+    named = why(found).steps
+    shown, folds = (made, {}) if all_steps else folded(made, named)
+    lay_out = rows_table if width >= SEQUENTIAL else rows_list
+    table = lay_out(shown, width, glyphs, by_step, at_rest, named, folds)
+    legend = [f"locations named without their owner are {' and '.join(words.left_out)}'s"] * bool(words.left_out)
+    legend += [f"{glyphs.named} the reason names this step"] * bool(named)
+    return [*(Text(f" {line}", "dim") for line in textwrap.wrap("; ".join(legend), width - 1)), *table]
+
+
+def folded(made: Sequence[Row], named: Collection[int]) -> tuple[Sequence[Row], dict[int, str]]:
+    """The rows to show, and by the number of the row that comes next what is left out before it. All, if none is named."""
+    shown = _kept(made, named) if named else made
+    return shown, _folds(made, shown)
+
+
+def _kept(made: Sequence[Row], named: Collection[int]) -> list[Row]:
+    """The rows that are named, and those whose fold would take as many lines."""
+    kept = {row.number for row in made if row.number in named or row.breaks}
+    lone = {row.number for row in made if not {row.number - 1, row.number + 1} - kept - {0, len(made) + 1}}
+    return [row for row in made if row.number in kept | lone]
+
+
+def _folds(made: Sequence[Row], shown: Sequence[Row]) -> dict[int, str]:
+    """By the number of the row that comes next, or one beyond the last: what is left out before it."""
+    numbers = {row.number for row in shown}
+    folds: dict[int, list[Row]] = {}
+    for row in made:
+        if row.number not in numbers:
+            after = next((n for n in range(row.number, made[-1].number + 1) if n in numbers), made[-1].number + 1)
+            folds.setdefault(after, []).append(row)
+    return {after: _folded(left_out) for after, left_out in folds.items()}
+
+
+def _folded(left_out: Sequence[Row]) -> str:
+    calls = dict.fromkeys(item.routine for row in left_out for item in row.items[:1] if item.routine)
+    lanes = dict.fromkeys(row.lane or row.agent for row in left_out)
+    of = [*calls][:3] + ["others"] * (len(calls) > 3)
+    told = f"... {len(left_out)} step{'s' * (len(left_out) != 1)}"
+    calling = f" of {', '.join(of)}" * bool(of)
+    return _ascii(f"{told}{calling} on {', '.join(lanes)}")
 
 
 def rows_table(
@@ -87,31 +127,65 @@ def rows_table(
     glyphs: Glyphs = ASCII,
     by_step: Sequence[Text] = (),
     at_rest: Sequence[Text] = (),
+    named: Collection[int] = (),
+    folds: Mapping[int, str] = MappingProxyType({}),
 ) -> list[Text]:
     """Any rows as a table, with what is said of the step that breaks a clause, and of the rest that does."""
     label = max(4, 2 + max((len(str(row.number)) for row in rows), default=0))
-    agents = _agents(rows, (width - 1 - label) // (NARROW + 3) - 1)
-    lines = _lines(rows, agents, glyphs)
-    columns = list(dict.fromkeys(agents.values()))
+    lanes = _lanes(rows, (width - 1 - label) // (NARROW + 3) - 1)
+    lines = _lines(rows, lanes, glyphs)
+    columns = list(dict.fromkeys(lanes.values()))
     widths = [label, *_widths(columns, lines, width - 1 - label - 3 * (len(columns) + 1))]
     names = zip(("step", *columns, "changed"), widths, strict=True)
     table = _grid(glyphs, widths, [textwrap.wrap(name, width) for name, width in names], ["bold"] * len(widths))
     table.append(_rule(glyphs, widths))
-    last = 0
     for line in lines:
-        skipped, last = line.row.number - last - 1, line.row.number
-        table += [Text(f" ... {skipped} step{'s' * (skipped != 1)} not shown", "dim")] if skipped > 0 else []
-        table += _step(line, columns, widths, glyphs)
+        table += _fold(folds, line.row.number, width)
+        table += _step(line, columns, widths, glyphs, line.row.number in named)
         table += by_step if line.row.breaks else ()
+    table += _fold(folds, max(folds, default=0), width) if max(folds, default=0) > _last(rows) else []
     return [*table, _rule(glyphs, widths), *at_rest] if at_rest else table
 
 
-def _kept(found: Counterexample, made: Sequence[Row]) -> list[Row]:
-    """The rows to show: all, or of a long schedule those that matter and as many of the last."""
-    if len(made) <= LONG:
-        return list(made)
-    named = why(found).steps
-    return [row for n, row in enumerate(made, 1) if n > len(made) - LONG or row.number in named or row.breaks]
+def rows_list(
+    rows: Sequence[Row],
+    width: int = WIDTH,
+    glyphs: Glyphs = ASCII,
+    by_step: Sequence[Text] = (),
+    at_rest: Sequence[Text] = (),
+    named: Collection[int] = (),
+    folds: Mapping[int, str] = MappingProxyType({}),
+) -> list[Text]:
+    """The same one below the other, where there is no room for lanes."""
+    label = max(4, 2 + max((len(str(row.number)) for row in rows), default=0))
+    lanes = {row.lane or row.agent: _ascii(row.lane or row.agent) for row in rows}
+    column = min(max((len(name) for name in lanes.values()), default=0), 12)
+    margin = " " * (label + column + 5)
+    made: list[Text] = []
+    for line in _lines(rows, lanes, glyphs):
+        made += _fold(folds, line.row.number, width)
+        number, style = _number(line.row, label, glyphs, line.row.number in named)
+        texts = [piece for group in line.did for piece in _pack(group, *_STYLE[0], width - len(margin))]
+        lead = f" {number}  {line.column:<{column}.{column}}  "
+        for n, text in enumerate(texts or [""]):
+            made.append(Text(f"{lead if not n else margin}{text}", "bold red" if line.row.breaks else ""))
+            made[-1].stylize(style, 0, len(lead)) if not n else None
+        for text in _pack(line.changed, *_STYLE[1], width - len(margin) - 4):
+            made.append(Text(f"{margin}  {glyphs.bar} {text}", "cyan"))
+        made += by_step if line.row.breaks else ()
+    made += _fold(folds, max(folds, default=0), width) if max(folds, default=0) > _last(rows) else []
+    for line in made:
+        line.rstrip()
+    return [*made, *at_rest]
+
+
+def _last(rows: Sequence[Row]) -> int:
+    return max((row.number for row in rows), default=0)
+
+
+def _fold(folds: Mapping[int, str], before: int, width: int) -> list[Text]:
+    wrapped = textwrap.wrap(folds.get(before, ""), width - 1, subsequent_indent="  ", break_on_hyphens=False)
+    return [Text(f" {line}", "dim") for line in wrapped]
 
 
 def plain(lines: Iterable[Text]) -> str:
@@ -119,33 +193,27 @@ def plain(lines: Iterable[Text]) -> str:
     return "\n".join(line.plain.rstrip() for line in lines)
 
 
-def _agents(rows: Sequence[Row], room: int) -> dict[str, str]:
-    """Each agent's column: CPUs first, the others as they appear; the least active share one if there is no room."""
-    steps = Counter(row.agent for row in rows)
+def _lanes(rows: Sequence[Row], room: int) -> dict[str, str]:
+    """Each lane's column: CPUs first, the others as they appear; the least active share one if there is no room."""
+    steps = Counter(row.lane or row.agent for row in rows)
     order = sorted(steps, key=lambda a: (not a.startswith("cpu"), a if a.startswith("cpu") else ""))
     if len(order) <= room:
-        return {agent: _ascii(agent) for agent in order}
+        return {lane: _ascii(lane) for lane in order}
     busiest = sorted(order, key=lambda a: -steps[a])[: room - 1]
-    kept = {agent: _ascii(agent) for agent in order if agent in busiest}
-    return kept | {agent: OTHERS for agent in order if agent not in busiest}
+    kept = {lane: _ascii(lane) for lane in order if lane in busiest}
+    return kept | {lane: OTHERS for lane in order if lane not in busiest}
 
 
-def _lines(rows: Sequence[Row], agents: dict[str, str], glyphs: Glyphs) -> list[Line]:
-    touching: dict[str, set[str]] = {}
-    for row in rows:
-        for at in row.touches:
-            touching.setdefault(at, set()).add(row.agent)
-    private = {at for at, by in touching.items() if len(by) == 1}
+def _lines(rows: Sequence[Row], lanes: Mapping[str, str], glyphs: Glyphs) -> list[Line]:
     running: dict[tuple[str, bool], str] = {}
     lines: list[Line] = []
-    for row in rows:
+    for row in noticed(rows):
         lead = "[irq] " if row.in_handler else ""
-        column = agents[row.agent]
-        lead += f"{_ascii(row.agent)}: " if column == OTHERS else ""
+        lane = row.lane or row.agent
+        column = lanes[lane]
+        lead += f"{_ascii(lane)}: " if column == OTHERS else ""
         did: list[list[str]] = []
-        for n, (text, routine, at, site) in enumerate(row.items):
-            if n and at in private:
-                continue
+        for text, routine, _, site in row.items:
             new = running.get((row.agent, row.in_handler)) != routine
             running[row.agent, row.in_handler] = routine
             does = _ascii(text) + (f" @{_ascii(site)}" if site else "")
@@ -182,17 +250,23 @@ def _widths(columns: Sequence[str], lines: Sequence[Line], room: int) -> list[in
     return widths
 
 
-def _step(line: Line, columns: Sequence[str], widths: Sequence[int], glyphs: Glyphs) -> list[Text]:
+def _number(row: Row, width: int, glyphs: Glyphs, named: bool) -> tuple[str, str]:
+    """The first cell of a row, and its style."""
+    mark = glyphs.mark if row.breaks else glyphs.named if named else " "
+    return f"{mark}{row.number:>{width - 1}}", "bold red" if row.breaks else "bold" if named else "dim"
+
+
+def _step(line: Line, columns: Sequence[str], widths: Sequence[int], glyphs: Glyphs, named: bool) -> list[Text]:
     row = line.row
     at = 1 + columns.index(line.column)
-    number = f"{row.number:>{widths[0]}}"
+    number, style = _number(row, widths[0], glyphs, named)
     cells: list[list[str]] = [[] for _ in widths]
-    cells[0] = [glyphs.mark + number[1:]] if row.breaks else [number]
+    cells[0] = [number]
     cells[at] = [piece for group in line.did for piece in _pack(group, *_STYLE[0], widths[at])]
     cells[-1] = _pack(line.changed, *_STYLE[1], widths[-1])
     styles = ["bold red" if row.breaks else ""] * len(widths)
     if not row.breaks:
-        styles[0], styles[at], styles[-1] = "dim", "italic magenta" if row.in_handler else "", "cyan"
+        styles[0], styles[at], styles[-1] = style, "italic magenta" if row.in_handler else "", "cyan"
     return _grid(glyphs, widths, cells, styles)
 
 

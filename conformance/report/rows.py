@@ -42,6 +42,16 @@ class Row(NamedTuple):
     """The column that it belongs to, where that is not its agent's own."""
 
 
+def noticed(rows: Sequence[Row]) -> list[Row]:
+    """Of each row its first operation, and of the others those at locations that another agent touches in these rows too."""
+    touching: dict[str, set[str]] = {}
+    for row in rows:
+        for at in row.touches:
+            touching.setdefault(at, set()).add(row.agent)
+    private = {at for at, by in touching.items() if len(by) == 1}
+    return [row._replace(items=(*row.items[:1], *(i for i in row.items[1:] if i.at not in private))) for row in rows]
+
+
 def words_of(found: Counterexample) -> Words:
     return Words(architectures().get(found.architecture, PLAIN), common_owner(found.trace))
 

@@ -1,88 +1,62 @@
-"""The report for people: clauses by section, every violation and deviation with its schedule, and what it comes to.
+"""The report for people: a line a clause, a page for every schedule that breaks something, and what it comes to.
 
-Laid out as lines of at most 110 columns, except replay lines, which must survive copying. Colours and line-drawing
-characters only where the output is a terminal.
+Prose has at most 110 columns, tables all that the terminal has; replay lines must survive copying and are not broken.
+Colours and line-drawing characters only where the output is a terminal.
 """
 
 from __future__ import annotations
 
-import shlex
-import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from io import StringIO
 
 from rich.console import Console
 from rich.text import Text
 
-from conformance.report.lanes import ASCII, UNICODE, WIDTH, Glyphs, lane_table, plain
-from conformance.report.reason import why
-from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
-
-STYLES = {
-    Status.VIOLATED: "bold red",
-    Status.CRASH: "bold magenta",
-    Status.TIMEOUT: "bold magenta",
-    Status.NONDETERMINISTIC: "bold magenta",
-    Status.UNKNOWN: "magenta",
-    Status.NOT_EXERCISED: "magenta",
-    Status.DEVIATES: "yellow",
-    Status.HELD: "green",
-    Status.OBSERVED: "cyan",
-    Status.NEVER_OBSERVED: "dim",
-    Status.NOT_APPLICABLE: "dim",
-    Status.NOT_CHECKED: "dim",
-}
-"""In the order in which the summary counts them."""
-DISCIPLINE = "a discipline, not a guarantee: alone it fails nothing"
-AUTHORITY = {
-    "architecture": "the architecture's",
-    "linux": "Linux's: how it does it, or what it finds in hardware",
-    "end-to-end": "nobody's in particular: no guest or device could do without it",
-}
-"""Whose word a clause is."""
+from conformance.report.document import row
+from conformance.report.grouped import Group, groups
+from conformance.report.lanes import UNICODE, WIDTH, plain
+from conformance.report.lines import MARKS, STYLES, hang, plural
+from conformance.report.model import ClauseRow, Report
+from conformance.report.overview import overview as clause_lines
+from conformance.report.pages import PROSE, Look, block, cost, page
+from conformance.verdict.clause import Status, Verdict
 
 
 def show(
-    verdicts: Sequence[Verdict],
+    report: Report,
     console: Console,
     *,
-    assumptions: Sequence[str] = (),
-    left_out: Sequence[str] = (),
-    missing: Sequence[str] = (),
-    exits: int | None = None,
+    quiet: bool = False,
+    verbose: bool = False,
+    assumptions: bool = False,
+    all_steps: bool = False,
 ) -> None:
-    """Print the whole report. `left_out` are scenarios in which nothing but the reference would run, `missing` clauses that
-    were asked for and have no verdict; `exits` is the exit status, where it is not what the verdicts come to.
-    """
+    """Print it: all of it, or in one line."""
     fancy = console.is_terminal and not console.options.ascii_only
-    width = min(WIDTH, console.width) if console.is_terminal else WIDTH
-    glyphs = UNICODE if fancy else ASCII
-    for line in lines(
-        verdicts,
-        assumptions=assumptions,
-        width=width,
-        glyphs=glyphs,
-        left_out=left_out,
-        missing=missing,
-        exits=exits,
-    ):
+    look = Look(console.width if console.is_terminal else WIDTH, verbose=verbose, all_steps=all_steps)
+    if fancy:
+        look = look._replace(glyphs=UNICODE)
+    told = [Text(summary(report), _style(report))] if quiet else lines(report, look, assumptions=assumptions)
+    for line in told:
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def text(verdicts: Sequence[Verdict], *, assumptions: Sequence[str] = (), color: bool = False) -> str:
+def text(report: Report, *, color: bool = False, verbose: bool = False, assumptions: bool = False) -> str:
     """The whole report: plain, or with a terminal's colours and lines."""
-    return _rendered(lines(verdicts, assumptions=assumptions, glyphs=UNICODE if color else ASCII), color)
+    look = Look(verbose=verbose)
+    return _rendered(lines(report, look._replace(glyphs=UNICODE) if color else look, assumptions=assumptions), color)
 
 
-def overview(verdicts: Sequence[Verdict], *, color: bool = False, missing: Sequence[str] = ()) -> str:
-    """Verdicts by section and the summary, without the schedules."""
-    return _rendered([*_clauses(verdicts, WIDTH), Text(), Text(summary(verdicts, missing), "bold")], color)
+def overview(report: Report, *, color: bool = False) -> str:
+    """A line a clause and the summary, without the schedules."""
+    return _rendered([*clause_lines(report, WIDTH), Text(), Text(summary(report), "bold")], color)
 
 
-def block_text(verdict: Verdict, *, color: bool = False) -> str:
-    """What `block` says: plain, or with a terminal's colours and lines."""
-    return _rendered(block(verdict, glyphs=UNICODE if color else ASCII), color)
+def block_text(verdict: Verdict, *, color: bool = False, all_steps: bool = False) -> str:
+    """All that is said of one clause: plain, or with a terminal's colours and lines."""
+    look = Look(all_steps=all_steps)
+    return _rendered(block(row(verdict), look._replace(glyphs=UNICODE) if color else look), color)
 
 
 def _rendered(lines: Iterable[Text], color: bool) -> str:
@@ -95,157 +69,105 @@ def _rendered(lines: Iterable[Text], color: bool) -> str:
     return capture.get()
 
 
-def lines(
-    verdicts: Sequence[Verdict],
-    *,
-    assumptions: Sequence[str] = (),
-    width: int = WIDTH,
-    glyphs: Glyphs = ASCII,
-    left_out: Sequence[str] = (),
-    missing: Sequence[str] = (),
-    exits: int | None = None,
-) -> Iterator[Text]:
-    yield from _clauses(verdicts, width)
-    for status in (Status.VIOLATED, Status.DEVIATES):
-        for verdict in verdicts:
-            if verdict.status is status:
-                yield Text()
-                yield from block(verdict, width=width, glyphs=glyphs)
-    yield from _not_checked(verdicts, width)
-    if left_out:
+def lines(report: Report, look: Look, *, assumptions: bool = False) -> Iterator[Text]:
+    width, fancy = look.width, look.glyphs is UNICODE
+    yield from clause_lines(report, width, fancy=fancy, verbose=look.verbose)
+    for group in groups(report.clauses):
         yield Text()
-        lead = f"Left out, since none of its routines runs there ({len(left_out)}): "
-        yield from _hang(lead, ", ".join(left_out), width, lead_style="bold", indent=2)
-    if assumptions:
-        yield Text()
-        yield Text("All of this assumes:", "bold")
-        for rule in assumptions:
-            yield from _hang("  - ", rule, width)
-    style = {0: "bold green", 1: "bold red", 2: "bold magenta"}[exit_status(list(verdicts))]
+        yield from page(group, look)
+    yield from _deviations(report, look)
+    yield from _footnotes(report, min(width, PROSE), fancy, look.verbose, assumptions)
     yield Text()
-    yield from _hang("", summary(verdicts, missing, exits), width, style=style)
+    yield from hang("", summary(report), min(width, PROSE), style=_style(report))
 
 
-def _clauses(verdicts: Sequence[Verdict], width: int) -> Iterator[Text]:
-    at: tuple[str, str] = ("", "")
-    status = max((len(v.status.value) for v in verdicts), default=0)
-    name = max((len(v.clause.id) for v in verdicts), default=0)
-    ordered = sorted(verdicts, key=lambda v: _first(verdicts, v))
-    for verdict in ordered:
-        clause = verdict.clause
-        if at[0] != verdict.implementation:
-            yield Text(f"{verdict.implementation} (profile {verdict.profile})", "bold underline")
-        if at != (verdict.implementation, clause.section):
+def _deviations(report: Report, look: Look) -> Iterator[Text]:
+    """Each in a line, or with its schedule."""
+    deviating = groups(report.clauses, Status.DEVIATES)
+    if deviating and not look.verbose:
+        yield Text()
+        yield Text("Disciplines not followed, which alone fails nothing (-v shows their schedules):", "bold")
+    for group in deviating:
+        if look.verbose:
             yield Text()
-            yield Text(clause.section, "bold")
-        at = (verdict.implementation, clause.section)
-        lead = f"  {verdict.status.value:<{status}}  {clause.id:<{name}}  {clause.modality:<8}  "
-        evidence = "see below" if verdict.status is Status.NOT_CHECKED else verdict.evidence
-        yield from _hang(lead, evidence, width, lead_style=STYLES[verdict.status])
+            yield from page(group, look)
+        else:
+            yield from _deviation(group, min(look.width, PROSE))
 
 
-def _first(verdicts: Sequence[Verdict], verdict: Verdict) -> tuple[int, int]:
-    """Where the verdict's implementation and section are first met: keeps both together, in the order given."""
-    implementations = [v.implementation for v in verdicts]
-    sections = [v.clause.section for v in verdicts]
-    return implementations.index(verdict.implementation), sections.index(verdict.clause.section)
+def _deviation(group: Group, width: int) -> Iterator[Text]:
+    found = group.schedule
+    told = f"{found.reason} ({cost(found)})" if found else ""
+    yield from hang(
+        f"  {', '.join(group.clauses)}: ", told or group.first.evidence, width, lead_style="yellow", indent=4
+    )
 
 
-def block(verdict: Verdict, *, width: int = WIDTH, glyphs: Glyphs = ASCII) -> list[Text]:
-    """All there is to say of one clause: what it demands, how it was broken, why, and how to see it again."""
-    clause, found = verdict.clause, verdict.counterexample
-    recovery = f" ({found.recovery})" if found and found.recovery else ""
-    head = f"{verdict.status.value}{recovery}  {clause.id}  {clause.modality}  "
-    made = [*_hang(head, f'"{clause.statement}"', width, lead_style=STYLES[verdict.status], indent=2)]
-    facts = [("deviation", DISCIPLINE)] if verdict.status is Status.DEVIATES else []
-    if verdict.suspicion:
-        first = "; ".join(cited.where for cited in verdict.suspicion)
-        facts.append(("suspicion", f"nobody has read what this clause rests on. Against {verdict.implementation} it is a "
-                      f"suspicion and no more: look up {first}"))  # fmt: skip
-    if clause.of:
-        facts.append(("that is", f"{' or '.join(clause.of)}, where {' and '.join(clause.where)}"))
-    facts += zip(("source", *("" for _ in clause.sources)), map(str, clause.sources), strict=False)
-    facts += [
-        ("word", AUTHORITY[clause.authority]),
-        ("implementation", f"{verdict.implementation}, profile {verdict.profile}"),
-        ("evidence", verdict.evidence),
-    ]
-    if found and found.trace:
-        steps = f"{found.steps} step{'s' * (found.steps != 1)}"
-        switches = f"{found.switches} switch{'es' * (found.switches != 1)}"
-        facts.append(("found", f"in scenario {found.scenario}: {switches}, {steps}"))
-    facts.append(("answerable", (found.role if found else "") or clause.role))
-    for name, value in facts:
-        made += _hang(f"{name:<16}", value, width, lead_style="dim")
-    return [*made, *(_schedule(found, clause.id, width, glyphs) if found else ())]
-
-
-def _schedule(found: Counterexample, clause: str, width: int, glyphs: Glyphs) -> Iterator[Text]:
+def _footnotes(report: Report, width: int, fancy: bool, verbose: bool, assumptions: bool) -> Iterator[Text]:
+    run, unchecked = report.run, [row for row in report.clauses if row.status is Status.NOT_CHECKED]
     yield Text()
-    if found.trace:
-        yield from lane_table(found, clause, width=width, glyphs=glyphs)
-    else:
-        yield from _hang(f"{glyphs.mark} ", found.reason, width, style="bold red")
-    sentences = why(found).sentences
-    if sentences:
-        yield Text()
-    for n, sentence in enumerate(sentences):
-        yield from _hang("Why     " if not n else " " * 8, sentence, width, lead_style="bold")
-    if found.replay:
-        whole = found.replay.startswith("intack ")  # a command already, where there is no schedule to follow
-        yield Text()
-        yield Text.assemble(
-            ("Replay  ", "bold"), found.replay if whole else f"intack replay {shlex.quote(found.replay)}"
-        )
+    if verbose:
+        yield from _not_checked(unchecked, width)
+        if run.left_out:
+            lead = f"Left out, since none of its routines runs there ({len(run.left_out)}): "
+            yield from hang(lead, ", ".join(run.left_out), width, lead_style="bold", indent=2)
+    if assumptions and run.assumptions:
+        yield Text("All of this assumes:", "bold")
+        for rule in run.assumptions:
+            yield from hang("  - ", rule, width)
+    for told in run.unmet:
+        yield from hang("Expected deviations: ", told, width, lead_style="bold magenta", indent=2)
+    statuses = [status for status in STYLES if any(row.status is status for row in report.clauses)]
+    marks = dict.fromkeys((MARKS[status][fancy], status) for status in statuses)
+    told = [", ".join(f"{mark} {status.value.lower()}" for mark, status in marks)]
+    if not verbose:
+        told += [f"{len(run.left_out)} scenarios left out, where none of its routines runs (-v)"] * bool(run.left_out)
+        told += ["evidence, and why what is not checked is not: -v"]
+    if not assumptions and run.assumptions:
+        told.append(f"rests on {plural(len(run.assumptions), 'assumption')}: --assumptions")
+    yield from hang("", "; ".join(filter(None, told)), width, style="dim")
 
 
-def _not_checked(verdicts: Sequence[Verdict], width: int) -> Iterator[Text]:
+def _not_checked(rows: Iterable[ClauseRow], width: int) -> Iterator[Text]:
     """What the suite cannot say, each reason once."""
     reasons: dict[str, list[str]] = {}
-    for verdict in verdicts:
-        if verdict.status is Status.NOT_CHECKED:
-            reasons.setdefault(verdict.evidence, []).append(verdict.clause.id)
+    for unchecked in rows:
+        reasons.setdefault(unchecked.evidence, []).append(unchecked.id)
     if reasons:
-        yield Text()
         yield Text("Not checked, and never counted as held:", "bold")
     for reason, clauses in reasons.items():
-        yield from _hang(f"  {', '.join(dict.fromkeys(clauses))}: ", reason, width, indent=4)
+        yield from hang(f"  {', '.join(dict.fromkeys(clauses))}: ", reason, width, indent=4)
 
 
-def summary(verdicts: Sequence[Verdict], missing: Sequence[str] = (), exits: int | None = None) -> str:
+def _style(report: Report) -> str:
+    return {0: "bold green", 1: "bold red"}.get(report.run.exit_status, "bold magenta")
+
+
+def summary(report: Report) -> str:
     """One sentence with the exit status and the counts it rests on. Where verdicts are missing nothing passes."""
-    found = exit_status(verdicts)
-    ends = f"exit status {found if exits is None else exits}"
-    counts = Counter(v.status for v in verdicts)
+    rows, run = report.clauses, report.run
+    ends = f"exit status {run.exit_status}"
+    expected = sum(1 for row in rows if row.expected)
+    counts = Counter(row.status for row in rows)
     told = ", ".join(f"{counts[s]} {s.value}" for s in STYLES if counts[s]) or "no clause was asked for"
-    if missing:
-        told += f"; {len(missing)} of {len(verdicts) + len(missing)} clauses have no verdict, for the run ended before its time"
-    if found == 1:
-        violated = [v for v in verdicts if v.status is Status.VIOLATED]
+    told += f"; {expected} of them expected" * bool(expected)
+    if run.missing:
+        of = len(rows) + len(run.missing)
+        told += f"; {len(run.missing)} of {of} clauses have no verdict, for the run ended before its time"
+    violated = [row for row in rows if row.status is Status.VIOLATED and not row.expected]
+    if violated:
         names = (
-            f"{v.clause.id} {v.counterexample.recovery if v.counterexample else ''}".strip()
-            + " (suspicion)" * bool(v.suspicion)
-            for v in violated
+            f"{row.id} {row.counterexample.recovery if row.counterexample else ''}".strip()
+            + " (suspicion)" * bool(row.suspicion)
+            for row in violated
         )
         return f"FAIL ({ends}): {told}. Violated: {', '.join(dict.fromkeys(names))}."
-    if missing:
-        return f"INCOMPLETE{f' ({ends})' * (exits is not None)}: nothing violated so far: {told}."
-    if found == 2:
+    if run.unmet:
+        return f"FAIL ({ends}): {told}. {plural(len(run.unmet), 'expected deviation')} not met."
+    if run.missing:
+        return f"INCOMPLETE ({ends}): nothing violated so far: {told}."
+    if any(row.undecided for row in rows):
         return f"UNDECIDED ({ends}): nothing violated, but not everything could be decided: {told}."
     judged = counts[Status.HELD] + counts[Status.DEVIATES] + counts[Status.OBSERVED] + counts[Status.NEVER_OBSERVED]
-    return f"{'PASS' if judged else 'NOTHING JUDGED'} ({ends}): nothing violated: {told}."
-
-
-def _hang(
-    lead: str, body: str, width: int, *, style: str = "", lead_style: str = "", indent: int | None = None
-) -> Iterator[Text]:
-    """A paragraph after a lead, its further lines indented."""
-    indent = len(lead) if indent is None else indent
-    wrapped = textwrap.wrap(
-        lead + (body or "-"), max(width, indent + 20), subsequent_indent=" " * indent, break_on_hyphens=False
-    )
-    for n, line in enumerate(wrapped):
-        made = Text(line, style)
-        if not n and lead_style:
-            made.stylize(lead_style, 0, len(lead))
-        yield made
+    nothing = "nothing violated but what is expected" if expected else "nothing violated"
+    return f"{'PASS' if judged or expected else 'NOTHING JUDGED'} ({ends}): {nothing}: {told}."

@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 
 STANDARD_OUTPUT = Path("-")
+ENDINGS = (".json", ".html", ".xml", ".md", ".mail", ".txt")
+"""Of reports: the document, a page, JUnit, for a pull request, for a mailing list, as on a terminal."""
 
 
 def check_writable(path: Path) -> None:

@@ -25,7 +25,7 @@ from conformance.verdict.clause import Clause, Status, Verdict
 from conformance.verdict.declarations import check_declared
 from conformance.verdict.hunt import sample
 from conformance.verdict.judge import Judge
-from conformance.verdict.output import check_writable
+from conformance.verdict.output import ENDINGS, check_writable
 from conformance.verdict.own_scenarios import ScenarioError
 from conformance.verdict.suite import Suite, load_suite
 from conformance.verdict.unasked import remember, unasked
@@ -74,7 +74,7 @@ class Session:
         self.rows = rows
         check_packages()
         self.asked: dict[str, Any] = {
-            "adapter": adapter,
+            "adapters": (adapter,) if adapter else (),
             "profile": profile,
             "replay": replay or "",
             "clauses": tuple(clause),
@@ -211,8 +211,8 @@ def matching(suite: Suite, globs: Sequence[str]) -> list[str]:
 def writable(path: str) -> Path:
     """A path that a report can be written to, found out by trying."""
     where = Path(path)
-    if where.suffix not in (".json", ""):
-        raise BadInput(f"the ending of {path} says what to write, and so far only .json is known")
+    if where.suffix not in (*ENDINGS, ""):
+        raise BadInput(f"the ending of {path} says what to write, and only {', '.join(ENDINGS)} are known")
     try:
         check_writable(where)
     except (OSError, ValueError) as error:

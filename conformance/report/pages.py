@@ -1,0 +1,120 @@
+"""What is said of one violation: what the clause demands, how it was broken, why, and how to see it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rich.text import Text
+
+from conformance.report.grouped import Group
+from conformance.report.lanes import ASCII, WIDTH, Glyphs, lane_table
+from conformance.report.lines import STYLES, hang, plural
+from conformance.report.model import ClauseRow, Schedule
+from conformance.verdict.clause import Status
+
+DISCIPLINE = "a discipline, not a guarantee: alone it fails nothing"
+AUTHORITY = {
+    "architecture": "the architecture's",
+    "linux": "Linux's: how it does it, or what it finds in hardware",
+    "end-to-end": "nobody's in particular: no guest or device could do without it",
+}
+"""Whose word a clause is."""
+PROSE = 110
+"""Columns that a sentence fills at most."""
+
+
+class Look(NamedTuple):
+    """How a report is laid out."""
+
+    width: int = WIDTH
+    glyphs: Glyphs = ASCII
+    verbose: bool = False
+    all_steps: bool = False
+
+
+def block(row: ClauseRow, look: Look) -> list[Text]:
+    """All there is to say of one clause."""
+    return [*page(Group((row,)), look._replace(verbose=True))]
+
+
+def page(group: Group, look: Look) -> Iterator[Text]:
+    """All there is to say of the clauses that one schedule breaks; less of them unless `verbose`."""
+    row, found, width = group.first, group.schedule, min(look.width, PROSE)
+    recovery = f" ({found.recovery})" if found and found.recovery else ""
+    head = f"{row.status.value}{recovery}  {row.id}  {row.modality}  "
+    yield from hang(head, f'"{row.statement}"', width, lead_style=STYLES[row.status], indent=2)
+    for name, value in _facts(group, look.verbose):
+        yield from hang(f"{name:<16}", value, width, lead_style="dim")
+    if found:
+        yield from _schedule(group, found, look)
+
+
+def _facts(group: Group, verbose: bool) -> Iterator[tuple[str, str]]:
+    row, found = group.first, group.schedule
+    if row.expected:
+        yield "expected", row.expected
+    if len(group.rows) > 1:
+        yield ("breaks" if found and len(found.breaks) > 1 else "violates"), ", ".join(group.clauses)
+    if row.status is Status.DEVIATES:
+        yield "deviation", DISCIPLINE
+    if row.suspicion:
+        first = "; ".join(cited.where for cited in row.suspicion)
+        told = f"nobody has read what this clause rests on. Against {row.implementation} it is a suspicion and no more"
+        yield "suspicion", f"{told}: look up {first}"
+    if row.of:
+        yield "that is", f"{' or '.join(row.of)}, where {' and '.join(row.where)}"
+    for n, cited in enumerate(row.sources):
+        yield "source" * (not n), str(cited)
+    if verbose:
+        yield "word", AUTHORITY[row.authority]
+        yield "implementation", f"{row.implementation}, profile {row.profile}"
+        yield "evidence", row.evidence
+    if found and found.rows:
+        yield (
+            "found",
+            f"in scenario {found.scenario}: {cost(found)}",
+        )
+    yield "answerable", (found.role if found else "") or row.role
+
+
+def _schedule(group: Group, found: Schedule, look: Look) -> Iterator[Text]:
+    width = min(look.width, PROSE)
+    yield Text()
+    if found.rows:
+        yield from lane_table(
+            found.found(), group.first.id, width=look.width, glyphs=look.glyphs, all_steps=look.all_steps
+        )
+    else:
+        yield from hang(f"{look.glyphs.mark} ", found.reason, width, style="bold red")
+    if found.why:
+        yield Text()
+    for n, sentence in enumerate(found.why):
+        yield from hang("Why     " if not n else " " * 8, sentence, width, lead_style="bold")
+    if group.hint and group.hint.counterexample:
+        near = group.hint.counterexample
+        told = f"{group.hint.id}, a discipline, is not followed either: {near.reason} ({cost(near)})"
+        yield Text()
+        yield from hang("Hint    ", told, width, lead_style="bold yellow")
+    for other in found.elsewhere:
+        yield from hang("On      ", elsewhere(other.implementation, other.fits, other.breaks, found.steps), width)
+    if found.replay:
+        yield Text()
+        yield Text.assemble(("Replay  ", "bold"), replay_line(found))
+
+
+def cost(found: Schedule) -> str:
+    return f"{plural(found.switches, 'switch')}, {plural(found.steps, 'step')}"
+
+
+def elsewhere(implementation: str, fits: int, breaks: bool, steps: int) -> str:
+    """What another implementation does on the same schedule."""
+    if fits == steps:
+        return f"{implementation} the schedule fits, and {'breaks it too' if breaks else 'breaks nothing'}"
+    return f"{implementation} step {fits + 1} is the first that differs"
+
+
+def replay_line(found: Schedule) -> str:
+    whole = found.replay.startswith("intack ")  # a command already, where there is no schedule to follow
+    return found.replay if whole else f"intack replay {shlex.quote(found.replay)}"
