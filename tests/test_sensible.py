@@ -61,6 +61,10 @@ def test_all_of_the_suite_make_sense(scenario: Scenario) -> None:
             replace(CORE, interrupts=(DeviceInterrupt(PINV, 0, "deliver_interrupt", ("vcpu0", 200)),)),
             "the handler of 0xf2: the vector is the host's own",
         ),
+        (
+            replace(CORE, interrupts=(DeviceInterrupt(0x60, 0, "deliver_interrupt", ("vcpu0", 200)),) * 2),
+            "interrupt 0x60 comes twice to cpu0",
+        ),
         (replace(CORE, initial=(("vm.assigned", 0),)), "device posts, and no device is assigned"),
         (replace(CORE, facts=("apicv-inhibited",), vcpus=(VcpuSetup(0, (("self_ipi", 100),)),)), "which is not modelled"),
         (replace(CORE, vcpus=(VcpuSetup(0, (("self_ipi", 77),)),)), "vcpu0 sends itself 77"),

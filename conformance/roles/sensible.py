@@ -45,6 +45,9 @@ def _cpus(scenario: Scenario) -> Iterator[str]:
             yield f"threads {threads[thread.cpu].name} and {thread.name} are both on cpu{thread.cpu}"
         threads[thread.cpu] = thread
     places = [*hosts, *threads, *(i.cpu for i in scenario.interrupts), *(cpu for _, cpu in scenario.budget.spurious)]
+    taken = [(i.vector, i.cpu) for i in scenario.interrupts]
+    for vector, cpu in sorted({each for each in taken if taken.count(each) > 1}):
+        yield f"interrupt {vector:#x} comes twice to cpu{cpu}, where it would be one: another device's is another interrupt"
     for cpu in sorted({cpu for cpu in places if not 0 <= cpu < scenario.cpus}):
         yield f"there is no cpu{cpu}: {scenario.cpus} CPUs, from cpu0"
 
