@@ -7,7 +7,7 @@ exhausted. They are chosen one by one, always the row with the most new pairs fo
 Patton, "The AETG System", 1997; AETG draws candidates, here all rows that make sense are looked at, and what
 they cost counts: generators that know no sizes chose six times as many rows).
 
-    python -m properties.golden --rows          makes the rows anew: covering.json of each architecture
+    python -m properties.rows                   makes the rows anew: covering.json of each architecture
     python -m properties.golden --write         then pins what they come to
 """
 
@@ -25,7 +25,7 @@ import msgspec
 from conformance.roles.scenario import Scenario
 
 MOST_STATES = 10_000
-"""Predicted states of a scenario that may be chosen."""
+"""Predicted states of a scenario that may be chosen, unless a grammar says otherwise."""
 START, A_STATE = 0.1, 4e-6
 """What a scenario costs, in seconds: to begin with, and for each state. Only their ratio matters."""
 
@@ -60,8 +60,12 @@ class Grammar:
     """States of a row with the cheapest options."""
     triples: Sequence[tuple[str, str, str]] = ()
     """Factors of which every three options meet."""
+    most: float = MOST_STATES
 
     def scenario(self, row: Row) -> Scenario | None:
+        """None where its options do not go together, or are none of this grammar."""
+        if not all(o in options for options, o in zip(self.factors.values(), row, strict=True)):
+            return None
         return self.build(self.name(row), self.about(row), row)
 
     def name(self, row: Row) -> str:
@@ -82,7 +86,7 @@ class Grammar:
     def rows(self) -> list[Row]:
         """Those that go together and are small enough."""
         every = product(*self.factors.values())
-        return [row for row in every if self.states(row) <= MOST_STATES and self.scenario(row)]
+        return [row for row in every if self.states(row) <= self.most and self.scenario(row)]
 
     def meetings(self, row: Row) -> frozenset[Pair]:
         """The pairs of options that meet in a row, and the triples that are asked for."""
@@ -111,25 +115,29 @@ def data(grammar: Grammar) -> Path:
     return Path(__file__).with_name(grammar.architecture) / "covering.json"
 
 
+def pinned(grammar: Grammar) -> list[Chosen]:
+    return msgspec.json.decode(data(grammar).read_bytes(), type=list[Chosen])
+
+
 def rows(grammar: Grammar) -> list[Row]:
     """The pinned ones."""
-    return [chosen.row for chosen in msgspec.json.decode(data(grammar).read_bytes(), type=list[Chosen])]
+    return [chosen.row for chosen in pinned(grammar)]
 
 
 def covered(grammar: Grammar) -> tuple[tuple[Scenario, ...], dict[str, int]]:
     """The pinned rows as scenarios, and how many states each has. Raises ValueError for one that makes no sense."""
-    chosen = msgspec.json.decode(data(grammar).read_bytes(), type=list[Chosen])
+    chosen = pinned(grammar)
     scenarios: dict[str, Scenario] = {}
     for row in (c.row for c in chosen):
         scenario = grammar.scenario(row)
         if scenario is None or scenario.name in scenarios:
             raise ValueError(
-                f"{data(grammar)}: {'/'.join(row)} makes no sense or is there twice. Run python -m properties.golden --rows"
+                f"{data(grammar)}: {'/'.join(row)} makes no sense or is there twice. Run python -m properties.rows"
             )
         scenarios[scenario.name] = scenario
     return tuple(scenarios.values()), {grammar.name(c.row): c.states for c in chosen}
 
 
-def pin(grammar: Grammar, rows: Iterable[Row], states: Mapping[str, int]) -> None:
-    lines = (msgspec.json.encode(Chosen(row, states.get(grammar.name(row), 0))).decode() for row in rows)
+def pin(grammar: Grammar, rows: Iterable[Row], states: Mapping[Row, int]) -> None:
+    lines = (msgspec.json.encode(Chosen(row, states.get(row, 0))).decode() for row in rows)
     data(grammar).write_text("[\n" + ",\n".join(lines) + "\n]\n")

@@ -4,7 +4,6 @@ that is a function (its routines.json).
 
     python -m properties.golden                 prints them
     python -m properties.golden --write [arm]   puts them into these files; of one architecture only
-    python -m properties.golden --rows          chooses the rows of covering.json anew (see covering.py)
     python -m properties.golden --check [arm]   says what differs; exit status 1 if anything does
 
 A count that changes means that the reference, a scenario, a monitor or the engine has changed what can happen. Find out
@@ -30,7 +29,7 @@ from conformance.roles.scenario import Scenario
 from conformance.search.proof import prove
 from conformance.verdict.explore import explore
 from properties.arm.grammar import ARM
-from properties.covering import choose, covered, pin, rows
+from properties.covering import covered, pin, rows
 from properties.suite import SUITE
 from properties.x86.grammar import X86
 
@@ -81,10 +80,6 @@ def routines_text(routines: Mapping[str, Sequence[str]]) -> str:
 
 
 def main(how: str = "", architecture: str = "") -> int:
-    if how == "--rows":
-        for grammar in GRAMMARS:
-            pin(grammar, choose(grammar), COVERED)
-        return 0
     asked = [architecture] if architecture else [*MODULES]
     scenarios = {s.name: ran(s) for s in SUITE.scenarios if s.architecture in asked}
     functions = {c.id: checked(c.id) for c in FUNCTIONS if c.architecture in asked}
@@ -112,7 +107,7 @@ def main(how: str = "", architecture: str = "") -> int:
             path.write_text(DICTIONARY.sub(counted, path.read_text()))
             path.with_name("routines.json").write_text(run)
             for grammar in (g for g in GRAMMARS if g.architecture == name):
-                pin(grammar, rows(grammar), counts)
+                pin(grammar, rows(grammar), {row: counts[grammar.name(row)] for row in rows(grammar)})
         else:
             print(counted, run, sep="\n")
     return 0

@@ -54,6 +54,14 @@ SECOND = {
     "again": Option("the same once more, by a handler on the vCPU's pCPU", 6),
     "falls": Option("a handler on the vCPU's pCPU lowers the line", 5),
     "neighbour": Option("a handler on the vCPU's pCPU makes one of a priority one step higher", 12.6),
+    "nested": Option(
+        "a handler on the vCPU's pCPU makes one of a priority one step higher, and the guest's handlers nest", 13.5
+    ),
+    "nested-twice": Option(
+        "handlers on the vCPU's pCPU make one of a priority one step higher, and one of a higher one still, and the "
+        "guest's handlers nest",
+        100,
+    ),
     "equal": Option("a handler on the vCPU's pCPU makes one of equal priority", 16.8),
     "own-sgi": Option("the vCPU sends itself an SGI, interrupts closed", 2.7),
     "own-crowd": Option("the guest makes two edges of neighbouring priorities pending, interrupts closed", 6.5),
@@ -74,19 +82,14 @@ PROGRAMS = {
 INTERFACES: Mapping[str, tuple[str, ...]] = {
     "plain": (),
     "one-register": ("one-list-register",),
-    "nests": ("handlers-nest",),
-    "one-register+nests": ("one-list-register", "handlers-nest"),
-    "split+nests": ("eoi-mode-1", "handlers-nest"),
+    "split": ("eoi-mode-1",),
+    "one-register+split": ("one-list-register", "eoi-mode-1"),
 }
-"""EOImode=1 with one list register is left out: where handlers nest, writes of GICV_DIR come in any order, and GICH_HCR's
-EOICount, by which the reference goes, does not tell which interrupt of those in no list register has ended.
-"""
 INTERFACE = {
     "plain": Option("", 1),
     "one-register": Option("one list register", 1.2),
-    "nests": Option("handlers nest", 1.2),
-    "one-register+nests": Option("one list register, handlers nest", 1.2),
-    "split+nests": Option("EOImode=1, handlers nest", 1.4),
+    "split": Option("EOImode=1", 1.4),
+    "one-register+split": Option("one list register, EOImode=1", 1.7),
 }
 VCPUS = {
     "one": Option("", 1),
@@ -105,18 +108,20 @@ ENVIRONMENTS = {
     "in-guest-wfi": Option("WFI does not trap", 1),
     "resampled": Option("the device keeps its line until it is told of the end", 2),
     "gicv4": Option("GICv4.0", 5.3),
-    "gicv4.1": Option("GICv4.1, a doorbell for nothing", 9),
+    "gicv4.1": Option("GICv4.1, a doorbell for nothing", 18),
 }
 SPENT: Mapping[str, Budget] = {
     "none": Budget(),
     "exit": Budget(exit=1),
     "preempt": Budget(preempt=1),
+    "exit+preempt": Budget(exit=1, preempt=1),
     "migrate": Budget(preempt=1, migrate=1),
 }
 BUDGETS = {
     "none": Option("", 1),
     "exit": Option("one exit", 3.3),
     "preempt": Option("one preemption", 5.4),
+    "exit+preempt": Option("one exit, one preemption", 14),
     "migrate": Option("one preemption, one migration", 17),
 }
 HALF = 0xA0
@@ -126,7 +131,7 @@ OPEN: Action = ("unmask",)
 
 
 @dataclass
-class _Parts:
+class Parts:
     """A scenario in the making: what the guest and its peer execute, and who else makes which interrupt pending."""
 
     own: list[Action] = field(default_factory=list)
@@ -155,25 +160,35 @@ class _Parts:
 def build(name: str, about: str, row: Row) -> Scenario | None:
     first, second, program, interface, vcpus, environment, budget = row
     agent = AGENTS[first]
-    if _pointless(agent, second, program, vcpus, environment, budget):
+    if _pointless(agent, second, program, interface, vcpus, environment, budget):
         return None
-    parts = _Parts()
+    parts = Parts()
     parts.made(agent)
     _add_second(parts, agent, second)
     (parts.peer if vcpus != "one" and program in REGISTERS else parts.own).extend(_program(program, agent.intid))
     spent = SPENT[budget]
     if environment == "gicv4.1":
         spent = msgspec.structs.replace(spent, spurious=((DOORBELL, 0),))
-    return _assemble(name, about, parts, interface, vcpus, environment, spent)
+    facts = (
+        *INTERFACES[interface],
+        *FACTS[environment],
+        *(("handlers-nest",) if second.startswith("nested") else ()),
+        *(("injects-from-handler",) if parts.handlers else ()),
+    )
+    return assemble(name, about, parts, facts, vcpus, spent)
 
 
 REGISTERS = ("disables", "off", "clears", "deactivates", "retargets")
 """Programs of writes to the distributor: another vCPU's, where there is one."""
 
 
-def _pointless(agent: Agent, second: str, program: str, vcpus: str, environment: str, budget: str) -> bool:
+def _pointless(
+    agent: Agent, second: str, program: str, interface: str, vcpus: str, environment: str, budget: str
+) -> bool:
     """These do not go together, or the one leaves nothing of the other: a private interrupt has no other target, GICD_ICPENDR
-    does nothing to an SGI, a line falls that rose, and somebody else's vCPU is there to do something.
+    does nothing to an SGI, a line falls that rose, one list register is enough for one interrupt and always holds a level that
+    is taken last, somebody else's vCPU is there to do something, and what waits in its guest leaves the pCPU to another vCPU
+    if it is preempted.
     """
     who, intid = agent
     spi = 32 <= intid < LPI
@@ -190,15 +205,18 @@ def _pointless(agent: Agent, second: str, program: str, vcpus: str, environment:
         or (second == "again" and who == "its")
         or (second == "equal" and intid < 16)
         or (second == "vlpi" and intid == LPI)
-        or (second == "own-sgi" and who == "own" and intid < 16)
+        or (second in ("own-sgi", "nested") and who == "own" and intid < 16)
         or (virtual != environment.startswith("gicv4"))
         or (environment == "in-guest-wfi" and "waits" not in program)
         or (environment == "resampled" and not (level and spi and who == "handler" and second != "falls"))
+        or (environment == "resampled" and interface.startswith("one-register") and second in ("own-sgi", "own-crowd"))
+        or (interface.startswith("one-register") and second in ("none", "again", "falls", "elsewhere"))
         or (vcpus == "shared" and budget == "migrate")
+        or (vcpus == "shared" and environment == "in-guest-wfi" and budget != "preempt")
     )
 
 
-def _add_second(parts: _Parts, first: Agent, second: str) -> None:
+def _add_second(parts: Parts, first: Agent, second: str) -> None:
     match second:
         case "again" if first.intid < 16:
             parts.made(Agent(first.who, first.intid))
@@ -206,8 +224,11 @@ def _add_second(parts: _Parts, first: Agent, second: str) -> None:
             parts.made(Agent("handler", first.intid))
         case "falls":
             parts.handlers.append((first.intid, 0))
-        case "neighbour":
+        case "neighbour" | "nested":
             parts.made(Agent("handler", EDGE3))
+        case "nested-twice":
+            parts.made(Agent("handler", EDGE3))
+            parts.made(Agent("handler", EDGE2))
         case "equal":
             parts.made(Agent("handler", EDGE if first.intid == LEVEL else LEVEL))
         case "own-sgi" | "own-crowd":
@@ -240,11 +261,10 @@ def _program(name: str, first: int) -> list[Action]:
     return list(programs[name])
 
 
-def _assemble(
-    name: str, about: str, parts: _Parts, interface: str, vcpus: str, environment: str, budget: Budget
-) -> Scenario:
-    """Each injector on a CPU of its own, behind those of the vCPUs; one more of those where a vCPU may move."""
-    facts = (*INTERFACES[interface], *FACTS[environment], *(("injects-from-handler",) if parts.handlers else ()))
+def assemble(name: str, about: str, parts: Parts, facts: tuple[str, ...], vcpus: str, budget: Budget) -> Scenario:
+    """`vcpus`: one, another or shared, as in VCPUS. Each injector on a CPU of its own, behind those of the vCPUs; one more of
+    those where a vCPU may move.
+    """
     hosts = 2 if vcpus == "another" or budget.migrate else 1
     setup: Sequence[Action] = EOI_MODE_1 if "eoi-mode-1" in facts else ()
     guests = [VcpuSetup(0, (*setup, *parts.own))]
@@ -256,7 +276,7 @@ def _assemble(
         Thread(f"injector{n}", "inject", ("vcpu0", intid, 1), hosts + n - 1)
         for n, intid in enumerate(parts.injectors, 1)
     ]
-    gicv4 = environment.startswith("gicv4")
+    gicv4 = "gicv4" in facts or "gicv4.1" in facts
     return Scenario(
         name=name,
         about=about,
@@ -265,7 +285,7 @@ def _assemble(
         vcpus=tuple(guests),
         threads=tuple(threads),
         devices=(
-            *(Device("ITS", "vlpi", ("vcpu0", lpi)) for lpi in parts.vlpis),
+            *(Device(f"ITS{f'-{n}' * (n > 0)}", "vlpi", ("vcpu0", lpi)) for n, lpi in enumerate(parts.vlpis)),
             *(redistributors(hosts) if gicv4 else ()),
         ),
         interrupts=tuple(

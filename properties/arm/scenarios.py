@@ -653,7 +653,7 @@ GOLDEN: dict[str, int] = {
     "vgic-level-wfi": 3_804,
     "vgic-level-again": 51_149,
     "vgic-level-kept": 36_299,
-    "vgic-level-resample": 3_310,
+    "vgic-level-resample": 3_485,
     "vgic-private": 15_571,
     "vgic-handler-level": 946,
     "vgic-handler": 689,

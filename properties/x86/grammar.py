@@ -177,7 +177,9 @@ def assemble(
 
 
 def _pointless(agents: Sequence[Agent], program: str, vcpus: str, environment: str, budget: str) -> bool:
-    """These do not go together, or the one leaves nothing of the other."""
+    """These do not go together, or the one leaves nothing of the other; what store buffers hide is looked for where a vCPU is
+    preempted, too, with each kind of agent.
+    """
     kinds = {agent.kind for agent in agents}
     posting = kinds & {"device", "urgent"}
     return (
@@ -185,6 +187,7 @@ def _pointless(agents: Sequence[Agent], program: str, vcpus: str, environment: s
         or (environment in ("in-guest-hlt", "polling") and "halt" not in program)
         or (environment == "xapic" and not (posting and budget in ("migrate", "preempt")))
         or (environment == "inhibited" and ("ipi" in kinds or program == "self-ipi"))
+        or (environment == "buffered" and not SPENT[budget].preempt)
         or (vcpus == "shared" and (budget == "migrate" or "handler" in kinds))
     )
 
@@ -216,4 +219,5 @@ X86 = Grammar(
     },
     build,
     least=68,
+    most=32_000,
 )

@@ -157,6 +157,8 @@ class KvmArm(VgicMmio, RunLoop, Residency):
                 return Then("distributor", vcpu, register, intid, value)
             case ("device_quiet", intid):
                 return Then("device_quiet", vcpu, intid)
+            case ("deactivate", told):
+                self.deactivated(cpu, vcpu, told)
             case ("pause",):
                 self.directed_yield(cpu, vcpu)
             case _:

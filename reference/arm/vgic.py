@@ -21,6 +21,7 @@ from conformance.roles.arm import (
     HCR_EN,
     HCR_LRENPIE,
     HCR_NPIE,
+    HCR_TDIR,
     HCR_UIE,
     KICK,
     PENDING,
@@ -73,6 +74,13 @@ DIFFERENCES = (
         "a level's latch stays through an entry, and is cleared when the list register is found invalid",
         "it goes along into the list register (`taken`), and comes back if it was not acknowledged",
         "Linux clears what was written since with it: docs/findings.md, 6; known-bad:L4",
+    ),
+    Difference(
+        "deactivated",
+        "a GICv2's GICV_DIR always traps; GICv3's (vgic_v3_configure_hcr()) where something active is in no list register, or "
+        "an SPI is active anywhere",
+        "it traps where something active is in no list register",
+        "no guest here deactivates what another vCPU acknowledged",
     ),
     Difference(
         "prune",
@@ -262,8 +270,9 @@ class Vgic(Injector):
     def summarize(self, cpu: Cpu, vcpu: Vcpu, listed: list[int]) -> tuple[list[int], int]:
         """The list as it is to be tried, and GICH_HCR.
 
-        NPIE: something pending is left out. LRENPIE: something active is. UIE: refill early; with a single list
-        register it would be asserted whatever that holds, and the guest never run.
+        NPIE: something pending is left out. LRENPIE and TDIR: something active is; with EOImode=1 a count does not tell
+        which of them ended. UIE: refill early; with a single list register it would be asserted whatever that holds, and
+        the guest never run.
         """
         room = self.world.list_registers
         if len(listed) <= room:
@@ -283,7 +292,7 @@ class Vgic(Injector):
         if pending > room:
             hcr |= HCR_NPIE
         if pending + active > room:
-            hcr |= (HCR_LRENPIE if active else 0) | (HCR_UIE if room > 1 else 0)
+            hcr |= (HCR_LRENPIE | HCR_TDIR if active else 0) | (HCR_UIE if room > 1 else 0)
         return listed, hcr
 
     @mirrors(VGIC, "vgic_irq_cmp")
@@ -381,6 +390,19 @@ class Vgic(Injector):
         if state & PENDING and cpu.load(irq.taken):
             cpu.store(irq.latch, 1)
         cpu.store(irq.taken, 0)
+
+    @mirrors(VGIC_V2, "vgic_v2_deactivate")
+    def deactivated(self, cpu: Cpu, vcpu: Vcpu, told: int) -> None:
+        """A write of GICV_DIR that trapped. Whatever list register it was in has been folded."""
+        intid = told & 0x3FF
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, irq.irq_lock)
+        active = cpu.load(irq.active)
+        cpu.unlock(irq.irq_lock)
+        if active:
+            self.fold_lr(cpu, vcpu, lr_word(intid, 0, eoi=self.world.level_sensitive(intid)))
+        if not self.flag_is_moot():
+            cpu.irq_restore(flag)
 
     @mirrors(VGIC_V2, "vgic_v2_fold_lr_state")
     def fold_outside(self, cpu: Cpu, vcpu: Vcpu, inside: set[int], ended: int) -> None:

@@ -215,8 +215,8 @@ class ReferenceVirtualInterface(VirtualInterface):
             case "end_of_interrupt":
                 self.end_of_interrupt(cpu, vcpu, *operands)
             case "deactivate":
-                self.deactivate(cpu, operands[0])
                 cpu.store(vcpu.pstate_i, 0)
+                self.write_dir(cpu, operands[0])
             case "write_pmr":
                 cpu.store(
                     self.world.cpus[cpu.id()].vmcr.pmr, operands[0] >> 3
@@ -240,6 +240,14 @@ class ReferenceVirtualInterface(VirtualInterface):
         if not cpu.load(here.vmcr.eoi_mode):
             self.deactivate(cpu, told, counts=apr != 0)
             cpu.store(vcpu.pstate_i, 0)
+
+    @mirrors(GICV2, "GICV_DIR")
+    @mirrors(GICV3, "ICH_HCR_EL2.TDIR")
+    def write_dir(self, cpu: Cpu, told: int) -> None:
+        if cpu.load(self.world.cpus[cpu.id()].hcr.tdir):
+            cpu.exit_guest("deactivate", told)
+        else:
+            self.deactivate(cpu, told)
 
     @mirrors(GICV2, "GICV_DIR", "GICH_HCR.EOICount")
     def deactivate(self, cpu: Cpu, told: int, counts: bool = True) -> None:

@@ -97,7 +97,8 @@ class VirtualInterface(Role):
             VALUE (GICV_CTLR), pause and mmio REGISTER INTID VALUE, a write of the distributor (`Distributor`).
         May rely on: GICH registers of this pCPU and PSTATE are the processor's alone until this returns.
         Must leave: what the manual says of EOIR, DIR, PMR and CTLR; the last write of a completion unmasks too, for the
-            handler's return. A WFI does nothing where the virtual IRQ is asserted, sets `halted` with the fact
+            handler's return. Where software set GICH_HCR.TDIR, a write of DIR does nothing else: it exits,
+            ("deactivate", what it names). A WFI does nothing where the virtual IRQ is asserted, sets `halted` with the fact
             `wfi-not-trapped`, and exits otherwise. Any other exits: `cpu.exit_guest(what, *operands)`. The reasons that
             a run loop meets beside are ("interrupt", number) and ("tick",), an exit that nothing caused.
         Returns: nothing.
@@ -236,8 +237,9 @@ class RunLoop(Role):
             maintenance interrupt where they are too few, and with nothing that came after the look at it but what makes
             it exit. On ("wfi",) the thread blocks until there is an interrupt that ends the wait: `prepare_to_block`, a
             look, `schedule` (interrupts and preemption on, no lock held). On ("mmio", register, intid, value) it goes
-            to `distributor`; on ("device_quiet", intid) the line goes low, as by `inject`. On any other reason it goes
-            round again.
+            to `distributor`; on ("device_quiet", intid) the line goes low, as by `inject`; on ("deactivate", what GICV_IAR
+            answered), which it gets only where it set GICH_HCR.TDIR, that interrupt is active no more. On any other
+            reason it goes round again.
         Returns: where the thread goes on, Then(routine, vcpu, ...): a thread that just returns is gone for good. What
             outlives a call lies in declared locations.
         """

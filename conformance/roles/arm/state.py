@@ -58,16 +58,17 @@ def lr_word(
 
 
 class Hcr:
-    """Fields of GICH_HCR (IHI 0048B, 5.3)."""
+    """Fields of GICH_HCR (IHI 0048B, 5.3). `tdir` is GICv3's, ICH_HCR_EL2.TDIR; on a GICv2 software need not map GICV_DIR."""
 
     def __init__(self, at: str) -> None:
         self.word = Field(at)
         self.en, self.uie, self.lrenpie, self.npie = (Field(at, 1 << n, n) for n in range(4))
         self.vgrp0eie, self.vgrp0die, self.vgrp1eie, self.vgrp1die = (Field(at, 1 << n, n) for n in range(4, 8))
+        self.tdir = Field(at, 1 << 14, 14)
         self.eoi_count = Field(at, 0x1F << 27, 27)
 
 
-HCR_EN, HCR_UIE, HCR_LRENPIE, HCR_NPIE = 1, 2, 4, 8
+HCR_EN, HCR_UIE, HCR_LRENPIE, HCR_NPIE, HCR_TDIR = 1, 2, 4, 8, 1 << 14
 MISR_EOI, MISR_U, MISR_LRENP, MISR_NP = 1, 2, 4, 8
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from conformance.machine.monitor import Monitor
 from conformance.roles.arm import LEVEL, LPI
 from conformance.roles.scenario import Scenario
-from properties.arm.monitors import blocking, crowding, doorbells, linux, maintenance, residency
+from properties.arm.monitors import blocking, crowding, doorbells, linux, maintenance, nesting, residency
 from properties.arm.monitors.active import Active, deactivations
 from properties.arm.monitors.edges import EdgeTriggered
 from properties.arm.monitors.levels import Level
@@ -47,7 +47,7 @@ def sent(scenario: Scenario, intid: int) -> list[tuple[str, int]]:
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
-    parts = (maintenance, blocking, residency, doorbells, crowding, linux)
+    parts = (maintenance, nesting, blocking, residency, doorbells, crowding, linux)
     made = [*interrupts(scenario), Contents(scenario)]
     made += [Active(scenario, f"vcpu{n}") for n in range(len(scenario.vcpus))]
     made += deactivations(scenario)

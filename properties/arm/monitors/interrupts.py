@@ -62,7 +62,8 @@ class Ghost(NamedTuple):
     acknowledgement since; `made`: edges made since the last acknowledgement (2: several). For a level: `credit` counts
     writes that latch it begun since the last exit, which a list register filled before may not stand for; `line` and
     `latch` are 1, 0 or CHANGING; `raising` and `latching`: calls in progress; `lowering`: who lowers its line, or
-    clears it; `doubt`: a call that raises it came across that; `unseen`: ended, with no VM exit since.
+    clears it; `doubt`: a call that raises it came across that; `unseen`: ended, and not raised since;
+    `untold`: the vCPU that ended it, and has not left its guest since.
 
     `active`: number of the vCPU that acknowledged it and has not deactivated it; BY_REGISTER: nobody did, and it may
     be active by a write of GICD_ISACTIVER, or still be while `clearing` writes GICD_ICACTIVER. `past`: what a loss would be due to.
@@ -81,6 +82,7 @@ class Ghost(NamedTuple):
     latching: int = 0
     lowering: str = ""
     doubt: bool = False
+    untold: str = ""
     unseen: bool = False
     past: frozenset[str] = frozenset()
 
@@ -154,7 +156,7 @@ class Interrupt(Monitor):
                     memory = self._reopened(memory._replace(active=active, clearing=""))
                 return self._gate(memory, vcpu, lambda g: entered(g, cpu, self.intid, self.source, look))
             case ev.Exited(vcpu=vcpu, cpu=cpu):
-                barred, memory = self._barred(memory, vcpu), self._left(memory)
+                barred, memory = self._barred(memory, vcpu), self._left(memory, vcpu)
                 return self._gate(memory, vcpu, lambda g: shut(g, cpu, self.intid, self.source, barred, look))
             case _:
                 return memory
@@ -214,7 +216,7 @@ class Interrupt(Monitor):
     def _settled(self, memory: Ghost, vcpu: str) -> Ghost:
         return memory
 
-    def _left(self, memory: Ghost) -> Ghost:
+    def _left(self, memory: Ghost, vcpu: str) -> Ghost:
         return memory
 
     def _acknowledged(self, vcpu: str, memory: Ghost, look: Look) -> Ghost:

@@ -15,7 +15,6 @@ from conformance.roles.scenario import Scenario
 from properties.arm.catalogue import FREEBSD, IHI_0048, KERNEL, LEVELS_AND_EDGES, LINUX, LINUX_2015, REGISTERS
 from properties.arm.monitors.interrupts import NOBODY, Ghost, Interrupt
 from properties.arm.monitors.lost import CAUSED, CLEARED, DISABLED, FELL, HIGH_AT_END, LATCH_USED_UP, OFF, VGIC_LVL_1
-from properties.arm.monitors.registers import word
 from properties.arm.monitors.routing import CHANGING
 
 CROSSED = "a write that latches it came across one that clears it"
@@ -30,7 +29,8 @@ VGIC_LVL_2 = LEVELS_AND_EDGES.must(
     premise="the line is high at the end of the interrupt",
     observe=(
         "As VGIC-LVL-1, of an interrupt that was ended with its line high. Where a device waits to be told (irqfd's "
-        "resampler), no acknowledgement follows the end without an exit in between."
+        "resampler) its line is high until that vCPU exits, and no acknowledgement follows the end before the line was raised "
+        "again."
     ),
     of=(VGIC_LVL_1,),
     where=(HIGH_AT_END,),
@@ -100,7 +100,7 @@ class Level(Interrupt):
             ),
         }
         self.witnesses = (*Interrupt.witnesses, VGIC_LVL_4)
-        self.resampled = f"irq{intid}.line" if "irqfd-resample" in scenario.facts else ""
+        self.resampled = "irqfd-resample" in scenario.facts
 
     def watches(self) -> bool:
         return True
@@ -128,6 +128,8 @@ class Level(Interrupt):
             raising=memory.raising + 1,
             begun=memory.begun if memory.lowering else (*memory.begun, caller),
             doubt=memory.doubt or bool(memory.lowering),
+            unseen=False,
+            untold="",
             past=memory.past | {CAUSED},
         )
 
@@ -188,9 +190,9 @@ class Level(Interrupt):
         begun = tuple(c for c in memory.begun if c not in (f"clear {writer}", CROSSED))
         return memory._replace(latch=CHANGING if CROSSED in memory.begun else 0, begun=begun)
 
-    def _left(self, memory: Ghost) -> Ghost:
+    def _left(self, memory: Ghost, vcpu: str) -> Ghost:
         """At a VM exit. What fills list registers from now on knows of all that was latched before."""
-        memory = memory._replace(unseen=False) if self.resampled else memory
+        memory = memory._replace(untold="") if memory.untold == vcpu else memory
         return memory._replace(credit=memory.latching) if memory.active == NOBODY else memory
 
     # What is common
@@ -210,10 +212,10 @@ class Level(Interrupt):
 
     def _acknowledged(self, vcpu: str, memory: Ghost, look: Look) -> Ghost:
         look.witness(VGIC_LVL_3)
-        if self.resampled and memory.unseen:
+        if self.resampled and memory.unseen and not memory.latch:
             said = (
-                f"{vcpu} acknowledges {self.what} again, which it ended, and has not left its guest since: the device that "
-                "waits to be told so was not"
+                f"{vcpu} acknowledges {self.what} again, which was ended, and nobody raised its line since: the device that "
+                "waits to be told was not"
             )
             look.breach(VGIC_LVL_2, said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         after = super()._acknowledged(vcpu, memory, look)
@@ -229,14 +231,15 @@ class Level(Interrupt):
             after = after._replace(latch=CHANGING if memory.latching or memory.credit else 0, credit=memory.latching)
         if memory.line == 1:
             past |= {HIGH_AT_END}
-        if self.resampled:
-            after = after._replace(line=CHANGING, unseen=True)
+        if self.resampled and memory.active >= 0:
+            ender, unseen = self.vcpus[memory.active], not memory.raising
+            after = self._lowering(after, ender)._replace(unseen=unseen, untold=ender if unseen else "")
         return after._replace(past=past)
 
     def at_rest(self, memory: Ghost, look: Look) -> None:
-        """A device that waits to be told of the end (irqfd's resampler) lowers its line then: where it is is software's."""
-        if self.resampled and look.has(self.resampled) and CAUSED in memory.past:
-            memory = memory._replace(line=word(look.value(self.resampled)))
+        """A device that waits to be told of the end (irqfd's resampler) keeps its line until somebody can know."""
+        if memory.untold:
+            memory = memory._replace(line=1)
         if LATCH_USED_UP in memory.past:
             look.witness(VGIC_LVL_6)
         super().at_rest(memory, look)
