@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
+from conformance.roles.scenario import Scenario
 from conformance.verdict.suite import ArchitectureSuite
 from properties.arm.catalogue import SECTIONS
 from properties.arm.grammar import ARM as GRAMMAR
@@ -13,6 +15,9 @@ from properties.arm.scenarios import SCENARIOS
 from properties.arm.sequential import CHECKS
 from properties.covering import covered
 from properties.function import check
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
 
 ASSUMPTIONS = (
     "A host SGI or doorbell in flight may be delayed for ever; messages merge per interrupt and pCPU.",
@@ -33,6 +38,13 @@ ASSUMPTIONS = (
 
 COVERED, COVERED_STATES = covered(GRAMMAR)
 
+
+def draw(states: float) -> SearchStrategy[Scenario]:
+    from properties.arm.drawing import scenarios  # with Hypothesis
+
+    return scenarios(states)
+
+
 ARM = ArchitectureSuite(
     architecture="arm",
     clauses=tuple(clause for section in SECTIONS for clause in section),
@@ -40,6 +52,7 @@ ARM = ArchitectureSuite(
     watch=monitors,
     check=lambda clause, implementation: check(clause, implementation, CHECKS),
     record=lambda clause, implementation: CHECKS[clause].cases_for(implementation),
+    draw=draw,
     rules=ASSUMPTIONS,
     routines={
         n: r.split() for n, r in json.loads(files("properties.arm").joinpath("routines.json").read_text()).items()

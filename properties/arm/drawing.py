@@ -1,0 +1,112 @@
+"""Hypothesis draws Arm scenarios, beyond the rows of the grammar: more agents, longer programs, any registers, more tokens.
+
+Options come in the order of what they cost, so that what shrinks gets cheaper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from conformance.roles.arm import DOORBELL, EDGE, EDGE2, EDGE3, LEVEL, LPI, PPI, SGI
+from conformance.roles.scenario import Action, Budget, Scenario
+from properties.arm.grammar import HALF, Agent, Parts, assemble
+from properties.arm.scenarios import register
+
+KINDS = ("own", "peer", "its", "handler", "injector")
+INTIDS = (EDGE, LEVEL, EDGE3, PPI, SGI, EDGE2)
+ALONE = (("wfi",), ("mask",), ("unmask",), ("pause",), ("write_pmr", HALF), ("write_pmr", 0xF8), ("write_pmr", 0))
+REGISTERS = ("ispendr", "icpendr", "icenabler", "isenabler", "isactiver", "icactiver", "itargetsr")
+TIMES = {
+    "own": 2.1,
+    "peer": 2.1,
+    "its": 7.7,
+    "handler": 9.0,
+    "injector": 45.0,
+    "exit": 3.3,
+    "preempt": 5.4,
+    "migrate": 3.1,
+    "one": 1.0,
+    "shared": 2.8,
+    "another": 100.0,
+}
+"""How many times as many states each makes it, and each action of a program 1.7: as in the grammar."""
+
+
+@st.composite
+def agents(draw: st.DrawFn, vcpus: str) -> Agent:
+    who = draw(st.sampled_from([kind for kind in KINDS if kind != "peer" or vcpus != "one"]))
+    intids = {"its": (LPI, LPI + 1), "own": INTIDS, "peer": INTIDS}.get(who, tuple(i for i in INTIDS if i >= 16))
+    if who == "peer":
+        intids = tuple(i for i in intids if i < 16 or i >= 32)  # a private interrupt that it makes is its own
+    return Agent(who, draw(st.sampled_from(intids)))
+
+
+def actions(intids: Sequence[int], vcpus: int) -> st.SearchStrategy[list[Action]]:
+    """Each a step of a program: an instruction, a write of a register, the distributor off and on."""
+    alone: st.SearchStrategy[Action] = st.sampled_from(ALONE)
+    written: st.SearchStrategy[Action] = st.builds(
+        lambda name, intid, to: register(name, intid, to if name == "itargetsr" else 1),
+        st.sampled_from(REGISTERS),
+        st.sampled_from(intids or (EDGE,)),
+        st.integers(0, vcpus - 1),
+    )
+    off: list[Action] = [register("ctlr", 0, 0), register("ctlr", 0, 1)]
+    return (alone | written).map(lambda action: [action]) | st.just(off)
+
+
+@st.composite
+def scenarios(draw: st.DrawFn, states: float) -> Scenario:
+    """Of about so many states at most."""
+    vcpus = draw(st.sampled_from(("one", "one", "shared", "another")))
+    number = 1 + (vcpus != "one")
+    parts, drawn = Parts(), draw(st.lists(agents(vcpus), min_size=1, max_size=3))
+    for agent in drawn:
+        parts.made(agent)
+    levels = [i for i in sorted(parts.intids) if i in (LEVEL, PPI)]
+    if levels and draw(st.booleans()):
+        parts.handlers.append((draw(st.sampled_from(levels)), 0))
+    software = [i for i in sorted(parts.intids) if i < LPI]
+    step = actions([i for i in software if i >= 16], number)
+    own, peer = (sum(draw(st.lists(step, max_size=3)), list[Action]()) for _ in range(2))
+    parts.own += own
+    parts.peer += peer if vcpus != "one" else []
+    assume(not any(_foreign(parts, action) for action in (*parts.own, *parts.peer)))
+    facts = set(draw(st.lists(st.sampled_from(("one-list-register", "eoi-mode-1", "handlers-nest")), max_size=2)))
+    facts |= {draw(st.sampled_from(("gicv4.1", "gicv4")))} if parts.vlpis else set()
+    facts |= {"wfi-not-trapped"} if draw(st.sampled_from((False, False, True))) else set()
+    facts |= {"injects-from-handler"} if parts.handlers else set()
+    lowered = any(not level for _, level in parts.handlers)
+    if LEVEL in parts.intids and not lowered and draw(st.booleans()):
+        facts |= {"device-keeps-its-line", "irqfd-resample"}
+    budget = draw(
+        st.builds(
+            Budget,
+            preempt=st.integers(0, 2),
+            migrate=st.integers(0, 0 if vcpus == "shared" else 1),
+            exit=st.integers(0, 2),
+            spurious=st.sampled_from(((), ((DOORBELL, 0),) if parts.vlpis else ())),
+        )
+    )
+    assume(budget.preempt or not budget.migrate)
+    assume(_states([agent.who for agent in drawn], parts, budget, vcpus) <= states)
+    return assemble("drawn", "drawn at random", parts, tuple(sorted(facts)), vcpus, budget)
+
+
+def _foreign(parts: Parts, action: Action) -> bool:
+    """A write that concerns no interrupt of the scenario, or no SPI where it needs one."""
+    if action[0] != "mmio" or action[1] in ("ctlr", "sgir"):
+        return False
+    return action[2] not in parts.intids or (action[1] == "itargetsr" and int(action[2]) < 32)
+
+
+def _states(who: Sequence[str], parts: Parts, budget: Budget, vcpus: str) -> float:
+    """Predicted."""
+    n = 9.0 * TIMES[vcpus]
+    for kind in (*who, *["handler"] * (len(parts.handlers) - who.count("handler"))):
+        n *= TIMES[kind]
+    for what in ("preempt", "migrate", "exit"):
+        n *= TIMES[what] ** getattr(budget, what)
+    return n * 1.7 ** (len(parts.own) + len(parts.peer)) * 2 ** len(budget.spurious)
