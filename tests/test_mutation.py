@@ -35,25 +35,29 @@ SCENARIOS = {s.name: s for s in SUITE.scenarios}
 # What an operator makes of an operation
 
 
-class Posts:
-    """A sender of four operations that tells its last answer, and its lock."""
+SCRIPT = (
+    ops.Lock("vm.lock"),
+    ops.Rmw("vcpu0.pid.pir[1]", "or", 16, 16),
+    ops.Load("vcpu0.mode"),
+    ops.Unlock("vm.lock"),
+    ops.SendIpi(0xF2, 1),
+)
 
-    script = (
-        ops.Lock("vm.lock"),
-        ops.Rmw("vcpu0.pid.pir[1]", "or", 16, 16),
-        ops.Load("vcpu0.mode"),
-        ops.Unlock("vm.lock"),
-        ops.SendIpi(0xF2, 1),
-    )
+
+class Scripted:
+    """A routine that asks for these operations in turn, and returns what the third answered."""
+
+    def __init__(self, script: tuple[ops.AnyOperation, ...] = SCRIPT) -> None:
+        self.script = script
 
     def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
         return self.script[len(results)] if len(results) < len(self.script) else ops.Return(value=results[2])
 
-    def fresh(self) -> Posts:
+    def fresh(self) -> Scripted:
         return self
 
 
-LOCK, OR, LOAD, UNLOCK, SEND = Posts.script
+LOCK, OR, LOAD, UNLOCK, SEND = SCRIPT
 END = ops.Return(value=0)
 ANSWERS: tuple[tuple[ops.Result, ...], ...] = ((None,), (0, 16), (0, 1, 2), (None,), (None,))
 """What each operation has been seen to answer."""
@@ -62,7 +66,7 @@ ANSWERS: tuple[tuple[ops.Result, ...], ...] = ((None,), (0, 16), (0, 1, 2), (Non
 @pytest.fixture(scope="module")
 def seen() -> Whole:
     """The sender, explored with every answer."""
-    unfolding = Unfolding(Posts())
+    unfolding = Unfolding(Scripted())
     level = [unfolding.root("deliver_interrupt", ())]
     for answers in ANSWERS:
         level = [node.child(answer) for node in level for answer in answers]
@@ -100,7 +104,7 @@ READ = ops.Load("vcpu0.pid.pir[1]", 16)
         (LOAD, "ends", "", [LOCK, OR, LOAD, END]),
         (LOCK, "not called", "", [END]),
         (OR, "neighbour", "bit", [LOCK, ops.Rmw(OR.at, "or", 32, 32), LOAD, UNLOCK, SEND, END]),
-        (OR, "neighbour", "word", [LOCK, ops.Rmw("vcpu0.pid.pir[2]", "or", 16, 16), LOAD, UNLOCK, SEND, END]),
+        (OR, "neighbour", "word", [LOCK, ops.Rmw("vcpu0.pid.pir[3]", "or", 16, 16), LOAD, UNLOCK, SEND, END]),
         (SEND, "neighbour", "vector", [LOCK, OR, LOAD, UNLOCK, ops.SendIpi(0xF1, 1), END]),
         (SEND, "neighbour", "cpu", [LOCK, OR, LOAD, UNLOCK, ops.SendIpi(0xF2, 0), END]),
         (LOAD, "told", "largest", [LOCK, OR, LOAD, UNLOCK, SEND, ops.Return(value=2)]),
@@ -130,6 +134,27 @@ def test_a_lock_goes_with_its_unlock(seen: Whole) -> None:
     assert not [
         m for m in seen.mutants(seen.nodes({"deliver_interrupt"})) if str(m).endswith("unlock vm.lock: left out")
     ]
+
+
+def test_an_answer_that_nothing_hangs_on_is_not_changed(seen: Whole) -> None:
+    """The sender looks at what it read of mode alone."""
+    site = site_of(seen, OR)
+    assert "told" not in {m.operator for m in seen.mutants({site: seen.nodes({"deliver_interrupt"})[site]})}
+
+
+def test_where_nobody_can_look_in_between_nothing_is_exchanged() -> None:
+    """Of three accesses in one step only the two to one location can be told apart the other way round."""
+    script: tuple[ops.AnyOperation, ...] = (
+        ops.Atomic(True), ops.Load("a"), ops.Store("b", 1), ops.Store("b", 2, 6), ops.Atomic(False)
+    )  # fmt: skip
+    unfolding = Unfolding(Scripted(script))
+    node = unfolding.root("post", ())
+    for _ in script:
+        node = node.child(0 if isinstance(node.answer, ops.Load) else None)
+    reference = assemble(resolve("reference"), SCENARIOS["on-the-target"])
+    known = whole(replace(reference, routines={"post": unfolding}), 2)
+    nodes = known.nodes({"post"})
+    assert [nodes[m.site][0].answer for m in known.mutants(nodes) if m.operator == "exchanged"] == [script[2]]
 
 
 # A mutant is the code that one would write

@@ -88,7 +88,8 @@ def whole(assembly: Assembly, cpus: int) -> Whole:
         key: tuple(sorted(known, key=lambda r: (str(type(r)), len(str(r)), str(r)))) for key, known in answers.items()
     }
     known = {history(node): after(node) for unfolding in assembly.unfoldings() for node in unfolding.nodes()}
-    context = Context(seen, frozenset(assembly.locations), cpus, tuple(sorted(assembly.handlers)), known)
+    written = frozenset(at for at, shared in assembly.locations.items() if not shared.constant)
+    context = Context(seen, frozenset(assembly.locations), written, cpus, tuple(sorted(assembly.handlers)), known)
     return Whole(assembly, Sites(), context)
 
 

@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from conformance.adapters.source import Fault
 from conformance.automaton.meaning import combined, writes
 from conformance.automaton.unfold import Node
 from conformance.roles import operations as ops
@@ -70,6 +71,8 @@ class Context:
     seen: Mapping[tuple[str, int], tuple[ops.Result, ...]]
     """By location and mask, the results of loads and locked operations, in order of size."""
     places: frozenset[str]
+    written: frozenset[str]
+    """Those that are not constant."""
     cpus: int
     vectors: tuple[int, ...]
     """Host vectors that somebody handles."""
@@ -91,6 +94,9 @@ class Context:
 Operator: TypeAlias = Callable[[Node, Context, str], Course]
 Variants: TypeAlias = Callable[[Node, Context], tuple[str, ...]]
 
+MEMORY = (ops.Load, ops.Store, ops.Rmw)
+MOST_ALIKE = 200
+"""Pairs of nodes that are compared before two courses are taken to differ."""
 UNTOUCHABLE = ops.EnterGuest | ops.CpuId | ops.Choose | ops.Assert | ops.ListOf | ops.Return
 """Not left out: without them there is no answer to go on with, or (an assertion) nothing that could go wrong."""
 REGION: dict[type[ops.Operation], Callable[[ops.Operation], ops.Operation]] = {
@@ -245,12 +251,12 @@ def _moved(op: ops.Answer, context: Context, variant: str) -> ops.AnyOperation |
             other = _next_owner(thread, "vcpu", {p.split(".")[0] for p in context.places})
             return ops.Wake(other) if other else None
         case ops.Deliver(vector=vector), "vector":
-            return ops.Deliver(vector ^ 1)
+            other = _next_interrupt(vector, context.places)
+            return ops.Deliver(other) if other is not None else None
         case ops.Store(value=int(value), mask=mask), "value":
-            low = mask & -mask
-            return msgspec.structs.replace(op, value=(value + low) & mask)
+            return msgspec.structs.replace(op, value=value ^ (mask & -mask))
         case ((ops.Load() | ops.Store() | ops.Rmw()), ("vcpu" | "cpu" | "word")):
-            at = _neighbouring(op.at, variant, context.places)
+            at = _neighbouring(op.at, variant, context.places if isinstance(op, ops.Load) else context.written)
             return msgspec.structs.replace(op, at=at) if at else None
         case ops.Rmw(mask=mask, value=value, expect=expect), "bit" if mask.bit_count() == 1:
             by = (lambda bits: bits << 1) if mask < 1 << 63 else (lambda bits: bits >> 1)
@@ -269,6 +275,17 @@ def _neighbouring(at: str, variant: str, places: frozenset[str]) -> str:
         around = (f"{base}[{int(index) + by}]" for by in (1, -1, 2, -2))
         return next((name for name in around if name in places), "")
     return ""
+
+
+def _next_interrupt(vector: int, places: frozenset[str]) -> int | None:
+    """Where interrupts have locations (irq41.latch), another of those; else any other."""
+    parts = {part for place in places for part in place.split(".")}
+    named = next((part for part in sorted(parts) if part.rstrip("0123456789") + str(vector) == part), "")
+    if not named:
+        return vector ^ 1
+    prefix = named.removesuffix(str(vector))
+    other = _next_owner(named, prefix, parts) if prefix else ""
+    return int(other.removeprefix(prefix)) if other else None
 
 
 def _next_owner(owner: str, prefix: str, owners: set[str]) -> str:
@@ -343,7 +360,30 @@ def _history(node: Node) -> list[_Past]:
 def _answers(node: Node, context: Context) -> tuple[str, ...]:
     if not isinstance(node.answer, ops.Load | ops.Rmw) or len(seen(node, context)) < 2:
         return ()
-    return tuple(v for v in ("zero", "ones", "largest", "before") if _answer(node, context, v) is not None)
+    return tuple(v for v in ("zero", "ones", "largest", "before") if _matters(node, _answer(node, context, v)))
+
+
+def _matters(node: Node, told: ops.Result) -> bool:
+    """Whether the routine ever goes on otherwise after this answer than after one that it had."""
+    if told is None:
+        return False
+    return any(not _alike(node.child(told), node.edges[had]) for had in list(node.edges) if had != told)
+
+
+def _alike(told: Node, had: Node) -> bool:
+    """Whether the routine goes on alike, as far as it is known what follows."""
+    pending = [(told, had)]
+    for _ in range(MOST_ALIKE):
+        if not pending:
+            return True
+        told, had = pending.pop()
+        if told.answer != had.answer:
+            return False
+        try:
+            pending += [(told.child(result), had.edges[result]) for result in list(had.edges)]
+        except Fault:
+            return False
+    return False
 
 
 # Regions and order
@@ -356,8 +396,8 @@ def _exchanged(node: Node, context: Context, variant: str) -> Course:
         return (yield from go_on(node))
     assert not isinstance(node.answer, ops.Return)
     second = yield following
-    first = yield node.answer
-    return node.child(first).child(second)
+    then = node.child((yield node.answer))
+    return then.child(second) if then.answer == following else then
 
 
 def _following(node: Node, context: Context) -> ops.AnyOperation | None:
@@ -375,6 +415,9 @@ def _can_exchange(node: Node, context: Context) -> tuple[str, ...]:
     following = _following(node, context)
     if isinstance(node.answer, barred) or following is None or following == node.answer:
         return ()
+    apart = isinstance(node.answer, MEMORY) and isinstance(following, MEMORY) and node.answer.at != following.at
+    if apart and _depth(node, ops.Atomic(True), ops.Atomic(False)):
+        return ()  # nobody can look in between
     ends = (ops.Lock, ops.Unlock)
     return () if isinstance(node.answer, ends) and isinstance(following, ends) else ("",)
 
@@ -391,14 +434,20 @@ def _moved_out(node: Node, context: Context, variant: str) -> Course:
 def _in_region(node: Node, context: Context) -> tuple[str, ...]:
     if not isinstance(node.answer, ops.Store | ops.SendIpi | ops.Wake):
         return ()
+    locks = _depth(node, ops.Lock, ops.Unlock)
+    return ("",) if locks or _depth(node, ops.Interrupts(False), ops.Interrupts(True)) else ()
+
+
+def _depth(node: Node, begins: ops.Answer | type, ends: ops.Answer | type) -> int:
+    """How many regions of a kind the node is in."""
+
+    def fits(answer: ops.Answer, what: ops.Answer | type) -> bool:
+        return isinstance(answer, what) if isinstance(what, type) else answer == what
+
     depth = 0
     for past in _history(node):
-        match past.answer:
-            case ops.Lock() | ops.Interrupts(on=False):
-                depth += 1
-            case ops.Unlock() | ops.Interrupts(on=True):
-                depth -= 1
-    return ("",) if depth > 0 else ()
+        depth = max(0, depth + fits(past.answer, begins) - fits(past.answer, ends))
+    return depth
 
 
 def ends_region(operation: ops.Answer) -> bool:
@@ -429,7 +478,7 @@ OPERATORS: dict[str, tuple[str, Variants, Operator]] = {
     "not called": ("the routine does nothing", _first, _not_reached),
     "first only": ("what a loop does after its first element is left out", _can_leave_out, _first_only),
     "neighbour": ("bit, word, vector, vCPU or CPU is its neighbour", _neighbours, _neighbour),
-    "value": ("the value stored is the next one", _value, _neighbour),
+    "value": ("the value stored has its lowest bit changed: a flag is set for cleared", _value, _neighbour),
     "told": ("the answer is zero, all ones, the largest seen, or the one before", _answers, _told),
     "exchanged": ("it comes after the operation that follows it", _can_exchange, _exchanged),
     "moved out": ("it is done after the lock is free, or interrupts are on", _in_region, _moved_out),
