@@ -185,6 +185,8 @@ def test_the_command() -> None:
     assert result.return_value == 0
     assert "vcpu_enter_guest: fence after writing mode" in result.output
     assert "without vcpu_enter_guest: fence after writing mode:" in result.output
+    assert "vcpu_enter_guest: locked swap of PIR[] " in result.output, "a line of code, whatever the word"
+    assert "Store buffers of 2 stores" in result.output
     assert "breaks E2E-11" in result.output or "breaks E2E-1:" in result.output
     result = CliRunner().invoke(cli, ["fences", "--scenario", "tso-runing"])
     assert "Did you mean tso-running" in result.output

@@ -11,6 +11,7 @@ thread says which it overtakes:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from conformance.litmus.axioms import Model
@@ -19,7 +20,7 @@ from conformance.litmus.values import Concrete
 from conformance.litmus.witness import effects
 from conformance.ordering.axiomatic import Judgement
 from conformance.ordering.directed import FITS
-from conformance.ordering.fences import Audited
+from conformance.ordering.fences import Audited, Judged
 from conformance.ordering.order import Answer
 from conformance.ordering.routines import TABLE
 from conformance.report import terminal
@@ -118,11 +119,14 @@ def fences(audited: Audited, *, witnesses: bool = True) -> str:
         )
         lines += [f"  Would keep it: {_bare(gap)}" for gap in missing.mends] or ["  No single fence would keep it."]
         lines += ["", *([plain(lane_table(missing.witness, missing.clause)), ""] if witnesses else [])]
-    width = max((len(_bare(j.site)) for j in audited.judged), default=0)
-    for j in audited.judged:
-        broken = f": {', '.join(j.breaks)}" if j.breaks else ""
-        where = f" ({j.witness.scenario})" if j.witness else f" ({many(len(j.looked), 'scenario')})"
-        lines.append(f"{_bare(j.site):<{width}}  {j.status}{broken}{where}")
+    groups = _by_line(audited.judged)
+    width = max(map(len, groups), default=0)
+    for line, found in groups.items():
+        worst = min(found, key=lambda j: STRONGEST.index(j.status))
+        broken = f": {', '.join(worst.breaks)}" if worst.breaks else ""
+        looked = {name for j in found for name in j.looked}
+        where = f" ({worst.witness.scenario})" if worst.witness else f" ({many(len(looked), 'scenario')})"
+        lines.append(f"{line:<{width}}  {worst.status}{broken}{where}")
     for pair in audited.together:
         one, other = map(_bare, pair.sites)
         lines.append(f"not both may go: {one}; {other}: {', '.join(pair.breaks)} ({pair.witness.scenario})")
@@ -133,6 +137,23 @@ def fences(audited: Audited, *, witnesses: bool = True) -> str:
         if witnesses and witness:
             lines += ["", f"{title}:", plain(lane_table(witness, clause))]
     return "\n".join(lines) + "\n"
+
+
+STRONGEST = (
+    "needed", "demanded, changes nothing", "changes outcomes, breaks nothing", "not needed",
+)  # fmt: skip
+NUMBERS = ((re.compile(r"vcpu\d+\."), ""), (re.compile(r"\[\d+\]"), "[]"), (re.compile(r" word \d+"), "[]"))
+
+
+def _by_line(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """What differs in the number of a vCPU, word or vector alone is one line of code."""
+    found: dict[str, list[Judged]] = {}
+    for j in judged:
+        line = str(j.site)
+        for number, plain_text in NUMBERS:
+            line = number.sub(plain_text, line)
+        found.setdefault(line, []).append(j)
+    return found
 
 
 def _where(audited: Audited) -> str:
