@@ -7,7 +7,8 @@ import click
 
 @click.command("list")
 @click.argument("what", type=click.Choice(["clauses", "adapters", "scenarios"]))
-def list_(what: str) -> None:
+@click.option("--grep", metavar="WORDS", default="", help="Only those in whose line all of these words stand.")
+def list_(what: str, grep: str) -> None:
     """List the clauses of the catalogue, the registered adapters, or the scenarios."""
     from conformance.adapters.registry import descriptions
     from conformance.roles.printable import printable
@@ -23,6 +24,8 @@ def list_(what: str) -> None:
                 (c.id, f"{c.modality}, {c.kind}, {c.authority}{' (not read)' * (not c.verified)}: {c.statement}")
                 for c in load_suite().clauses
             ]
-    width = max(len(name) for name, _ in rows)
+    words = grep.lower().split()
+    rows = [row for row in rows if all(word in " ".join(row).lower() for word in words)]
+    width = max((len(name) for name, _ in rows), default=0)
     for name, text in rows:
         click.echo(printable(f"{name:{width}}  {text}"))

@@ -9,6 +9,8 @@ import traceback
 import click
 
 from conformance import __version__
+from conformance.commands.diff import diff
+from conformance.commands.explain import explain
 from conformance.commands.export import export
 from conformance.commands.fences import fences
 from conformance.commands.hunt import hunt
@@ -34,7 +36,25 @@ def cli() -> None:
     """Does an implementation of virtual-interrupt delivery keep what the manuals promise?"""
 
 
-for command in (run, report, hunt, replay, scan, list_, show, export, new, build, smoke, litmus, order, fences, mutate):
+for command in (
+    run,
+    report,
+    diff,
+    explain,
+    hunt,
+    replay,
+    scan,
+    list_,
+    show,
+    export,
+    new,
+    build,
+    smoke,
+    litmus,
+    order,
+    fences,
+    mutate,
+):
     cli.add_command(command)
 
 

@@ -13,6 +13,8 @@ from conformance.commands.status import FAILED
 @click.option("--junit", "junit_path", metavar="PATH", help="JUnit, a test case a clause.")
 @click.option("--markdown", "markdown_path", metavar="PATH", help="For a pull request.")
 @click.option("--mail", "mail_path", metavar="PATH", help="For a mailing list: 72 columns of ASCII.")
+@click.option("--clause", "clauses", multiple=True, metavar="GLOB", help="Only these, with their schedules, also of what is "
+              "allowed and was seen. Repeatable.")  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="As in intack run.")
 @click.option("--all-steps", is_flag=True, help="As in intack run.")
 @click.option("--assumptions", is_flag=True, help="As in intack run.")
@@ -22,6 +24,7 @@ def report(
     junit_path: str | None,
     markdown_path: str | None,
     mail_path: str | None,
+    clauses: tuple[str, ...],
     verbose: bool,
     all_steps: bool,
     assumptions: bool,
@@ -30,6 +33,7 @@ def report(
 
     Nothing is run. The exit status is that of the run only where the report is printed.
     """
+    from fnmatch import fnmatchcase
     from pathlib import Path
 
     from rich.console import Console
@@ -55,5 +59,11 @@ def report(
         return FAILED
     if wanted:
         return 0
-    terminal.show(stored, Console(), verbose=verbose, all_steps=all_steps, assumptions=assumptions)
+    if clauses:
+        chosen = [row for row in stored.clauses if any(fnmatchcase(row.id, glob.upper()) for glob in clauses)]
+        if not chosen:
+            raise click.UsageError(f"{file} has no verdict on {', '.join(clauses)}")
+        terminal.show_clauses(chosen, Console(), all_steps=all_steps)
+        return 0
+    terminal.show(stored, Console(), verbose=verbose, all_steps=all_steps, assumptions=assumptions, handle=file)
     return stored.run.exit_status

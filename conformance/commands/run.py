@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from conformance.commands.status import FAILED, INTERRUPTED, STATUS
+
+if TYPE_CHECKING:
+    from conformance.commands.progress import Watch
+    from conformance.report.model import Report
+    from conformance.verdict.session import Session
 
 
 def _workers(context: click.Context, option: click.Parameter, value: str) -> int:
@@ -21,8 +28,9 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
 
 @click.command(epilog=STATUS)
 @click.option(
-    "-a", "--adapter", metavar="SPEC", default="", help="A registered name or package.module:Class. Default: reference."
-)
+    "-a", "--adapter", "adapters", metavar="SPEC", multiple=True,
+    help="A registered name or package.module:Class. Default: reference. Repeated: compared.",
+)  # fmt: skip
 @click.option(
     "--profile", metavar="NAME", default="", help="strict, kvm or generic. Default: what the implementation declares."
 )
@@ -52,6 +60,12 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
     metavar="PATH",
     help="Write the report here: .json, .html, .xml (JUnit), .md, .mail or .txt; - is standard output. Repeatable.",
 )
+@click.option(
+    "--expect", metavar="PATH", default="", help="Violations that are known and accepted (TOML); they fail nothing."
+)
+@click.option(
+    "--write-expected", metavar="PATH", default="", help="Write a file for --expect that has today's violations."
+)
 @click.option("-x", "--exitfirst", "stop", is_flag=True, help="Stop at the first violation.")
 @click.option("-q", "--quiet", is_flag=True, help="One line: what it comes to.")
 @click.option(
@@ -74,7 +88,7 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
     help="Worker processes; 0: none but this one. Default: auto.",
 )  # fmt: skip
 def run(
-    adapter: str,
+    adapters: tuple[str, ...],
     profile: str,
     clauses: tuple[str, ...],
     scenarios: tuple[str, ...],
@@ -82,6 +96,8 @@ def run(
     draw: int,
     environments: tuple[str, ...],
     reports: tuple[str, ...],
+    expect: str,
+    write_expected: str,
     stop: bool,
     quiet: bool,
     verbose: bool,
@@ -95,63 +111,100 @@ def run(
 
     What is broken is told as soon as it is found, on standard error.
     """
+    from datetime import date
+    from pathlib import Path
+
     from rich.console import Console
 
     from conformance.commands.progress import Watch
-    from conformance.report import document, formats, terminal
-    from conformance.verdict.clause import exit_status
-    from conformance.verdict.events import RunEnded
-    from conformance.verdict.output import STANDARD_OUTPUT
-    from conformance.verdict.run import Run
-    from conformance.verdict.session import BadInput, Session
+    from conformance.report import document, expected, formats, last, terminal
+    from conformance.verdict import output
+    from conformance.verdict.session import BadInput, Session, writable
 
     try:
-        session = Session(
-            adapter=adapter,
-            profile=profile,
-            clause=clauses,
-            scenario=scenarios,
-            scenario_file=scenario_files,
-            draw=draw,
-            environment=environments,
-            report=reports,
-            keep=not no_cache,
-        )
-    except BadInput as error:
+        sessions = [
+            Session(
+                adapter=adapter,
+                profile=profile,
+                clause=clauses,
+                scenario=scenarios,
+                scenario_file=scenario_files,
+                draw=draw,
+                environment=environments,
+                report=reports,
+                keep=not no_cache,
+            )
+            for adapter in dict.fromkeys(adapters or ("",))
+        ]
+        known = expected.read(Path(expect)) if expect else ()
+        if write_expected:
+            writable(write_expected, ".toml")
+    except (BadInput, document.ReportError) as error:
         raise click.UsageError(str(error)) from None
-    going = Run(session.judge, session.clauses, workers, stop=stop)
-    ended: RunEnded | None = None
     with Watch() as watch:
-        events = going.events()
-        try:
-            for event in events:
-                watch.see(event)
-                if isinstance(event, RunEnded):
-                    ended = event
-        except KeyboardInterrupt:
-            events.close()
-    ended = ended or going.ended("interrupted")
-    status = INTERRUPTED if ended.why == "interrupted" else exit_status(ended.verdicts)
+        report = _judged(sessions, workers, stop, watch)
+    if expect:
+        report = expected.applied(report, known, {c.id for s in sessions for c in s.suite.clauses}, date.today())
     unwritten = ""
-    report = document.of_session(session, ended.verdicts, ended.why, status)
     try:
-        formats.write_all(session.reports, report)
-    except document.ReportError as error:
+        formats.write_all(sessions[0].reports, report)
+        if write_expected:
+            output.write(Path(write_expected), expected.written(report, known).encode())
+    except (document.ReportError, OSError) as error:
         unwritten = str(error)
+    if not no_cache:
+        last.keep(report)
     terminal.show(
         report,
-        Console(stderr=STANDARD_OUTPUT in session.reports),
+        Console(stderr=output.STANDARD_OUTPUT in sessions[0].reports),
         quiet=quiet,
         verbose=verbose,
         assumptions=assumptions,
         all_steps=all_steps,
+        handle="" if no_cache else last.LAST,
     )
     if durations:
         click.echo(watch.slowest(durations), err=True)
-    if ended.missing:
-        of = f"{len(ended.verdicts)} of {len(session.clauses)} clauses judged"
-        click.echo(f"{ended.why}: {of}; no verdict on {', '.join(ended.missing)} (exit status {status})", err=True)
+    if report.run.missing:
+        of = f"{len(report.clauses)} of {sum(len(s.clauses) for s in sessions)} clauses judged"
+        told = f"no verdict on {', '.join(report.run.missing)} (exit status {report.run.exit_status})"
+        click.echo(f"{report.run.ended}: {of}; {told}", err=True)
     if unwritten:
         click.echo(unwritten, err=True)
         return FAILED
-    return status
+    return report.run.exit_status
+
+
+def _judged(sessions: Sequence[Session], workers: int, stop: bool, watch: Watch) -> Report:
+    """One implementation after the other; none after one that was interrupted."""
+    from conformance.report.document import compared, joined
+
+    made: list[Report] = []
+    for session in sessions:
+        made.append(_of_one(session, workers, stop, watch))
+        if made[-1].run.ended == "interrupted":
+            break
+    if len(made) == 1:
+        return made[0]
+    return compared(joined(made), [session.implementation for session in sessions])
+
+
+def _of_one(session: Session, workers: int, stop: bool, watch: Watch) -> Report:
+    from conformance.report.document import of_session
+    from conformance.verdict.clause import exit_status
+    from conformance.verdict.events import RunEnded
+    from conformance.verdict.run import Run
+
+    going = Run(session.judge, session.clauses, workers, stop=stop)
+    ended: RunEnded | None = None
+    events = going.events()
+    try:
+        for event in events:
+            watch.see(event)
+            if isinstance(event, RunEnded):
+                ended = event
+    except KeyboardInterrupt:
+        events.close()
+    ended = ended or going.ended("interrupted")
+    status = INTERRUPTED if ended.why == "interrupted" else exit_status(ended.verdicts)
+    return of_session(session, ended.verdicts, ended.why, status)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from conformance import __version__
+from conformance.adapters.registry import DEFAULT, Implementation
 from conformance.report.edges import looks
 from conformance.report.model import (
     SCHEMA,
     Asked,
     ClauseRow,
+    Elsewhere,
     Ended,
     Instead,
     Report,
@@ -23,10 +25,11 @@ from conformance.report.model import (
 )
 from conformance.report.reason import why
 from conformance.report.rows import lane, reason_of, words_of
-from conformance.roles.printable import printable_struct
+from conformance.roles.printable import printable, printable_struct
 from conformance.search.trace import TraceStep
 from conformance.search.words import Words, show
-from conformance.verdict.clause import Counterexample, Verdict, exit_status
+from conformance.verdict.again import elsewhere
+from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
 from conformance.verdict.session import Session
 from conformance.verdict.suite import catalogue_hash
 
@@ -85,6 +88,59 @@ def of_session(session: Session, verdicts: Sequence[Verdict], ended: Ended = "",
         ended=ended,
         status=status,
     )
+
+
+def joined(reports: Sequence[Report]) -> Report:
+    """Of runs that were asked for the same, each of another implementation."""
+    names = [name for report in reports for name in report.run.implementations]
+    if len(set(names)) < len(names):
+        reports = [_called(report, report.run.asked.adapters) for report in reports]
+    runs = [report.run for report in reports]
+    worst = next((status for status in (130, 1, 2) if any(run.exit_status == status for run in runs)), 0)
+    run = RunSummary(
+        complete=all(run.complete for run in runs),
+        ended=max((run.ended for run in runs), key=bool),
+        asked=msgspec.structs.replace(runs[0].asked, adapters=tuple(a for run in runs for a in run.asked.adapters)),
+        implementations=_each(run.implementations for run in runs),
+        editions=tuple(sorted(_each(run.editions for run in runs))),
+        profiles=_each(run.profiles for run in runs),
+        bounds={name: bounds for run in runs for name, bounds in run.bounds.items()},
+        catalogue=runs[0].catalogue,
+        assumptions=_each(run.assumptions for run in runs),
+        exit_status=msgspec.convert(worst, Literal[0, 1, 2, 130]),
+        left_out=tuple(sorted(set.intersection(*(set(run.left_out) for run in runs)))),
+        missing=_each(run.missing for run in runs),
+    )
+    return msgspec.structs.replace(reports[0], run=run, clauses=tuple(row for r in reports for row in r.clauses))
+
+
+def _called(report: Report, adapters: Sequence[str]) -> Report:
+    """By what was typed, for two classes may have one name."""
+    name = printable("".join(adapters)) or DEFAULT
+    rows = tuple(msgspec.structs.replace(row, implementation=name) for row in report.clauses)
+    return msgspec.structs.replace(
+        report, clauses=rows, run=msgspec.structs.replace(report.run, implementations=(name,))
+    )
+
+
+def _each(parts: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for part in parts for name in part))
+
+
+def compared(report: Report, implementations: Sequence[Implementation]) -> Report:
+    """With what every violation's schedule does on the other implementations."""
+    return msgspec.structs.replace(report, clauses=tuple(_compared(row, implementations) for row in report.clauses))
+
+
+def _compared(row: ClauseRow, implementations: Sequence[Implementation]) -> ClauseRow:
+    found = row.counterexample
+    if row.status is not Status.VIOLATED or not found or not found.rows or not found.replay:
+        return row
+    there: list[Elsewhere] = []
+    for other in implementations:
+        if row.implementation not in (other.name, other.spec) and (does := elsewhere(found.replay, other)):
+            there.append(Elsewhere(other.name, *does))
+    return msgspec.structs.replace(row, counterexample=msgspec.structs.replace(found, elsewhere=tuple(there)))
 
 
 def row(verdict: Verdict) -> ClauseRow:

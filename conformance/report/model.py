@@ -201,7 +201,8 @@ class ClauseRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def undecided(self) -> bool:
-        return self.status in UNDECIDED and not (self.status is Status.NOT_EXERCISED and self.kind == "discipline")
+        habit = self.status is Status.NOT_EXERCISED and self.kind == "discipline"
+        return self.status in UNDECIDED and not habit and not self.expected
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,8 @@ class Look(NamedTuple):
     glyphs: Glyphs = ASCII
     verbose: bool = False
     all_steps: bool = False
+    handle: str = ""
+    """What a report is called in a short replay handle."""
 
 
 def block(row: ClauseRow, look: Look) -> list[Text]:
@@ -102,6 +104,8 @@ def _schedule(group: Group, found: Schedule, look: Look) -> Iterator[Text]:
     if found.replay:
         yield Text()
         yield Text.assemble(("Replay  ", "bold"), replay_line(found))
+        if look.handle and found.rows:
+            yield Text(f"    or  intack replay {shlex.quote(f'{look.handle}#{group.first.id}')}", "dim")
 
 
 def cost(found: Schedule) -> str:

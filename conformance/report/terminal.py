@@ -13,7 +13,7 @@ from io import StringIO
 from rich.console import Console
 from rich.text import Text
 
-from conformance.report.document import row
+from conformance.report.document import row as documented
 from conformance.report.grouped import Group, groups
 from conformance.report.lanes import UNICODE, WIDTH, plain
 from conformance.report.lines import MARKS, STYLES, hang, plural
@@ -31,15 +31,26 @@ def show(
     verbose: bool = False,
     assumptions: bool = False,
     all_steps: bool = False,
+    handle: str = "",
 ) -> None:
-    """Print it: all of it, or in one line."""
-    fancy = console.is_terminal and not console.options.ascii_only
-    look = Look(console.width if console.is_terminal else WIDTH, verbose=verbose, all_steps=all_steps)
-    if fancy:
-        look = look._replace(glyphs=UNICODE)
+    """Print it: all of it, or in one line. `handle` is what it can be called where a replay string is wanted."""
+    look = _look(console, Look(verbose=verbose, all_steps=all_steps, handle=handle))
     told = [Text(summary(report), _style(report))] if quiet else lines(report, look, assumptions=assumptions)
     for line in told:
         console.print(line, soft_wrap=True, highlight=False)
+
+
+def show_clauses(rows: Iterable[ClauseRow], console: Console, *, all_steps: bool = False) -> None:
+    """Print all that is said of each."""
+    for row in rows:
+        for line in [*block(row, _look(console, Look(all_steps=all_steps))), Text()]:
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def _look(console: Console, look: Look) -> Look:
+    fancy = console.is_terminal and not console.options.ascii_only
+    width = console.width if console.is_terminal else WIDTH
+    return look._replace(width=width, glyphs=UNICODE if fancy else look.glyphs)
 
 
 def text(report: Report, *, color: bool = False, verbose: bool = False, assumptions: bool = False) -> str:
@@ -56,7 +67,7 @@ def overview(report: Report, *, color: bool = False) -> str:
 def block_text(verdict: Verdict, *, color: bool = False, all_steps: bool = False) -> str:
     """All that is said of one clause: plain, or with a terminal's colours and lines."""
     look = Look(all_steps=all_steps)
-    return _rendered(block(row(verdict), look._replace(glyphs=UNICODE) if color else look), color)
+    return _rendered(block(documented(verdict), look._replace(glyphs=UNICODE) if color else look), color)
 
 
 def _rendered(lines: Iterable[Text], color: bool) -> str:

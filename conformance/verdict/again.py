@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from conformance.adapters.registry import AdapterError, Implementation, resolve
+from conformance.adapters.source import Fault
 from conformance.machine.build import in_machine
 from conformance.machine.finding import Breach, Finding
 from conformance.machine.machine import Machine
@@ -62,6 +63,26 @@ def fitting(string: str, suite: Suite) -> tuple[Replay, Clause, Scenario]:
         except ScenarioError as error:
             raise ReplayError(str(error)) from None
     return recorded, clause, scenario
+
+
+def elsewhere(string: str, implementation: Implementation) -> tuple[int, bool] | None:
+    """For how many steps the schedule fits another implementation, and whether it breaks the clause there, too. None where
+    that does not take part, or misbehaves.
+    """
+    suite = load_suite()
+    recorded, _, scenario = fitting(string, suite)
+
+    def fits(machine: Machine) -> tuple[int, bool]:
+        schedule = follow(machine, recorded.steps)
+        whole = len(schedule) == len(recorded.steps)
+        return len(schedule), whole and bool(broken_by(machine, schedule, recorded.clause, recorded.kind))
+
+    if not implementation.takes_part(scenario):
+        return None
+    try:
+        return in_machine(implementation, scenario, suite, fits)
+    except Fault:
+        return None
 
 
 def _again(

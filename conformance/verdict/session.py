@@ -208,11 +208,11 @@ def matching(suite: Suite, globs: Sequence[str]) -> list[str]:
     return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
 
 
-def writable(path: str) -> Path:
-    """A path that a report can be written to, found out by trying."""
+def writable(path: str, *endings: str) -> Path:
+    """A path that a report can be written to, or another file with one of these endings, found out by trying."""
     where = Path(path)
-    if where.suffix not in (*ENDINGS, ""):
-        raise BadInput(f"the ending of {path} says what to write, and only {', '.join(ENDINGS)} are known")
+    if where.suffix not in (endings or (*ENDINGS, "")):
+        raise BadInput(f"the ending of {path} says what to write, and only {', '.join(endings or ENDINGS)} are known")
     try:
         check_writable(where)
     except (OSError, ValueError) as error:
