@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from conformance.machine.clause import Clause, Section
-from properties.suite import SECTIONS
+from conformance.report.explain import known_bad, watching
+from properties.arm import sequential as arm
+from properties.suite import SECTIONS, SUITE
+from properties.x86 import sequential as x86
 
 HEAD = """\
 # The clauses
@@ -19,6 +22,8 @@ down once, in the module of properties/ that judges it.
 - A source is a place in a text and whether it was read. **Not read** means that nobody has checked it: against a third party's product a
   violation is reported as a suspicion only, with what to look up.
 - *That is*: a clause that is another one under a condition, and judged with it.
+- *Judged by*: the monitor that watches for it in every interleaving, or the check of a routine alone.
+- *Finds*: the [known-bad implementations](known-bad.md) that break it; bold those that break no other guarantee.
 """
 
 CHECKS = {
@@ -30,16 +35,44 @@ CHECKS = {
 
 
 def page() -> str:
-    return "\n".join(line for part in ([HEAD], *map(_section, SECTIONS)) for line in part)
+    judges = _judges()
+    parts = ([HEAD], _unchecked(), *(_section(section, judges) for section in SECTIONS))
+    return "\n".join(line for part in parts for line in part)
 
 
-def _section(section: Section) -> Iterator[str]:
+def _unchecked() -> Iterator[str]:
+    """What nobody checks, and what no known-bad implementation is about."""
+    every = [clause for section in SECTIONS for clause in section]
+    yield "## What nobody checks, and why\n"
+    yield from (f"- [{c.id}](#{c.id.lower()}): {_escaped(c.reason)}" for c in every if c.check == "not-checked")
+    found = {name for bad in known_bad().values() for name in (*bad.breaks, *bad.deviates)}
+    rules = [c for c in every if c.modality != "MAY" and c.check != "not-checked" and c.id not in found]
+    yield "\nChecked, and named by no known-bad implementation; whether a mistake would be noticed is for `intack mutate` to say:"
+    yield ", ".join(f"[{c.id}](#{c.id.lower()})" for c in rules) + ".\n"
+
+
+def _judges() -> dict[str, list[str]]:
+    """By clause: the monitors or checks that judge it, and where they are."""
+    judges = {
+        clause: [f"`{cls.__name__}` ({_file(cls.__module__)})" for cls in dict.fromkeys(cls for _, cls in watched)]
+        for clause, watched in watching(SUITE).items()
+    }
+    for clause, check in (x86.CHECKS | arm.CHECKS).items():
+        judges.setdefault(clause, []).append(f"`{check.body.__name__}` ({_file(check.body.__module__)})")
+    return judges
+
+
+def _file(module: str) -> str:
+    return f"[{module.rpartition('.')[2]}.py](../{module.replace('.', '/')}.py)"
+
+
+def _section(section: Section, judges: Mapping[str, list[str]]) -> Iterator[str]:
     yield f"## {section.title}\n\n{section.about}\n"
     for clause in section:
-        yield from _clause(clause)
+        yield from _clause(clause, judges.get(clause.id, []))
 
 
-def _clause(clause: Clause) -> Iterator[str]:
+def _clause(clause: Clause, judges: Sequence[str]) -> Iterator[str]:
     yield f"### {clause.id}\n"
     yield f"**{clause.modality}.** {_escaped(clause.statement)}\n"
     yield f"- {clause.kind}, {clause.authority}, {clause.role}; profiles {', '.join(clause.profiles)}"
@@ -49,10 +82,23 @@ def _clause(clause: Clause) -> Iterator[str]:
         yield f"- premise: {_escaped(clause.premise)}"
     seen = clause.reason or clause.observe
     yield f"- {CHECKS[clause.check]} {_escaped(seen)}".rstrip()
+    if judges:
+        yield f"- judged by: {', '.join(judges)}"
+    if finds := _finds(clause):
+        yield f"- finds: {', '.join(finds)}"
     for cited in clause.sources:
         said = _escaped(str(cited)).replace("not read)", "**not read**)")
         yield f"- source: {said}"
     yield ""
+
+
+def _finds(clause: Clause) -> list[str]:
+    """Nothing else need be said of a bug than its number: docs/known-bad.md says the rest."""
+    return [
+        f"**{name}**" if bad.breaks == (clause.id,) else name
+        for name, bad in known_bad().items()
+        if clause.id in (*bad.breaks, *bad.deviates)
+    ]
 
 
 def _escaped(text: str) -> str:

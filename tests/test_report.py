@@ -271,6 +271,37 @@ def test_the_whole_report() -> None:
     assert max(map(len, text.splitlines())) <= 110
 
 
+def test_by_default_a_clause_is_one_line() -> None:
+    """Evidence by -v; what is undecided always says why. Assumptions and what is not checked are footnotes."""
+    report = documents.report(some_verdicts(), assumptions=["Entry drains the store buffer."], left_out=["halt"])
+    short, long = terminal.text(report), terminal.text(report, verbose=True, assumptions=True)
+    for row in report.clauses:
+        assert len(re.findall(rf"^  \S {row.id} .*", short, re.MULTILINE)) == 1
+    assert "in 3 scenarios, 1,204 states" in long and "in 3 scenarios, 1,204 states" not in short
+    assert "in 2 scenarios: its premise never became true" in short
+    assert "Entry drains" in long and "Entry drains" not in short and "1 assumption: --assumptions" in short
+    assert "needs a second page table" in long and "needs a second page table" not in short
+    assert "1 scenario left out" in short and "Left out" in long
+    assert "Hint" not in short and "KVM-1: vcpu0 is in its guest" in short.replace("at rest ", "")
+
+
+def test_quietly_it_is_one_line() -> None:
+    file = io.StringIO()
+    terminal.show(documents.report(some_verdicts()), Console(file=file), quiet=True)
+    assert file.getvalue() == terminal.summary(documents.report(some_verdicts())) + "\n"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 132, 200])
+def test_tables_are_as_wide_as_the_terminal_and_no_wider(width: int) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=width)
+    with console.capture() as capture:
+        terminal.show(documents.report(some_verdicts()), console)
+    lines = [line for line in ANSI.sub("", capture.get()).splitlines() if not line.startswith("Replay ")]
+    assert max(map(len, lines)) <= width
+    assert any(" MUST " in line for line in lines) and any("+" in line or "\u2713" in line for line in lines)
+    assert any(line.startswith(" step \u2502 cpu0") for line in lines) == (width >= 100)
+
+
 def test_the_first_line_says_lost_or_delayed() -> None:
     blocks = [terminal.block_text(v).splitlines() for v in some_verdicts() if v.counterexample]
     assert blocks[0][0].startswith("VIOLATED  PID-2  MUST  ")

@@ -56,23 +56,23 @@ def _facts(clause: Clause, suite: Suite) -> Iterator[tuple[str, str]]:
         yield "watched" if clause.observe else "why not", clause.observe or clause.reason
     for profile, why in clause.waived.items():
         yield "waived", f"in profile {profile}: {why}"
-    watching = _watching(clause, suite)
-    for n, place in enumerate(dict.fromkeys(place for _, place in watching)):
-        yield "where" * (not n), place
-    scenarios = list(dict.fromkeys(name for name, _ in watching))
+    watched = watching(suite).get(clause.id, [])
+    for n, monitor in enumerate(dict.fromkeys(monitor for _, monitor in watched)):
+        yield "where" * (not n), _place(monitor)
+    scenarios = list(dict.fromkeys(name for name, _ in watched))
     if scenarios:
         yield "scenarios", counted(scenarios)
     yield from _bugs(clause)
 
 
-def _watching(clause: Clause, suite: Suite) -> list[tuple[str, str]]:
-    """Scenarios, and the monitor that watches there: its class, file and line."""
-    return [
-        (scenario.name, _place(type(monitor)))
-        for scenario in suite.scenarios
-        for monitor in suite.monitors(scenario)
-        if clause.id in {getattr(c, "id", c) for c in (*monitor.clauses, *monitor.witnesses)}
-    ]
+def watching(suite: Suite) -> dict[str, list[tuple[str, type]]]:
+    """By clause: the scenarios that put it to the test, and the class of the monitor that watches there."""
+    found: dict[str, list[tuple[str, type]]] = {}
+    for scenario in suite.scenarios:
+        for monitor in suite.monitors(scenario):
+            for clause in dict.fromkeys(clause.id for clause in (*monitor.clauses, *monitor.witnesses)):
+                found.setdefault(clause, []).append((scenario.name, type(monitor)))
+    return found
 
 
 def _place(cls: type) -> str:

@@ -49,9 +49,9 @@ def _line(row: ClauseRow, name: int, width: int, roomy: bool, fancy: bool) -> Te
     how = told(row)
     states = f"{row.extent.states:,}" if row.extent else ""
     right = f"{how:>{HOW}}" + f"{states:>{STATES}}" * roomy
-    lead = f"  {MARKS[row.status][fancy]} {row.id:<{name}}  " + f"{row.modality:<8}  " * roomy
+    lead = f"  {MARKS[row.status][fancy]} {row.id:<{name}}  {row.modality:<8}  "
     room = max(width - len(lead) - len(right) - 1, 12)
-    said = shortened(row.statement if roomy or row.modality != "MUST NOT" else f"never: {row.statement}", room)
+    said = shortened(row.statement, room)
     line = Text.assemble((lead, STYLES[row.status]), f"{said:<{room}} ", (right, STYLES[row.status]))
     line.rstrip()
     return line

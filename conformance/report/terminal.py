@@ -97,7 +97,8 @@ def _deviations(report: Report, look: Look) -> Iterator[Text]:
     deviating = groups(report.clauses, Status.DEVIATES)
     if deviating and not look.verbose:
         yield Text()
-        yield Text("Disciplines not followed, which alone fails nothing (-v shows their schedules):", "bold")
+        title = "Disciplines not followed, which alone fails nothing (-v shows their schedules):"
+        yield from hang("", title, min(look.width, PROSE), style="bold")
     for group in deviating:
         if look.verbose:
             yield Text()
@@ -132,7 +133,9 @@ def _footnotes(report: Report, width: int, fancy: bool, verbose: bool, assumptio
     marks = dict.fromkeys((MARKS[status][fancy], status) for status in statuses)
     told = [", ".join(f"{mark} {status.value.lower()}" for mark, status in marks)]
     if not verbose:
-        told += [f"{len(run.left_out)} scenarios left out, where none of its routines runs (-v)"] * bool(run.left_out)
+        told += [f"{plural(len(run.left_out), 'scenario')} left out, where none of its routines runs (-v)"] * bool(
+            run.left_out
+        )
         told += ["evidence, and why what is not checked is not: -v"]
     if not assumptions and run.assumptions:
         told.append(f"rests on {plural(len(run.assumptions), 'assumption')}: --assumptions")
