@@ -38,7 +38,10 @@ TWINS = {
 LISTS = {
     "clause": ("GLOB", "judge only clauses whose id matches, such as 'E2E-*'; repeatable"),
     "environment": ("NAME", "widen the hardware beyond the architecture: late-mi; repeatable"),
-    "report": ("PATH", "write the report here, PATH ending in .json; repeatable"),
+    "report": (
+        "PATH",
+        "write the report here, in the form that the ending says: .json, .html, .xml, .md, .mail, .txt; repeatable",
+    ),
 }
 REPLAY = "follow the schedule of this replay string, and say what became of it"
 NO_CACHE = (

@@ -20,7 +20,7 @@ from conformance.report.html import html
 from conformance.report.junit import junit
 from conformance.report.mail import mail
 from conformance.report.markdown import fenced, markdown
-from conformance.report.model import Report
+from conformance.report.model import SCHEMA, Report
 from conformance.verdict.clause import Status
 from conformance.verdict.output import ENDINGS
 
@@ -174,3 +174,11 @@ def test_a_stored_run_becomes_any_form(tmp_path: Path) -> None:
         assert (tmp_path / name).read_text() == form(SOME)
     shown = CliRunner().invoke(cli, ["report", str(tmp_path / "r.json")], standalone_mode=False)
     assert shown.return_value == 1 and "FAIL (exit status 1)" in shown.output
+
+
+def test_the_page_about_reports_names_what_there_is() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "reports.md").read_text()
+    assert all(f"| `{ending}` |" in page for ending in ENDINGS)
+    assert f"`{SCHEMA}`" in page
+    options = {option for command in cli.commands.values() for param in command.params for option in param.opts}
+    assert {option for option in re.findall(r"`(--[a-z-]+)", page)} <= options
