@@ -66,6 +66,8 @@ DIFFERENCES = (
 
 IDLE = 32
 """Running priority, in units of the five bits implemented, where no interrupt is active."""
+SPECIAL = range(1020, 1024)
+"""No interrupts: GICV_EOIR and GICV_DIR ignore them."""
 LPI_PRIORITY = 0x14
 """Of every vLPI: the virtual LPI configuration table is not modelled."""
 
@@ -236,9 +238,11 @@ class ReferenceVirtualInterface(VirtualInterface):
         """GICV_EOIR: drops the running priority and, with EOImode=0, deactivates. The handler's return (ERET) unmasks."""
         here = self.world.cpus[cpu.id()]
         apr = cpu.load(here.apr)
-        cpu.store(here.apr, apr & apr - 1 if apr else 0)
+        special = told in SPECIAL
+        if not special:
+            cpu.store(here.apr, apr & apr - 1 if apr else 0)
         if not cpu.load(here.vmcr.eoi_mode):
-            self.deactivate(cpu, told, counts=apr != 0)
+            self.deactivate(cpu, told, counts=apr != 0 and not special)
             cpu.store(vcpu.pstate_i, 0)
 
     @mirrors(GICV2, "GICV_DIR")
@@ -267,7 +271,7 @@ class ReferenceVirtualInterface(VirtualInterface):
             if part(word, lr.hw):
                 active = cpu.load(here.physical_active)
                 cpu.store(here.physical_active, active & ~(1 << part(word, lr.physical_id)))
-        elif counts and told < LPI:
+        elif counts and told < LPI and told not in SPECIAL:
             cpu.store(here.hcr.eoi_count, cpu.load(here.hcr.eoi_count) + 1 & 0x1F)
 
     @mirrors(ARMARM, "WFI")

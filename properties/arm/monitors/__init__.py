@@ -8,11 +8,13 @@ from conformance.roles.scenario import Scenario
 from properties.arm.monitors import blocking, crowding, doorbells, linux, maintenance, nesting, residency
 from properties.arm.monitors.active import Active, deactivations
 from properties.arm.monitors.edges import EdgeTriggered
+from properties.arm.monitors.interrupts import Interrupt
 from properties.arm.monitors.levels import Level
 from properties.arm.monitors.list_registers import Contents
+from properties.arm.monitors.unmade import Unmade
 
 
-def interrupts(scenario: Scenario) -> list[Monitor]:
+def interrupts(scenario: Scenario) -> list[Interrupt]:
     """One for each interrupt that somebody of the scenario can make pending."""
     vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
     calls = [*scenario.threads, *scenario.interrupts, *scenario.devices]
@@ -20,7 +22,7 @@ def interrupts(scenario: Scenario) -> list[Monitor]:
     injected |= {
         (a[2], f"vcpu{n}") for n, v in enumerate(scenario.vcpus) for a in v.program if a[:2] == ("mmio", "ispendr")
     }
-    made: list[Monitor] = []
+    made: list[Interrupt] = []
     for intid in scenario.vectors:
         if intid < 16:
             made += [EdgeTriggered(scenario, intid, v, n) for v, n in sent(scenario, intid)]
@@ -48,7 +50,8 @@ def sent(scenario: Scenario, intid: int) -> list[tuple[str, int]]:
 
 def monitors(scenario: Scenario) -> list[Monitor]:
     parts = (maintenance, nesting, blocking, residency, doorbells, crowding, linux)
-    made = [*interrupts(scenario), Contents(scenario)]
+    watched = interrupts(scenario)
+    made: list[Monitor] = [*watched, Unmade(scenario, {(i.bank, i.iar) for i in watched}), Contents(scenario)]
     made += [Active(scenario, f"vcpu{n}") for n in range(len(scenario.vcpus))]
     made += deactivations(scenario)
     return made + [m for part in parts for m in part.monitors(scenario)]

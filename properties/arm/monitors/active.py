@@ -7,7 +7,7 @@ from typing import NamedTuple
 from conformance.machine import events as ev
 from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
-from conformance.roles.arm import LPI
+from conformance.roles.arm import LPI, SPURIOUS
 from conformance.roles.scenario import Scenario
 from properties.arm.catalogue import (
     KERNEL,
@@ -19,7 +19,16 @@ from properties.arm.catalogue import (
     SGIS,
 )
 from properties.arm.monitors.list_registers import level_sensitive
-from properties.arm.monitors.registers import ACTIVE, HeldInRegister, intid_of, list_registers, registers, word
+from properties.arm.monitors.lost import VGIC_OVF_3
+from properties.arm.monitors.registers import (
+    ACTIVE,
+    LRENPIE,
+    HeldInRegister,
+    intid_of,
+    list_registers,
+    registers,
+    word,
+)
 from properties.arm.monitors.routing import CHANGING, VGIC_EN_3, Routing, written
 
 GICV2_LR_10 = LIST_REGISTERS.may(
@@ -61,18 +70,21 @@ VGIC_RT_2 = ROUTING.must(
 
 
 class Held(NamedTuple):
-    """`active`: what GICV_IAR answered, acknowledged and not deactivated; `routing` of each SPI; `apr` at the last exit."""
+    """`active`: what GICV_IAR answered, acknowledged and not deactivated; `routing` of each SPI; at the last exit `apr`, and
+    whether GICH_HCR had `counted` ends in no list register.
+    """
 
     active: tuple[int, ...] = ()
     routing: tuple[Routing, ...] = ()
     apr: int = 0
+    counted: bool = False
     exited: bool = False
 
 
 class Active(Monitor):
     """What one vCPU has acknowledged and not ended."""
 
-    clauses = (GICV2_PRI_4, VGIC_SGI_5, VGIC_RT_2, VGIC_EN_3)
+    clauses = (GICV2_PRI_4, VGIC_SGI_5, VGIC_RT_2, VGIC_EN_3, VGIC_OVF_3)
     witnesses = (GICV2_LR_10,)
     events = (ev.Called, ev.Returned, ev.Delivered, ev.GuestActed, ev.Entered, ev.Exited)
 
@@ -90,15 +102,16 @@ class Active(Monitor):
             case ev.Called(routine="distributor") | ev.Returned(routine="distributor"):
                 now = tuple(written(event, i, "", r) for i, r in zip(self.spis, memory.routing, strict=True))
                 return memory._replace(routing=now) if now != memory.routing else memory
-            case ev.Delivered(vcpu=self.vcpu, vector=vector) if vector < LPI:
+            case ev.Delivered(vcpu=self.vcpu, vector=vector) if vector < LPI and vector != SPURIOUS:
                 return memory._replace(active=(*memory.active, vector))
             case ev.GuestActed(vcpu=self.vcpu, action=(self.ends, int(told))):
                 return memory._replace(active=tuple(i for i in memory.active if i != told))
             case ev.Exited(vcpu=self.vcpu, cpu=cpu):
-                return memory._replace(apr=word(look.value(f"cpu{cpu}.apr")), exited=True)
+                counted = bool(word(look.value(f"cpu{cpu}.hcr")) >> 27)
+                return memory._replace(apr=word(look.value(f"cpu{cpu}.apr")), counted=counted, exited=True)
             case ev.Entered(vcpu=self.vcpu, cpu=cpu):
                 self._entered(cpu, memory, look)
-                return memory._replace(apr=0, exited=False)
+                return memory._replace(apr=0, counted=False, exited=False)
             case _:
                 return memory
 
@@ -129,6 +142,10 @@ class Active(Monitor):
                 look.breach(VGIC_SGI_5, said, *self._about(intid, cpu, look))
         if intid in self.levels and any(r.state == ACTIVE for r in held):
             look.witness(GICV2_LR_10, *self._about(intid, cpu, look))
+        waits = word(look.value(f"cpu{cpu}.hcr")) & LRENPIE
+        if memory.counted and not held and not waits:
+            said = f"{lost}, after GICH_HCR.EOICount told of the end of another one; the guest has not ended it"
+            look.breach(VGIC_OVF_3, said, f"cpu{cpu}.hcr", *self._about(intid, cpu, look))
         if intid not in self.spis:
             return
         routing = memory.routing[self.spis.index(intid)]

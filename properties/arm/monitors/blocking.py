@@ -201,7 +201,7 @@ VGIC_DY_1 = WAITING.must_not(
     role="run_loop",
     authority="linux",
     premise="a vCPU spins while another runs",
-    observe="What the asking thread writes between its PAUSE exit and its next entry.",
+    observe="What the asking thread writes between its PAUSE exit and its next entry, host interrupts' handlers left aside.",
 )
 
 VGIC_DY_2 = WAITING.may(
@@ -213,25 +213,36 @@ VGIC_DY_2 = WAITING.may(
 )
 
 
+ASKS, TAKEN = "asks", "takes an interrupt"
+
+
 class DirectedYield(Monitor):
-    """Memory: whether this vCPU's thread handles a PAUSE exit."""
+    """Memory: whether this vCPU's thread handles a PAUSE exit; or the routine of the host interrupt that came in between,
+    whose business with other vCPUs is its own.
+    """
 
     clauses = (VGIC_DY_1,)
-    events = (ev.Exited, ev.Entered, ev.Changed)
+    events = (ev.Exited, ev.Entered, ev.Changed, ev.Taken, ev.Called, ev.Returned)
 
     def __init__(self, scenario: Scenario, vcpu: str) -> None:
         self.vcpu, self.name = vcpu, f"{vcpu}.yield"
         self.others = [f"vcpu{n}" for n in range(len(scenario.vcpus)) if f"vcpu{n}" != vcpu]
-        self.memory = False
+        self.memory = ""
 
-    def on(self, event: ev.Event, memory: bool, look: Look) -> bool:
+    def on(self, event: ev.Event, memory: str, look: Look) -> str:
         match event:
             case ev.Exited(vcpu=self.vcpu, reason=reason):
-                return reason == ("pause",)
+                return ASKS if reason == ("pause",) else ""
             case ev.Entered(vcpu=self.vcpu) if memory:
                 look.witness(VGIC_DY_1)
-                return False
-            case ev.Changed(cpu=cpu, at=at) if cpu >= 0 and look.on_cpu(cpu) == self.vcpu and memory:
+                return ""
+            case ev.Taken(cpu=cpu, guest="") if memory == ASKS and look.on_cpu(cpu) == self.vcpu:
+                return TAKEN
+            case ev.Called(cpu=cpu, routine=routine) if memory == TAKEN and look.on_cpu(cpu) == self.vcpu:
+                return routine
+            case ev.Returned(routine=routine) if routine == memory:
+                return ASKS
+            case ev.Changed(cpu=cpu, at=at) if cpu >= 0 and look.on_cpu(cpu) == self.vcpu and memory == ASKS:
                 for other in self.others:
                     hers = at.startswith((f"{other}.", f"cpu{look.in_guest(other)}."))
                     if look.in_guest(other) >= 0 and hers:

@@ -110,7 +110,10 @@ VGIC_OVF_3 = QUEUEING.must(
     "What GICH_HCR.EOICount counted ends interrupts that were active in no list register, and no other.",
     KERNEL("6da5e537f5"),
     premise="an interrupt is ended that no list register holds",
-    observe="An edge made after such an end is delivered; list registers stay as the guest left them.",
+    observe=(
+        "An edge made after such an end is delivered; what else the guest handles is active in a list register at the next "
+        "entry, if one is free and no end outside is waited for (LRENPIE)."
+    ),
     of=LOST,
     where=(ENDED_OUTSIDE,),
 )

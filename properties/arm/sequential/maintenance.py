@@ -182,3 +182,19 @@ def not_counted(subject: Subject, state: State, n: int, lpi: bool) -> None:
     told = LPI + n if lpi else state.lrs[n].told
     for what in (EOI, DIR) if state.eoi_mode else (EOI,):
         subject.run(state, "instruction", what, told).must(state, "eoi_count")
+
+
+GICV2_HCR_4 = MAINTENANCE_INTERRUPT.alone.must(
+    "GICV2-HCR-4",
+    "A write of 1020 to 1023 to GICV_EOIR or GICV_DIR, which end no interrupt, drops no priority, deactivates nothing and is not "
+    "counted.",
+    REGISTERS("GICV_EOIR and GICV_DIR", "special interrupt numbers", read=False),
+    IHI_0069("pseudocode VirtualWriteEOIR0/1", read=False),
+    observe="APR, EOICount and the list registers before and after.",
+)
+
+
+@function(CHECKS, GICV2_HCR_4, PRIVATE, states((ACTIVE, PENDING_AND_ACTIVE)), one_of(range(1020, 1024)))
+def special_numbers(subject: Subject, state: State, told: int) -> None:
+    for what in (EOI, DIR) if state.eoi_mode else (EOI,):
+        subject.run(state, "instruction", what, told).must(state, "eoi_count", "lrs", "apr")

@@ -27,7 +27,7 @@ from properties.x86.monitors.subjects import latched, on, pir, virr
 
 
 class Processing(NamedTuple):
-    """One posted-interrupt processing in progress: ON cleared yet, PIR reached yet, and the vectors taken from PIR."""
+    """One posted-interrupt processing in progress: ON was 0 since it began, PIR reached yet, and the vectors taken from PIR."""
 
     cleared: bool = False
     reached: bool = False
@@ -64,7 +64,7 @@ PIP_4 = PROCESSING.must(
     "ON is cleared before PIR is read. So a bit posted in between is either harvested now or has a notification "
     "of its own.",
     SDM("29.6", "order of steps 3 and 5"),
-    observe="At the end of each processing, with SN=0, a bit left in PIR has ON=1 or a poster that is about to set ON.",
+    observe="Each look at PIR, against ON: it is 0 then, or was since the notification was acknowledged, by whatever write.",
 )
 
 PIP_5 = PROCESSING.must(
@@ -154,7 +154,7 @@ class PostedInterruptProcessing(Monitor):
                     return ()
                 if not word(look.value(self.control)) & 1 or not self._posted(look):
                     look.witness(PIP_12, on(self.vcpu), self.vcpu)
-                return Processing()
+                return Processing(cleared=not word(look.value(self.control)) & 1)
             case ev.Asked(routine=routine, operation=ops.Rmw(at=at) | ops.Load(at=at)) if at.startswith(self.pir):
                 if isinstance(memory, Processing) and routine == "acknowledge":
                     look.witness(PIP_4)
@@ -167,9 +167,8 @@ class PostedInterruptProcessing(Monitor):
                             self.vcpu,
                         )
                     return memory._replace(reached=True)
-            case ev.Asked(routine="acknowledge", operation=ops.Rmw(at=self.control, mask=mask, value=value)):
-                if isinstance(memory, Processing) and mask & 1 and not value & 1:
-                    return memory._replace(cleared=True)
+            case ev.Changed(at=self.control, new=new) if isinstance(memory, Processing) and not word(new) & 1:
+                return memory._replace(cleared=True)
             case ev.Changed(at=at) if at.startswith(self.pir):
                 return self._pir_changed(event, memory, look)
             case ev.Returned(routine="acknowledge", args=(self.vcpu, int(vector))):
