@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis.strategies import SearchStrategy
+from msgspec.structs import replace
 
 from conformance.adapters.registry import of_class
 from conformance.commands.main import cli
@@ -14,8 +17,10 @@ from conformance.roles.cpu import Cpu
 from conformance.roles.scenario import Scenario
 from conformance.roles.x86 import Vcpu
 from conformance.verdict import own_scenarios
-from conformance.verdict.hunt import Found, Hunt, simpler
+from conformance.verdict.hunt import Found, Hunt, sample, simpler
+from properties.arm import suite as arm
 from properties.suite import SUITE
+from properties.x86 import suite as x86
 from reference.x86.kvm import Kvm
 
 
@@ -49,6 +54,13 @@ def test_a_post_that_is_lost_in_a_word_is_found_and_made_small() -> None:
     scenario = it.scenario
     assert len(scenario.vectors) == 2 and len({v // 64 for v in scenario.vectors}) == 1
     assert (len(scenario.vcpus), scenario.buffer, scenario.budget.preempt) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("draw", [x86.draw, arm.draw], ids=["x86", "arm"])
+def test_drawn_scenarios_differ_and_make_sense(draw: Callable[[float], SearchStrategy[Scenario]]) -> None:
+    drawn = sample(draw(2_000), 6)
+    assert len({replace(s, name="") for s in drawn}) == 6
+    assert len({(s.vcpus, s.calls, s.facts, s.budget) for s in drawn}) > 3
 
 
 def test_what_the_reference_breaks_too_is_no_find(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,9 @@ Options come in the order of what they cost, so that what shrinks gets cheaper.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cache
 
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -32,7 +34,8 @@ TIMES = {
     "shared": 2.8,
     "another": 100.0,
 }
-"""How many times as many states each makes it, and each action of a program 1.7: as in the grammar."""
+AN_ACTION = 1.7
+"""How many times as many states each makes it, and each action of a program: as in the grammar."""
 
 
 @st.composite
@@ -44,7 +47,11 @@ def agents(draw: st.DrawFn, vcpus: str) -> Agent:
     return Agent(who, draw(st.sampled_from(intids)))
 
 
-def actions(intids: Sequence[int], vcpus: int) -> st.SearchStrategy[list[Action]]:
+AGENTS = {vcpus: agents(vcpus) for vcpus in ("one", "shared", "another")}
+
+
+@cache
+def actions(intids: tuple[int, ...], vcpus: int) -> st.SearchStrategy[list[Action]]:
     """Each a step of a program: an instruction, a write of a register, the distributor off and on."""
     alone: st.SearchStrategy[Action] = st.sampled_from(ALONE)
     written: st.SearchStrategy[Action] = st.builds(
@@ -62,25 +69,12 @@ def scenarios(draw: st.DrawFn, states: float) -> Scenario:
     """Of about so many states at most."""
     vcpus = draw(st.sampled_from(("one", "one", "shared", "another")))
     number = 1 + (vcpus != "one")
-    parts, drawn = Parts(), draw(st.lists(agents(vcpus), min_size=1, max_size=3))
+    parts, drawn = Parts(), draw(st.lists(AGENTS[vcpus], min_size=1, max_size=3))
     for agent in drawn:
         parts.made(agent)
     levels = [i for i in sorted(parts.intids) if i in (LEVEL, PPI)]
     if levels and draw(st.booleans()):
         parts.handlers.append((draw(st.sampled_from(levels)), 0))
-    software = [i for i in sorted(parts.intids) if i < LPI]
-    step = actions([i for i in software if i >= 16], number)
-    own, peer = (sum(draw(st.lists(step, max_size=3)), list[Action]()) for _ in range(2))
-    parts.own += own
-    parts.peer += peer if vcpus != "one" else []
-    assume(not any(_foreign(parts, action) for action in (*parts.own, *parts.peer)))
-    facts = set(draw(st.lists(st.sampled_from(("one-list-register", "eoi-mode-1", "handlers-nest")), max_size=2)))
-    facts |= {draw(st.sampled_from(("gicv4.1", "gicv4")))} if parts.vlpis else set()
-    facts |= {"wfi-not-trapped"} if draw(st.sampled_from((False, False, True))) else set()
-    facts |= {"injects-from-handler"} if parts.handlers else set()
-    lowered = any(not level for _, level in parts.handlers)
-    if LEVEL in parts.intids and not lowered and draw(st.booleans()):
-        facts |= {"device-keeps-its-line", "irqfd-resample"}
     budget = draw(
         st.builds(
             Budget,
@@ -91,7 +85,22 @@ def scenarios(draw: st.DrawFn, states: float) -> Scenario:
         )
     )
     assume(budget.preempt or not budget.migrate)
-    assume(_states([agent.who for agent in drawn], parts, budget, vcpus) <= states)
+    room = states / _states([agent.who for agent in drawn], parts, budget, vcpus)
+    assume(room >= 1)
+    steps = st.lists(
+        actions(tuple(i for i in sorted(parts.intids) if 16 <= i < LPI), number),
+        max_size=min(3, int(math.log(room, AN_ACTION) / number)),
+    )
+    parts.own += sum(draw(steps), list[Action]())
+    parts.peer += sum(draw(steps), list[Action]()) if vcpus != "one" else []
+    assume(not any(_foreign(parts, action) for action in (*parts.own, *parts.peer)))
+    facts = set(draw(st.lists(st.sampled_from(("one-list-register", "eoi-mode-1", "handlers-nest")), max_size=2)))
+    facts |= {draw(st.sampled_from(("gicv4.1", "gicv4")))} if parts.vlpis else set()
+    facts |= {"wfi-not-trapped"} if draw(st.sampled_from((False, False, True))) else set()
+    facts |= {"injects-from-handler"} if parts.handlers else set()
+    lowered = any(not level for _, level in parts.handlers)
+    if LEVEL in parts.intids and not lowered and draw(st.booleans()):
+        facts |= {"device-keeps-its-line", "irqfd-resample"}
     return assemble("drawn", "drawn at random", parts, tuple(sorted(facts)), vcpus, budget)
 
 
@@ -109,4 +118,4 @@ def _states(who: Sequence[str], parts: Parts, budget: Budget, vcpus: str) -> flo
         n *= TIMES[kind]
     for what in ("preempt", "migrate", "exit"):
         n *= TIMES[what] ** getattr(budget, what)
-    return n * 1.7 ** (len(parts.own) + len(parts.peer)) * 2 ** len(budget.spurious)
+    return n * AN_ACTION ** (len(parts.own) + len(parts.peer)) * 2 ** len(budget.spurious)
