@@ -421,7 +421,7 @@ def test_what_it_declares_must_mean_something() -> None:
     start = inspect.getsourcelines(MisspellsWhatItDeclares)[1]
     here = f"tests/{__name__}.py" if Path.cwd() == Path(__file__).parent.parent else __file__
     assert wrong == [
-        f"  lacks ({here}:{start + 3}): 'apicv-inhibted' is no fact or feature that could be lacked. "
+        f"  lacks ({here}:{start + 3}): 'apicv-inhibted' is no fact, feature or placement that could be lacked. "
         "Did you mean apicv-inhibited?",
         f"  not_applicable ({here}:{start + 5}): 'KVM-PI-91' is no clause. "
         "Did you mean KVM-PI-9 or KVM-PI-1 or KVM-PI-21?",

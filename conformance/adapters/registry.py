@@ -74,7 +74,7 @@ class Implementation:
         roles = architectures()[scenario.architecture].roles
         called = {role: base for role, base in roles.items() if scenario.calls & set(routines_of(base))}
         torn = any(base.goes_with in own and role not in own for role, base in called.items())
-        taken = {*scenario.facts, *(base.feature for base in called.values())}
+        taken = {*scenario.facts, *scenario.placements, *(base.feature for base in called.values())}
         return bool(own) and not torn and not taken & set(self.lacks)
 
 

@@ -70,6 +70,13 @@ def many(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
+PLACEMENTS = {
+    "migration": "a vCPU's thread moves to another pCPU",
+    "shared-pcpu": "two vCPUs of one VM take turns on a pCPU",
+}
+"""What a scheduler may do, and a design that pins its vCPUs never sees: an implementation may declare that it lacks it."""
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     about: str
@@ -102,6 +109,13 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     def agents(self) -> int:
         """How many there are beside the vCPUs."""
         return len(self.threads) + len(self.devices) + len(self.interrupts)
+
+    @property
+    def placements(self) -> frozenset[str]:
+        """Those of PLACEMENTS that happen here."""
+        homes = [vcpu.cpu for vcpu in self.vcpus]
+        happen = {"migration": self.budget.migrate > 0, "shared-pcpu": len(set(homes)) < len(homes)}
+        return frozenset(name for name, happens in happen.items() if happens)
 
     @property
     def calls(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ from conformance.adapters.registry import AdapterError, Implementation
 from conformance.roles import architectures
 from conformance.roles.nearest import nearest
 from conformance.roles.role import BaseRole
+from conformance.roles.scenario import PLACEMENTS
 from conformance.verdict.suite import Suite
 
 
@@ -19,11 +20,17 @@ def check_declared(implementation: Implementation, suite: Suite) -> None:
     """Raises AdapterError for a word in `lacks`, `not_applicable` or `profile` that means nothing."""
     own = [architectures()[name] for name in implementation.architectures]
     features = [base.feature for a in own for base in a.roles.values() if base.feature]
-    lacks = [*features, *(fact for a in own for fact in a.facts)]
+    lacks = [*features, *PLACEMENTS, *(fact for a in own for fact in a.facts)]
     profiles = [name for clause in suite.clauses for name in clause.profiles]
     clauses = [clause.id for clause in suite.clauses]
     wrong = [
-        *_wrong(implementation, "lacks", implementation.lacks, lacks, "is no fact or feature that could be lacked"),
+        *_wrong(
+            implementation,
+            "lacks",
+            implementation.lacks,
+            lacks,
+            "is no fact, feature or placement that could be lacked",
+        ),
         *_wrong(implementation, "not_applicable", implementation.not_applicable, clauses, "is no clause"),
         *_wrong(implementation, "profile", [implementation.profile], profiles, "is no profile of any clause"),
     ]
