@@ -189,7 +189,7 @@ class Property:
         return self.evidence(subject, held)
 
     def cases_for(self, implementation: Implementation) -> DrawnCases | None:
-        """The cases, if all hold. Raises Fault."""
+        """The cases, if all hold and nothing misbehaves."""
         kept: list[tuple[Any, ...]] = []
 
         def body(subject: Subject, *case: Any) -> None:
@@ -199,9 +199,9 @@ class Property:
         subject = Subject(implementation, self.clause.architecture)
         try:
             replace(self, body=body).search(subject)
-        except (BrokenError, UnjudgedError):
+            return DrawnCases(self.body, subject, _telling(self.body, subject, kept))
+        except (BrokenError, UnjudgedError, Fault):
             return None
-        return DrawnCases(self.body, subject, _telling(self.body, subject, kept))
 
     def search_again(self, subject: Subject) -> Iterator[BrokenError]:
         """What other searches shrink to: no small change leads from one of their ends to another."""

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from conformance.adapters.registry import resolve
+from conformance.adapters.registry import of_classes, resolve
 from conformance.automaton.assembly import Assembly
 from conformance.automaton.unfold import Unfolding
 from conformance.commands.main import cli
@@ -26,8 +26,10 @@ from conformance.report.ordering import execution
 from conformance.roles import architectures
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Budget
+from conformance.roles.x86 import Cpu, Vcpu
 from conformance.search.proof import prove
 from properties.suite import SUITE
+from reference.x86.kvm import Kvm
 
 ONE_SENDER = [s for s in SUITE.scenarios if s.name == "one-sender"]
 WITH_BUFFERS = [s for s in SUITE.scenarios if s.buffer and s.story]
@@ -103,6 +105,27 @@ def test_nothing_is_missing_where_nothing_is_broken_by_buffers() -> None:
     """B17 loses interrupts in any memory."""
     found = audit(resolve("known-bad:B17"), SUITE, [s for s in SUITE.scenarios if s.name == "one-sender"])
     assert not found.missing
+
+
+class FencedTwice(Kvm):
+    """KVM with its barrier after mode := IN twice."""
+
+    def ready(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.irq_disable()
+        cpu.store(vcpu.mode, 1)
+        cpu.fence()
+        cpu.fence()
+        self.sync_pir_to_irr(cpu, vcpu)
+
+
+def test_two_that_cover_for_each_other_are_told_as_a_pair() -> None:
+    found = audit(
+        of_classes("twice", "twice", FencedTwice), SUITE, [s for s in SUITE.scenarios if s.name == "tso-running"]
+    )
+    fences = [j for j in found.judged if "after writing vcpu0.mode" in str(j.site)]
+    assert [j.status for j in fences] == ["not needed", "not needed"]
+    (pair,) = found.together
+    assert pair.sites == (fences[0].site, fences[1].site) and "E2E-11" in pair.breaks
 
 
 def test_a_scenario_without_buffers_is_given_some() -> None:

@@ -98,7 +98,7 @@ def mutate(
         return 2
     told.show(result, Console(), name=spec, places=names, all_lines=all_lines)
     if report:
-        report.write_bytes(told.document(result, name=spec, architectures=architectures, places=names))
+        report.write_bytes(told.document(result, name=spec, architectures=architectures, places=names, states=states))
     return int(result.percent < fail_under)
 
 
@@ -160,5 +160,11 @@ def _part(where: _Where, only: Only) -> tuple[list[str], list[Judged]]:
         *functions(implementation, suite, clauses),
         *smallest_first(implementation, suite, scenarios, where.states),
     ]
+    if left := len(clauses) + len(scenarios) - len(places):
+        click.echo(
+            f"{left} of {len(clauses) + len(scenarios)} scenarios and functions are left out: larger than {where.states:,} states, "
+            "or the unchanged code breaks or fails them",
+            err=True,
+        )
     journal = JournalFile(where.journal, implementation, only) if where.journal else None
     return [place.name for place in places], list(audit(places, only, journal))

@@ -47,7 +47,7 @@ class InFunction:
 
 
 def functions(implementation: Implementation, suite: Suite, clauses: Iterable[Clause]) -> list[InFunction]:
-    """Those of the clauses that are functions and hold for the unchanged code. Raises Fault."""
+    """Those of the clauses that are functions and hold for the unchanged code."""
     return [
         InFunction(implementation, clause, cases)
         for clause in clauses

@@ -87,7 +87,7 @@ def _told(judged: Judged) -> str:
     return f"{told}{detail}; reached in {many(len(judged.reached), 'place')}"
 
 
-def document(score: Score, *, name: str, architectures: Sequence[str], places: Sequence[str]) -> bytes:
+def document(score: Score, *, name: str, architectures: Sequence[str], places: Sequence[str], states: int) -> bytes:
     """The same as JSON (`intack.mutants/1`): a row a mutant."""
     rows: list[dict[str, Any]] = [
         {
@@ -109,6 +109,7 @@ def document(score: Score, *, name: str, architectures: Sequence[str], places: S
         "implementation": name,
         "architectures": list(architectures),
         "places": list(places),
+        "states": states,
         "score": round(score.percent, 1),
         "mutants": rows,
     }

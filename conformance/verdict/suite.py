@@ -78,7 +78,7 @@ class Suite(Protocol):
         ...
 
     def cases(self, clause: str, implementation: Implementation) -> Cases | None:
-        """The cases of a clause that is a function, if all hold. Raises Fault."""
+        """The cases of a clause that is a function, if all hold and the implementation does not misbehave."""
         ...
 
     def drawn(self, implementation: Implementation, states: float) -> SearchStrategy[Scenario] | None:
