@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "tests", "conformance"]
@@ -70,3 +72,34 @@ def fuzz(session: nox.Session) -> None:
     """
     session.install("-e", ".[dev]")
     session.run("python", "tests/fuzzing.py", *(session.posargs or ["10000"]))
+
+
+MUTATED = {
+    "x86": (
+        "-a",
+        "reference",
+        "--architecture",
+        "x86",
+        "--states",
+        "3000",
+        "--argued",
+        "reference/x86/equivalent.toml",
+    ),
+}
+"""By the name of its report: of what."""
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Every mutant that docs/mutants.md tells of, and whether it says what becomes of them. What was found out is kept in
+    build/mutants: a session that was ended goes on where it was. nox -s mutants -- x86: only these.
+    """
+    session.install("-e", ".[dev]")
+    folder = Path("build/mutants")
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = session.posargs or [*MUTATED]
+    for name in asked:
+        kept = ("--journal", str(folder / f"{name}.journal"), "--report", str(folder / f"{name}.json"))
+        session.run("intack", "mutate", *MUTATED[name], *kept)
+    if asked == [*MUTATED]:
+        session.run("python", "-m", "reference.mutants", "--check", *(str(folder / f"{name}.json") for name in MUTATED))
