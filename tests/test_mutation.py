@@ -142,6 +142,16 @@ def test_an_answer_that_nothing_hangs_on_is_not_changed(seen: Whole) -> None:
     assert "told" not in {m.operator for m in seen.mutants({site: seen.nodes({"deliver_interrupt"})[site]})}
 
 
+def test_a_routine_that_has_never_returned_does_not_end_early() -> None:
+    """How would it go on? A guest that never leaves, say, so that nothing comes after its entry."""
+    unfolding = Unfolding(Scripted(SCRIPT))
+    unfolding.root("deliver_interrupt", ()).child(None).child(0)
+    reference = assemble(resolve("reference"), SCENARIOS["on-the-target"])
+    known = whole(replace(reference, routines={"deliver_interrupt": unfolding}), 2)
+    operators = {m.operator for m in known.mutants(known.nodes({"deliver_interrupt"}))}
+    assert "left out" in operators and not operators & {"ends", "not called"}
+
+
 def test_where_nobody_can_look_in_between_nothing_is_exchanged() -> None:
     """Of three accesses in one step only the two to one location can be told apart the other way round."""
     script: tuple[ops.AnyOperation, ...] = (
@@ -300,6 +310,13 @@ def test_a_premise_is_lost_where_nothing_exercises_it_any_more() -> None:
 
 
 # Scores
+
+
+def test_a_monitor_that_fails_on_a_mutant_does_not_end_the_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = where_one_posts()[0]
+    monkeypatch.setattr(type(SUITE), "monitors", lambda *_: 1 / 0)
+    (judged, *_) = audit([place], Only("deliver_interrupt", "left out"))
+    assert (judged.fate, judged.detail) == ("crash", "the suite itself fails: ZeroDivisionError('division by zero')")
 
 
 def of(fate: Fate, n: int, operator: str = "left out") -> Judged:

@@ -41,6 +41,8 @@ class InFunction:
             broken = self._cases.broken(change)
         except Fault as fault:
             judged.met("crash", f"{fault.status}: {str(fault).splitlines()[0][:200]}", self.name)
+        except Exception as error:
+            judged.met("crash", f"the suite itself fails: {error!r}", self.name)
         else:
             if broken:
                 judged.met("killed" if self._clause.kind == "guarantee" else "deviates", self.name, self.name)

@@ -149,6 +149,8 @@ class InScenario:
             judged.met("killed", killed.clause, self.name)
         except Fault as fault:
             judged.met("crash", f"{fault.status}: {str(fault).splitlines()[0][:200]}", self.name)
+        except Exception as error:  # a monitor's mistake, say: the others are judged all the same
+            judged.met("crash", f"the suite itself fails: {error!r}", self.name)
         else:
             self._compare(judged, found, most)
 

@@ -39,7 +39,8 @@ class After(NamedTuple):
     """
 
     following: ops.Answer | None
-    returns: ops.Return
+    returns: ops.Return | None
+    """None: it has never been seen to."""
     at_once: bool
     """Whatever is answered, it returns."""
 
@@ -51,7 +52,7 @@ def history(node: Node) -> History:
 def after(node: Node) -> After:
     answers = {child.answer for child in node.edges.values()}
     level = [node]
-    returns = ops.Return()
+    returns: ops.Return | None = None
     while level:
         found = next((here.answer for here in level if isinstance(here.answer, ops.Return)), None)
         if found:
@@ -201,27 +202,29 @@ def _locked(node: Node, context: Context) -> tuple[str, ...]:
 def _ends(node: Node, context: Context, variant: str) -> Course:
     """The routine ends after the operation, as it ends elsewhere."""
     assert not isinstance(node.answer, ops.Return)
-    return _return_of(node.child((yield node.answer)), context)
+    ended = node.child((yield node.answer))
+    return _return_of(ended, context) or _return_of(node, context) or ops.Return()
 
 
 def _not_reached(node: Node, context: Context, variant: str) -> Course:
     """The routine ends in place of its first operation."""
-    return _return_of(node, context)
+    return _return_of(node, context) or ops.Return()
     yield
 
 
-def _return_of(node: Node, context: Context) -> ops.Return:
+def _return_of(node: Node, context: Context) -> ops.Return | None:
     known = context.after.get(history(node))
-    return known.returns if known else ops.Return()
+    return known.returns if known else None
 
 
 def _not_last(node: Node, context: Context) -> tuple[str, ...]:
     known = context.after.get(history(node))
-    return () if isinstance(node.answer, ops.Atomic | ops.EnterGuest) or not known or known.at_once else ("",)
+    ends = known and known.returns and not known.at_once
+    return ("",) if ends and not isinstance(node.answer, ops.Atomic | ops.EnterGuest) else ()
 
 
 def _first(node: Node, context: Context) -> tuple[str, ...]:
-    return ("",) if node.parent is None else ()
+    return ("",) if node.parent is None and _return_of(node, context) else ()
 
 
 def _first_only(node: Node, context: Context, variant: str) -> Course:
