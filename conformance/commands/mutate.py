@@ -84,6 +84,9 @@ def mutate(
         return 0
     if not any(fnmatchcase(name, operator) for name in OPERATORS):
         raise click.UsageError(f"no operator is called {operator!r}. There are: {', '.join(OPERATORS)}")
+    for path in filter(None, (journal, report)):
+        if not path.parent.is_dir():
+            raise click.UsageError(f"cannot write {path}: there is no folder {path.parent}")
     try:
         known = arguments(argued) if argued else ()
         architectures = _architectures(spec, architecture)
@@ -115,7 +118,7 @@ class _Where(NamedTuple):
 def _architectures(spec: str, only: str | None) -> tuple[str, ...]:
     from conformance.adapters.registry import resolve
 
-    filled = tuple(resolve(spec).architectures)
+    filled = tuple(sorted(resolve(spec).architectures))
     if only and only not in filled:
         raise click.UsageError(f"{spec} fills no role of {only}, but of {', '.join(filled)}")
     return (only,) if only else filled
