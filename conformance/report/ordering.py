@@ -28,7 +28,7 @@ from conformance.report.lanes import lane_table, plain, rows_table
 from conformance.report.rows import Item, Row
 from conformance.roles.scenario import many
 from conformance.search.words import Changed
-from conformance.verdict.clause import Status, Verdict
+from conformance.verdict.clause import Counterexample, Status, Verdict
 
 OWNER = "vcpu0."
 """Owner of locations that goes without saying."""
@@ -121,17 +121,19 @@ def fences(audited: Audited, *, witnesses: bool = True) -> str:
         lines += ["", *([plain(lane_table(missing.witness, missing.clause)), ""] if witnesses else [])]
     groups = _by_line(audited.judged)
     width = max(map(len, groups), default=0)
+    shown: list[tuple[str, Counterexample | None, str]] = []
     for line, found in groups.items():
         worst = min(found, key=lambda j: STRONGEST.index(j.status))
         broken = f": {', '.join(worst.breaks)}" if worst.breaks else ""
-        looked = {name for j in found for name in j.looked}
-        where = f" ({worst.witness.scenario})" if worst.witness else f" ({many(len(looked), 'scenario')})"
-        lines.append(f"{line:<{width}}  {worst.status}{broken}{where}")
+        looked = list(dict.fromkeys(name for j in found for name in j.looked))
+        few = ", ".join(looked) if len(looked) <= FEW_NAMES else many(len(looked), "scenario")
+        lines.append(f"{line:<{width}}  {worst.status}{broken} ({worst.witness.scenario if worst.witness else few})")
+        if worst.status == "needed":
+            shown.append((f"without {line}", worst.witness, worst.clause))
     for pair in audited.together:
         one, other = map(_bare, pair.sites)
         lines.append(f"not both may go: {one}; {other}: {', '.join(pair.breaks)} ({pair.witness.scenario})")
     lines += ["", _where(audited)]
-    shown = [(f"without {_bare(j.site)}", j.witness, j.clause) for j in audited.judged if j.status == "needed"]
     shown += [(f"without {_bare(p.sites[0])} and {_bare(p.sites[1])}", p.witness, p.clause) for p in audited.together]
     for title, witness, clause in shown:
         if witnesses and witness:
