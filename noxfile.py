@@ -74,18 +74,12 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "tests/fuzzing.py", *(session.posargs or ["10000"]))
 
 
-MUTATED = {
-    "x86": (
-        "-a",
-        "reference",
-        "--architecture",
-        "x86",
-        "--states",
-        "3000",
-        "--argued",
-        "reference/x86/equivalent.toml",
-    ),
-}
+def _of_reference(architecture: str, states: int) -> tuple[str, ...]:
+    argued = f"reference/{architecture}/equivalent.toml"
+    return ("-a", "reference", "--architecture", architecture, "--states", str(states), "--argued", argued)
+
+
+MUTATED = {"x86": _of_reference("x86", 3000), "arm": _of_reference("arm", 1500)}
 """By the name of its report: of what."""
 
 
