@@ -1,4 +1,4 @@
-"""The executable specification: processor and VT-d, virtual GIC and ITS, and KVM's software for both. One sitting is
+"""The executable specification: processor and VT-d, virtual GIC and ITS, and KVM's software for both, nested too. One sitting is
 enough to read an architecture against its manuals.
 """
 
@@ -14,9 +14,13 @@ def adapter(argument: str) -> Implementation:
     from reference.arm.its import ReferenceIts
     from reference.arm.kvm import KvmArm
     from reference.arm.virtual_interface import ReferenceVirtualInterface
+    from reference.nested.kvm import NestedKvm
+    from reference.nested.l1 import ReferenceL1
+    from reference.nested.processor import ReferenceNestedProcessor
     from reference.x86.iommu import ReferenceIommu
     from reference.x86.kvm import Kvm
     from reference.x86.processor import ReferenceProcessor
 
     x86, arm = (ReferenceProcessor, ReferenceIommu, Kvm), (ReferenceVirtualInterface, ReferenceIts, KvmArm)
-    return of_classes("reference", "reference", *x86, *arm)
+    nested = (ReferenceNestedProcessor, ReferenceL1, NestedKvm)
+    return of_classes("reference", "reference", *x86, *nested, *arm)

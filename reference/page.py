@@ -17,7 +17,14 @@ import reference
 from conformance.roles.mirrors import Difference, originals
 from conformance.roles.role import BaseRole
 
-FAMILIES = ("reference.x86", "reference.arm", "reference.alternatives.x86", "reference.alternatives.arm")
+FAMILIES = (
+    "reference.x86",
+    "reference.nested",
+    "reference.arm",
+    "reference.alternatives.x86",
+    "reference.alternatives.nested",
+    "reference.alternatives.arm",
+)
 ROOT = Path(reference.__file__).parent.parent
 
 
