@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import properties.arm.scenarios as arm
+import properties.nested.scenarios as nested
 import properties.x86.scenarios as x86
 from conformance.adapters.registry import resolve
 from conformance.automaton.assembly import Assembled, recorded
@@ -33,12 +34,12 @@ from properties.covering import covered, pin, rows
 from properties.suite import SUITE
 from properties.x86.grammar import X86
 
-MODULES = {"x86": x86, "arm": arm}
+MODULES = {"x86": x86, "nested": nested, "arm": arm}
 GRAMMARS = (X86, ARM)
 EXHAUSTED = tuple(s for s in SUITE.scenarios if not s.samples)
 FUNCTIONS = tuple(c for c in SUITE.clauses if c.check == "sequential")
 COVERED = {name: states for grammar in GRAMMARS for name, states in covered(grammar)[1].items()}
-GOLDEN = {**x86.GOLDEN, **arm.GOLDEN, **COVERED}
+GOLDEN = {**x86.GOLDEN, **nested.GOLDEN, **arm.GOLDEN, **COVERED}
 DICTIONARY = re.compile(r"^GOLDEN: dict\[str, int\] = \{.*?\}$", re.MULTILINE | re.DOTALL)
 
 

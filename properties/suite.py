@@ -6,6 +6,8 @@ from conformance.machine import rules
 from conformance.verdict.suite import ArchitectureSuite, JoinedSuite
 from properties.arm import catalogue as arm
 from properties.arm.suite import ARM
+from properties.nested import catalogue as nested
+from properties.nested.suite import NESTED
 from properties.x86 import catalogue as x86
 from properties.x86.suite import X86
 
@@ -24,7 +26,7 @@ ANY = ArchitectureSuite(
     architecture="any", clauses=tuple(rules.ANY), scenarios=(), watch=lambda _: (), rules=ASSUMPTIONS
 )
 
-SECTIONS = (rules.ANY, *x86.SECTIONS, *arm.SECTIONS)
+SECTIONS = (rules.ANY, *x86.SECTIONS, *nested.SECTIONS, *arm.SECTIONS)
 """The catalogue, in the order of reports."""
 
-SUITE = JoinedSuite((ANY, X86, ARM))
+SUITE = JoinedSuite((ANY, X86, NESTED, ARM))
