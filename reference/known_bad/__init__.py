@@ -4,8 +4,8 @@ must let pass.
 
     intack run -a known-bad:B17
 
-The registers are reference/known_bad/x86/register.py and reference/known_bad/arm/register.py; wrong PIR scanners are in
-reference/known_bad/scanner.
+The registers are register.py of reference/known_bad/x86, reference/known_bad/nested and reference/known_bad/arm; wrong PIR
+scanners are in reference/known_bad/scanner.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import difflib
 from conformance.adapters.registry import AdapterError, Implementation, of_class, resolve
 from reference.known_bad.arm import register as arm
 from reference.known_bad.entries import KnownBad, MustPass
+from reference.known_bad.nested import register as nested
 from reference.known_bad.x86 import register as x86
 
-KNOWN_BAD: dict[str, KnownBad] = {bad.id: bad for part in (x86, arm) for bad in part.KNOWN_BAD}
-MUST_PASS: dict[str, MustPass] = {right.id: right for part in (x86, arm) for right in part.MUST_PASS}
+KNOWN_BAD: dict[str, KnownBad] = {bad.id: bad for part in (x86, nested, arm) for bad in part.KNOWN_BAD}
+MUST_PASS: dict[str, MustPass] = {right.id: right for part in (x86, nested, arm) for right in part.MUST_PASS}
 NOT_MODELLED: dict[str, str] = {**x86.NOT_MODELLED, **arm.NOT_MODELLED}
 """Historical bugs that no class here stands for, each with its reason."""
 

@@ -232,11 +232,7 @@ MUST_PASS: tuple[MustPass, ...] = (
     ),
 )  # fmt: skip
 
-_NESTED = "nested posted interrupts are not covered"
-_GENERATION = "the proposal to count vcpu->mode's generations is not covered"
 NOT_MODELLED: dict[str, str] = {
-    **dict.fromkeys(("B29", "B30", "B32", "B33", "B34", "B35", "B36", "B37", "B42"), _NESTED),
-    **dict.fromkeys(("B44", "B45"), _GENERATION),
     "B39": "remapping entries are not modelled: a device posts to one vCPU for the whole scenario (VTD-9, VTD-10)",
     "B40": "remapping entries and the lifetime of descriptors are not modelled (VTD-10)",
     "B46": "PREEMPT_RT's sleeping locks are not modelled: every lock spins",
