@@ -1,7 +1,7 @@
 """The proposal to count vcpu->mode's generations, instead of noting that a notification for L2 is pending.
 
 P. Bonzini, 24 Nov 2020, in the thread of "KVM: nVMX: Wake L2 from HLT when nested posted-interrupt pending". What is not told
-here is as in `reference.nested.kvm`. The thread refuted it twice; docs/seed-000.md has both holes as the suite finds them.
+here is as in `reference.nested.kvm`. The thread refuted it twice; docs/generation-count.md has both holes as found here.
 
     mode: generation above, OUTSIDE, IN, EXITING or READING in bits 1:0; each entry to IN counts one up
     sender: read mode ── IN ── NPINV ── read mode again ── the same: done
