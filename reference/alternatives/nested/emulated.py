@@ -34,6 +34,9 @@ class NestedEmulated(NestedKvm):
     """KVM with vmcs02's posted interrupts off: L0 does L2's posted-interrupt processing itself, by the letter."""
 
     profile: ClassVar[str] = "strict"
+    not_applicable: ClassVar = {
+        "KVM-NST-11": "no notification for L2 goes to a processor, so none can come to another L2"
+    }
 
     @mirrors(NESTED, "prepare_vmcs02_early")
     def set_controls(self, cpu: Cpu, vcpu: Vcpu, vmcs12: int) -> None:
