@@ -119,6 +119,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "L1 posts to L2, every pCPU with a store buffer",
         l1("l1_posts", 1, HIGH),
         buffer=1,
+        audited=True,
     ),
     scenario(
         "requests",
