@@ -15,6 +15,7 @@ from conformance.verdict.clause import Status
 from conformance.verdict.explore import Explored, explore
 from properties.suite import SUITE
 from reference.alternatives.nested.generation_count import entered, exiting, left
+from reference.known_bad.nested.register import KNOWN_BAD
 
 SCENARIOS = {s.name: s for s in SUITE.scenarios}
 
@@ -153,6 +154,11 @@ def test_a_sender_may_be_held_up_after_any_step(step: str) -> None:
     found = order(resolve("reference"), SCENARIOS["nested-post"], SUITE, parse([line]))
     assert found.fits, found.why_not
     assert not found.violated
+
+
+def test_every_rule_is_broken_by_something() -> None:
+    rules = {c.id for c in SUITE.clauses if c.architecture == "nested" and c.modality != "MAY"}
+    assert rules <= {clause for bad in KNOWN_BAD for clause in (*bad.breaks, *bad.deviates)}
 
 
 # The proposal to count generations

@@ -90,7 +90,7 @@ def test_what_takes_over_a_routine_has_a_share_where_that_runs() -> None:
 
 
 def test_the_reference_has_a_share_in_everything() -> None:
-    for architecture in ("x86", "arm"):
+    for architecture in ("x86", "nested", "arm"):
         share = Share(resolve("reference"), architecture, SUITE)
         names = [s.name for s in SUITE.scenarios if s.architecture == architecture]
         assert all(map(share.has, names))

@@ -2,7 +2,8 @@
 
 One monitor a vCPU. It counts PINV12s that were sent to the vCPU, by the calls of L0's sender, and takes one off where the
 processor acknowledges NPINV in L2, where L0 clears ON12, and where L1 is delivered PINV12. What is moved out of PIR12 is `paid`
-for if there was one to take off.
+for if there was one to take off. If there was not, it is wrong only where L1 or L2 can tell: the last notification may have been
+slow. It was not where L1 has seen that a bit in PIR12 is clear, or L2 has been delivered something, before the vector was posted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import NamedTuple
 
 from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
-from conformance.roles.nested import NPINV, PINV12
+from conformance.roles import operations as ops
+from conformance.roles.nested import L2, NPINV, PINV12
 from conformance.roles.scenario import Scenario
 from properties.nested.catalogue import (
     CHRISTOPHERSON,
@@ -55,7 +57,8 @@ KVM_NST_6 = KVM_NESTED.must(
 
 KVM_NST_9 = KVM_NESTED.must_not(
     "KVM-NST-9",
-    "A vector that L1 posts after it saw PIR12 empty, and notifies nobody of, does not reach L2: no notification can bring it.",
+    "A vector that L1 posts when each notification is seen to be over, and notifies nobody of, does not reach L2: no notification "
+    "can bring it. One is over when L1 sees that PIR12 is clear, or L2 is delivered what it brought.",
     SDM("29.6", "the notification's arrival is the only trigger"),
     KVM_LIST(CHRISTOPHERSON, "the program that waits for PIR12 to be empty"),
     profiles=("strict", "kvm"),
@@ -64,7 +67,7 @@ KVM_NST_9 = KVM_NESTED.must_not(
         f"descriptor, which was declined ({CHRISTOPHERSON})"
     },
     premise="no notification of any origin comes after ON12 was set",
-    observe="What is moved out of PIR12, against the notifications sent and not yet used up.",
+    observe="What is moved out of PIR12, if it was posted when notifications were over, against those sent since.",
 )
 
 KVM_NST_10 = KVM_NESTED.must_not(
@@ -73,7 +76,7 @@ KVM_NST_10 = KVM_NESTED.must_not(
     SDM("29.6, step 4", "it is over when it is processed"),
     KVM_LIST(CHRISTOPHERSON_2, "on double delivery"),
     premise="a notification is processed for L2, or delivered to L1",
-    observe="Deliveries of PINV12 to L1 against PINV12s sent and not processed for L2.",
+    observe="Deliveries of PINV12 to L1 against PINV12s sent that moved nothing to L2.",
 )
 
 KVM_NST_11 = KVM_NESTED.must_not(
@@ -94,15 +97,23 @@ KVM_NST_11 = KVM_NESTED.must_not(
 class Sent(NamedTuple):
     ever: bool = False
     unspent: int = 0
+    unfelt: int = 0
+    """Those that neither moved anything nor came to L1: nobody can tell a notification that found nothing from one to come."""
+    idle: bool = False
+    """Whether the last processing has moved nothing so far."""
     paid: bool = False
     """Whether the last processing used one up."""
     waited: bool = False
     """PINV12 was in L1's vIRR when L2 was entered."""
+    over: bool = False
+    """L1 or L2 has seen that no notification is left."""
+    late: int = 0
+    """Vectors posted since, as bits."""
 
 
 class Notifications(Monitor):
     clauses = (KVM_NST_1, KVM_NST_5, KVM_NST_6, KVM_NST_9, KVM_NST_10, KVM_NST_11)
-    events = (ev.Called, ev.Taken, ev.Changed, ev.Delivered, ev.GuestActed)
+    events = (ev.Called, ev.Taken, ev.Changed, ev.Delivered, ev.GuestActed, ev.Asked)
     memory = Sent()
 
     def __init__(self, vcpu: str, strays: bool) -> None:
@@ -114,15 +125,27 @@ class Notifications(Monitor):
     def on(self, event: ev.Event, memory: Sent, look: Look) -> Sent:
         match event:
             case ev.Called(routine="deliver_interrupt", args=(self.vcpu, vector)) if vector == PINV12:
-                return memory._replace(ever=True, unspent=memory.unspent + 1)
+                return memory._replace(
+                    ever=True, unspent=memory.unspent + 1, unfelt=memory.unfelt + 1, over=False, late=0
+                )
             case ev.Taken(vector=vector, guest=self.vcpu) if vector == NPINV and posting(look, self.vcpu):
                 if not memory.ever and not self.strays:
                     look.witness(KVM_NST_11)
                 return self._spend(memory, look)
             case ev.Changed(at=self.control, old=int(old), new=int(new)) if old & ~new & 1:
                 return memory if event.routine in HARDWARE else self._spend(memory, look)
-            case ev.Changed(at=at, old=int(old), new=int(new)) if at.startswith(self.pir) and old & ~new:
-                self._moved(memory, look, event.routine)
+            case ev.Changed(at=at, old=int(old), new=int(new)) if at.startswith(self.pir) and old != new:
+                first = 64 * int(at[-2])
+                if old & ~new:
+                    self._moved(memory, look, event.routine, (old & ~new) << first)
+                    if memory.idle:
+                        memory = memory._replace(idle=False, unfelt=max(0, memory.unfelt - 1))
+                late = (new & ~old) << first if memory.over else 0
+                return memory._replace(late=memory.late & ~((old & ~new) << first) | late)
+            case ev.Asked(operation=ops.Load(at=at), result=0) if at.startswith(self.pir):
+                return self._sees(memory) if event.routine.startswith("l1_") else memory
+            case ev.Delivered(vcpu=self.vcpu, vector=vector) if vector >= L2:
+                return self._sees(memory)
             case ev.Changed(at=self.irr.name, set_bits=bits) if bits & self.irr.mask and posting(look, self.vcpu):
                 look.witness(KVM_NST_6)
             case ev.GuestActed(vcpu=self.vcpu, action=("vmlaunch", *_)):
@@ -136,10 +159,13 @@ class Notifications(Monitor):
     def _spend(self, memory: Sent, look: Look) -> Sent:
         if memory.unspent:
             look.witness(KVM_NST_10)
-        return memory._replace(paid=memory.unspent > 0, unspent=max(0, memory.unspent - 1))
+        return memory._replace(idle=True, paid=memory.unspent > 0, unspent=max(0, memory.unspent - 1))
 
-    def _moved(self, memory: Sent, look: Look, routine: str) -> None:
-        if memory.paid or self.strays:
+    def _sees(self, memory: Sent) -> Sent:
+        return memory._replace(over=not memory.unspent)
+
+    def _moved(self, memory: Sent, look: Look, routine: str, moved: int) -> None:
+        if memory.paid or self.strays or (memory.ever and not moved & memory.late):
             return
         about = (*of(self.vcpu, "l2.pid.pir"), on12(self.vcpu), f"{self.vcpu}.l2.posting", self.vcpu)
         if memory.ever:
@@ -158,14 +184,14 @@ class Notifications(Monitor):
         if look.value(f"{self.vcpu}.interrupted") and look.value(f"{self.vcpu}.l2.vmcs12"):
             clause = KVM_NST_5 if memory.waited else KVM_NST_6
             look.breach(clause, f"L2 of {self.vcpu} exits to L1 with PINV12, which is its own notification", *about)
-        if not memory.unspent:
+        if not memory.unfelt:
             look.breach(KVM_NST_10, f"L1 is delivered PINV12 on {self.vcpu} more often than it was sent", *about)
-        return memory._replace(unspent=max(0, memory.unspent - 1))
+        return memory._replace(unspent=max(0, memory.unspent - 1), unfelt=max(0, memory.unfelt - 1))
 
     def at_rest(self, memory: Sent, look: Look) -> None:
         if not (where := settled(look, self.vcpu)):
             return
-        if wide(look, f"{self.vcpu}.l2.pid.pir") and not self.strays and not memory.unspent:
+        if wide(look, f"{self.vcpu}.l2.pid.pir") and not self.strays and (memory.late or not memory.ever):
             look.witness(KVM_NST_9 if memory.ever else KVM_NST_1)
         if not posting(look, self.vcpu):
             return
