@@ -47,7 +47,7 @@ class ReferenceNestedProcessor(NestedProcessor):
         super().__init__(world)
         self.x86 = ReferenceProcessor(world)
 
-    @mirrors(SDM, "24.2")
+    @mirrors(SDM, "24.1")
     def current(self, cpu: Cpu, vcpu: Vcpu) -> tuple[Any, Any]:
         """The level whose VMCS is current, and the CPU as its hardware knows it."""
         return (OfL2(cpu), vcpu.l2) if cpu.load(vcpu.vmcs) == VMCS02 else (cpu, vcpu)

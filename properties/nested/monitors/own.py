@@ -32,7 +32,7 @@ KVM_NST_8 = KVM_NESTED.must(
 KVM_NST_12 = KVM_NESTED.must(
     "KVM-NST-12",
     "An interrupt for L1 that is found on the way into L2 makes L2 exit to L1 before L2 goes on.",
-    SDM("25.2", "external interrupts cause VM exits where L1 asks for it"),
+    SDM("25.2", "external interrupts cause VM exits where L1 asks for it", read=False),
     KERNEL("f27a85c4988d (2017)"),
     premise="an interrupt for L1 comes while L2 is active",
     observe="At quiescence no vCPU has L2 active with such an interrupt waiting for L1.",
@@ -42,7 +42,7 @@ KVM_NST_13 = KVM_NESTED.must(
     "KVM-NST-13",
     "Where L2 owns L1's local APIC and ends what L1 has in service, SVI is the highest vector in vISR when L1 runs again.",
     SDM("29.1.4"),
-    LINUX(f"{VMX} vmx_hwapic_isr_update", "comment; defers it to the exit to L1, after 04bc93cf49d1"),
+    LINUX(f"{VMX} vmx_hwapic_isr_update", "comment; it is deferred to the exit to L1"),
     premise="L2 ends an interrupt of L1's",
     observe="SVI against vISR at each entry to L1 since.",
 )

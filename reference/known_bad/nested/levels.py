@@ -44,7 +44,7 @@ class KeepsNotificationVector(NestedKvm):
 
 
 class StaleSvi(NestedKvm):
-    """KVM before 04bc93cf49d1 (2025): L2 ends an interrupt of L1's, and SVI, which is in vmcs01, keeps it."""
+    """KVM before 2025, when the update was deferred: L2 ends an interrupt of L1's, and SVI, which is in vmcs01, keeps it."""
 
     def update_svi(self, cpu: Cpu, vcpu: Vcpu) -> None:
         if not self.in_l2(cpu, vcpu):

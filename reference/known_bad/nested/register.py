@@ -16,7 +16,7 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
     KnownBad(
         "B29", "L2's sender requests an event by a plain store", sender.RequestsPlainly,
         ("NST-E2E-1", "NST-E2E-5"), ("KVM-NST-2",), "nested-buffered",
-        "KVM list, 8 Dec 2021, Message-ID 20211208015236.1616697-3-seanjc@google.com", memory="tso",
+        "KVM list, 8 Dec 2021, Message-ID 20211208015236.1616697-3", memory="tso",
     ),
     KnownBad(
         "B30", "an interrupt for L1 found on the way into L2 requests nothing", levels.IgnoresArrivals,
@@ -40,7 +40,7 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
     ),
     KnownBad(
         "B36", "SVI keeps what L2 has ended", levels.StaleSvi,
-        ("KVM-NST-13", "NST-E2E-4"), (), "nested-eoi", "KVM 04bc93cf49d1 (2025)",
+        ("KVM-NST-13", "NST-E2E-4"), (), "nested-eoi", 'KVM, "Defer SVI update to vmcs01" (2025)',
     ),
     KnownBad(
         "B37", "RVI is L1's again only if the exit acknowledged an interrupt", levels.RviWithAcknowledgeOnly,
@@ -68,7 +68,7 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
     ),
     KnownBad(
         "N03", "L2's notification has L1's vector", sender.OneVector,
-        (), ("KVM-NST-3",), "nested-post", "KVM before 705699a13994 (2017)",
+        (), ("KVM-NST-3",), "nested-post", SYNTHETIC,
     ),
     KnownBad(
         "N04", "RVI12 stays as it was", levels.ForgetsRvi,

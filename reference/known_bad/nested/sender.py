@@ -38,7 +38,7 @@ class NotesTooLate(NestedKvm):
 
 
 class OneVector(NestedKvm):
-    """KVM before 705699a13994 (2017): L2's notification has the vector of L1's own. In vmcs02 it is none, so each is an exit."""
+    """Synthetic, what 705699a13994 avoids: L2's notification has the vector of L1's own. In vmcs02 it is none, so each is an exit."""
 
     def trigger(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
         super().trigger(cpu, vcpu, PINV)
