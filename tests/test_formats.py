@@ -181,4 +181,4 @@ def test_the_page_about_reports_names_what_there_is() -> None:
     assert all(f"| `{ending}` |" in page for ending in ENDINGS)
     assert f"`{SCHEMA}`" in page
     options = {option for command in cli.commands.values() for param in command.params for option in param.opts}
-    assert {option for option in re.findall(r"`(--[a-z-]+)", page)} <= options
+    assert set(re.findall(r"`(--[a-z-]+)", page)) <= options
