@@ -210,7 +210,9 @@ class Gate:
         return ""
 
     def pytest_report_header(self) -> list[str]:
-        return [f"intack: {self.session.about()}"] if self.session else []
+        from conformance.roles.printable import printable
+
+        return [printable(f"intack: {self.session.about()}")] if self.session else []
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from conformance.report.terminal import block_text
+from conformance.roles.printable import printable
 from conformance.verdict.clause import PASSES, Clause, Status, undecided
 from intack_pytest import judged, session_of
 
@@ -26,4 +27,4 @@ def test_clause(clause: Clause, pytestconfig: pytest.Config, record_property: Ca
     if verdict.status is Status.VIOLATED or undecided(verdict):
         pytest.fail(block_text(verdict), pytrace=False)
     if verdict.status not in PASSES:
-        pytest.skip(f"{verdict.status.value}: {verdict.evidence}")
+        pytest.skip(printable(f"{verdict.status.value}: {verdict.evidence}"))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from conformance.roles.printable import printable, printable_lines
+
 UNDECIDED, BAD_INPUT, FAILED = 2, 3, 4
 
 STATUS = """
@@ -35,18 +37,18 @@ def litmus(files: tuple[Path, ...], model: str | None, witness: bool, seconds: f
         try:
             seen = observe(path.read_text("utf-8-sig"), model, seconds=seconds, alone=witness)  # type: ignore[arg-type]
         except (Damaged, UnicodeDecodeError) as error:
-            click.echo(f"{path} is no litmus test: {error}", err=True)
+            click.echo(printable_lines(f"{path} is no litmus test: {error}"), err=True)
             status = max(status, BAD_INPUT)
             continue
         except OSError as error:
-            click.echo(f"cannot read {path}: {str(error.strerror).lower()}", err=True)
+            click.echo(printable_lines(f"cannot read {path}: {str(error.strerror).lower()}"), err=True)
             status = max(status, BAD_INPUT)
             continue
         except Exception as error:  # a defect of the suite costs this file, not the others
-            click.echo(f"{path}: the suite itself failed: {type(error).__name__}: {error}", err=True)
+            click.echo(printable_lines(f"{path}: the suite itself failed: {type(error).__name__}: {error}"), err=True)
             status = FAILED
             continue
-        click.echo(str(seen))
+        click.echo(printable(str(seen), "\n"))
         if witness and seen.positive:
             click.echo(execution(seen.positive, seen.model))
         if seen.verdict == "UNKNOWN":

@@ -89,4 +89,4 @@ def called(item: Item) -> str:
             return f"clause {clause} as a function"
         case _:
             scenario, clause = getattr(item, "scenario", ""), getattr(item, "clause", "")
-            return f"least schedule of {clause} in {scenario}"
+            return printable(f"least schedule of {clause} in {scenario}")

@@ -16,6 +16,7 @@ from conformance import __version__
 from conformance.mutation.kill import Judged
 from conformance.mutation.operators import OPERATORS
 from conformance.mutation.score import LineScore, Score, key
+from conformance.roles.printable import printable
 from conformance.roles.scenario import many
 
 SCHEMA = "intack.mutants/1"
@@ -33,12 +34,12 @@ WORDS = {
 
 def show(score: Score, console: Console, *, name: str, places: Sequence[str], all_lines: bool = False) -> None:
     """Print the whole report."""
-    console.print(Text(f"Mutants of {name}, in {len(places)} scenarios and functions", "bold"))
+    console.print(Text(f"Mutants of {printable(name)}, in {len(places)} scenarios and functions", "bold"))
     for file, lines in groupby(score.lines(), key=lambda line: line.line.file):
         rows = [line for line in lines if all_lines or _unnoticed(line) or _partly(line)]
         if rows:
             console.print()
-            console.print(Text(file, "bold"))
+            console.print(Text(printable(file), "bold"))
             console.print(Padding(_lines(rows), (0, 0, 0, 2)))
     survivors = score.survivors()
     if survivors:
@@ -68,7 +69,12 @@ def _lines(rows: Sequence[LineScore]) -> Table:
         style = "yellow" if _unnoticed(row) else ""
         number = str(row.line.number or row.line.file)
         table.add_row(
-            number, row.what, str(row.fates.get("killed", 0)), str(sum(row.fates.values())), mark, style=style
+            number,
+            printable(row.what),
+            str(row.fates.get("killed", 0)),
+            str(sum(row.fates.values())),
+            mark,
+            style=style,
         )
     return table
 
@@ -84,7 +90,7 @@ def _partly(line: LineScore) -> bool:
 def _told(judged: Judged) -> str:
     told = f"{judged.mutant}"
     detail = f" ({judged.detail}, {judged.scenario})" if judged.detail else ""
-    return f"{told}{detail}; reached in {many(len(judged.reached), 'place')}"
+    return printable(f"{told}{detail}; reached in {many(len(judged.reached), 'place')}")
 
 
 def document(score: Score, *, name: str, architectures: Sequence[str], places: Sequence[str], states: int) -> bytes:

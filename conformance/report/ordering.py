@@ -26,6 +26,7 @@ from conformance.ordering.routines import TABLE
 from conformance.report import terminal
 from conformance.report.lanes import lane_table, plain, rows_table
 from conformance.report.rows import Item, Row
+from conformance.roles.printable import printable
 from conformance.roles.scenario import many
 from conformance.search.words import Changed
 from conformance.verdict.clause import Counterexample, Status, Verdict
@@ -138,7 +139,7 @@ def fences(audited: Audited, *, witnesses: bool = True) -> str:
     for title, witness, clause in shown:
         if witnesses and witness:
             lines += ["", f"{title}:", plain(lane_table(witness, clause))]
-    return "\n".join(lines) + "\n"
+    return printable("\n".join(lines) + "\n", "\n")
 
 
 STRONGEST = (
