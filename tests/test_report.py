@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from tiny_machine import promise
-from tiny_reports import UNREAD, some_verdicts, verdict
+from tiny_reports import UNREAD, many, some_verdicts, verdict
 from tiny_traces import (
     AGENTS,
     LOST,
@@ -283,6 +283,18 @@ def test_by_default_a_clause_is_one_line() -> None:
     assert "needs a second page table" in long and "needs a second page table" not in short
     assert "1 scenario left out" in short and "Left out" in long
     assert "Hint" not in short and "KVM-1: vcpu0 is in its guest" in short.replace("at rest ", "")
+
+
+def test_several_implementations_are_a_matrix() -> None:
+    """A mark in each one's column, in the summary whose violations they are."""
+    lines = terminal.text(many(2)).splitlines()
+    head = lines[0]
+    assert head.split() == ["mine", "other", "reference"]
+    ends = [head.index(name) + len(name) for name in head.split()]
+    (line,) = [line for line in lines if line.startswith("    E2E-1 ")]
+    assert [line[end - 1] for end in ends] == ["X", "+", "+"] and len(line) <= 110
+    assert "Violated: by mine E2E-0 LOST, E2E-1 LOST." in lines[-1]
+    assert lines.count("implementation  mine, profile strict") == 2
 
 
 def test_quietly_it_is_one_line() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from rich.text import Text
 
@@ -20,9 +19,43 @@ ROOMY = 100
 
 
 def overview(report: Report, width: int, *, fancy: bool = False, verbose: bool = False) -> Iterator[Text]:
-    rows = sorted(report.clauses, key=lambda row: report.run.implementations.index(row.implementation))
-    for (implementation, profile), mine in groupby(rows, key=lambda row: (row.implementation, row.profile)):
-        yield from _implementation(f"{implementation} (profile {profile})", list(mine), width, fancy, verbose)
+    if len(report.run.implementations) > 1:
+        yield from _matrix(report, width, fancy, verbose)
+    elif report.clauses:
+        first = report.clauses[0]
+        title = f"{first.implementation} (profile {first.profile})"
+        yield from _implementation(title, report.clauses, width, fancy, verbose)
+
+
+def _matrix(report: Report, width: int, fancy: bool, verbose: bool) -> Iterator[Text]:
+    """Several implementations: a column with a mark for each."""
+    names = report.run.implementations
+    column = min(max(map(len, names)), max(6, (width - 50) // len(names) - 2)) + 2
+    by = {(row.implementation, row.id): row for row in report.clauses}
+    heads = "".join(f"{name if len(name) < column else name[: column - 5] + '...':>{column}}" for name in names)
+    yield Text(f"{heads:>{width}}", "bold")
+    ids = max((len(row.id) for row in report.clauses), default=0)
+    for section in dict.fromkeys(row.section for row in report.clauses):
+        mine = [row for row in report.clauses if row.section == section]
+        yield Text()
+        yield Text(section, "bold")
+        for row in [row for n, row in enumerate(mine) if row.id not in {other.id for other in mine[:n]}]:
+            there = [by.get((name, row.id)) for name in names]
+            lead = f"    {row.id:<{ids}}  {row.modality:<8}  "
+            room = max(width - len(lead) - column * len(names), 12)
+            line = Text(f"{lead}{shortened(row.statement, room - 1):<{room}}")
+            for one in there:
+                mark = MARKS[one.status][fancy] + " as expected" * bool(one.expected and column > 14) if one else ""
+                line.append(f"{mark:>{column}}", STYLES[one.status] if one else "")
+            yield line
+            evidence: dict[str, list[str]] = {}
+            for one in there:
+                if one and (verbose or one.undecided):
+                    evidence.setdefault(one.evidence, []).append(one.implementation)
+            for told, by_whom in evidence.items():
+                yield from hang("      ", f"{', '.join(by_whom)}: {told}", width, style="dim")
+        if bounds := widest(row.extent for row in mine if row.extent):
+            yield from hang("  ", within(bounds), width, style="dim")
 
 
 def _implementation(title: str, rows: Sequence[ClauseRow], width: int, fancy: bool, verbose: bool) -> Iterator[Text]:

@@ -32,6 +32,8 @@ class Look(NamedTuple):
     glyphs: Glyphs = ASCII
     verbose: bool = False
     all_steps: bool = False
+    several: bool = False
+    """Implementations: say whose it is."""
     handle: str = ""
     """What a report is called in a short replay handle."""
 
@@ -47,13 +49,13 @@ def page(group: Group, look: Look) -> Iterator[Text]:
     recovery = f" ({found.recovery})" if found and found.recovery else ""
     head = f"{row.status.value}{recovery}  {row.id}  {row.modality}  "
     yield from hang(head, f'"{row.statement}"', width, lead_style=STYLES[row.status], indent=2)
-    for name, value in _facts(group, look.verbose):
+    for name, value in _facts(group, look):
         yield from hang(f"{name:<16}", value, width, lead_style="dim")
     if found:
         yield from _schedule(group, found, look)
 
 
-def _facts(group: Group, verbose: bool) -> Iterator[tuple[str, str]]:
+def _facts(group: Group, look: Look) -> Iterator[tuple[str, str]]:
     row, found = group.first, group.schedule
     if row.expected:
         yield "expected", row.expected
@@ -69,9 +71,11 @@ def _facts(group: Group, verbose: bool) -> Iterator[tuple[str, str]]:
         yield "that is", f"{' or '.join(row.of)}, where {' and '.join(row.where)}"
     for n, cited in enumerate(row.sources):
         yield "source" * (not n), str(cited)
-    if verbose:
+    if look.verbose:
         yield "word", AUTHORITY[row.authority]
+    if look.verbose or look.several:
         yield "implementation", f"{row.implementation}, profile {row.profile}"
+    if look.verbose:
         yield "evidence", row.evidence
     if found and found.rows:
         yield (

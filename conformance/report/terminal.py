@@ -7,7 +7,7 @@ Colours and line-drawing characters only where the output is a terminal.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 
 from rich.console import Console
@@ -82,6 +82,7 @@ def _rendered(lines: Iterable[Text], color: bool) -> str:
 
 def lines(report: Report, look: Look, *, assumptions: bool = False) -> Iterator[Text]:
     width, fancy = look.width, look.glyphs is UNICODE
+    look = look._replace(several=len(report.run.implementations) > 1)
     yield from clause_lines(report, width, fancy=fancy, verbose=look.verbose)
     for group in groups(report.clauses):
         yield Text()
@@ -170,12 +171,7 @@ def summary(report: Report) -> str:
         told += f"; {len(run.missing)} of {of} clauses have no verdict, for the run ended before its time"
     violated = [row for row in rows if row.status is Status.VIOLATED and not row.expected]
     if violated:
-        names = (
-            f"{row.id} {row.counterexample.recovery if row.counterexample else ''}".strip()
-            + " (suspicion)" * bool(row.suspicion)
-            for row in violated
-        )
-        return f"FAIL ({ends}): {told}. Violated: {', '.join(dict.fromkeys(names))}."
+        return f"FAIL ({ends}): {told}. Violated: {_violated(violated, len(run.implementations) > 1)}."
     if run.unmet:
         return f"FAIL ({ends}): {told}. {plural(len(run.unmet), 'expected deviation')} not met."
     if run.missing:
@@ -185,3 +181,12 @@ def summary(report: Report) -> str:
     judged = counts[Status.HELD] + counts[Status.DEVIATES] + counts[Status.OBSERVED] + counts[Status.NEVER_OBSERVED]
     nothing = "nothing violated but what is expected" if expected else "nothing violated"
     return f"{'PASS' if judged or expected else 'NOTHING JUDGED'} ({ends}): {nothing}: {told}."
+
+
+def _violated(rows: Sequence[ClauseRow], several: bool) -> str:
+    by: dict[str, list[str]] = {}
+    for row in rows:
+        recovery = row.counterexample.recovery if row.counterexample else ""
+        told = f"{row.id} {recovery}".strip() + " (suspicion)" * bool(row.suspicion)
+        by.setdefault(row.implementation, []).append(told)
+    return "; ".join(f"by {name} {', '.join(told)}" if several else ", ".join(told) for name, told in by.items())

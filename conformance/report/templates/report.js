@@ -25,7 +25,7 @@ function go(schedule, number, { link = true, scroll = true } = {}) {
 
 function follow() {
   const [id, step] = decodeURIComponent(location.hash.slice(1)).split("/");
-  const schedule = schedules.find((each) => each.dataset.clauses.split(" ").includes(id));
+  const schedule = id && schedules.find((each) => each.dataset.clauses.split(" ").includes(id));
   if (!schedule) return;
   schedule.open = true;
   go(schedule, Number(step) || 1, { link: Boolean(step), scroll: false });
