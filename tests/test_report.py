@@ -445,3 +445,21 @@ def test_a_damaged_document_is_refused(tmp_path: Path, content: str, told: str) 
         documents.read(path)
     with pytest.raises(documents.ReportError, match="no such file"):
         documents.read(tmp_path / "other.json")
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        ('"number": 2', '"number": 1', "the steps that break E2E-1 are not numbered from 1"),
+        ('"implementation": "mine"', '"implementation": "yours"', "is of yours, which was not run"),
+        ('"named": [\n', '"named": [\n 99,\n', "the reason names steps that E2E-1 does not have"),
+        ('"sites": []', '"sites": ["a.c:1", "", "", "", ""]', "have more places in the code than operations"),
+    ],
+)
+def test_a_document_that_contradicts_itself_is_refused(tmp_path: Path, was: str, now: str, told: str) -> None:
+    path = tmp_path / "report.json"
+    text = formats.json(documents.report(some_verdicts()))
+    assert was in text
+    path.write_text(text.replace(was, now))
+    with pytest.raises(documents.ReportError, match=told):
+        documents.read(path)

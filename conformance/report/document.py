@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from conformance import __version__
-from conformance.adapters.registry import DEFAULT, Implementation
+from conformance.adapters.registry import DEFAULT, GROUP, Implementation
 from conformance.report.edges import looks
 from conformance.report.model import (
     SCHEMA,
@@ -26,10 +27,11 @@ from conformance.report.model import (
 from conformance.report.reason import why
 from conformance.report.rows import lane, reason_of, words_of
 from conformance.roles.printable import printable, printable_struct
+from conformance.roles.registered import registered
 from conformance.search.trace import TraceStep
 from conformance.search.words import Words, show
 from conformance.verdict.again import elsewhere
-from conformance.verdict.clause import Counterexample, Status, Verdict, exit_status
+from conformance.verdict.clause import OWN, Counterexample, Status, Verdict, exit_status
 from conformance.verdict.session import Session
 from conformance.verdict.suite import catalogue_hash
 
@@ -53,6 +55,7 @@ def report(
     asked: Asked | None = None,
     ended: Ended = "",
     status: int | None = None,
+    versions: Sequence[str] = (),
 ) -> Report:
     """The document of a run. `status` is the exit status, where it is not what the verdicts come to."""
     if status is None:
@@ -62,6 +65,7 @@ def report(
         ended=ended,
         asked=asked or Asked(),
         implementations=tuple(dict.fromkeys(v.implementation for v in verdicts)),
+        versions=tuple(versions),
         editions=tuple(sorted({cited.text for v in verdicts for cited in v.clause.sources if cited.read})),
         profiles=tuple(dict.fromkeys(v.profile for v in verdicts)),
         bounds=dict(bounds or {}),
@@ -87,7 +91,20 @@ def of_session(session: Session, verdicts: Sequence[Verdict], ended: Ended = "",
         asked=Asked(**session.asked),
         ended=ended,
         status=status,
+        versions=version_of(session.implementation.spec),
     )
+
+
+def version_of(spec: str) -> tuple[str, ...]:
+    """The installed distribution that an implementation is part of, with its version; none if it is in no distribution."""
+    name, plugged, _ = spec.partition(":")
+    entry = registered(GROUP).get(name)
+    if entry and plugged and name not in OWN:  # what is plugged into the adapter, of which nothing is known
+        return ()
+    if entry:
+        return (f"{entry.dist.name} {entry.dist.version}",) if entry.dist else ()
+    packages = metadata.packages_distributions().get(name.partition(".")[0], [])
+    return tuple(f"{package} {metadata.version(package)}" for package in dict.fromkeys(packages))
 
 
 def joined(reports: Sequence[Report]) -> Report:
@@ -102,6 +119,7 @@ def joined(reports: Sequence[Report]) -> Report:
         ended=max((run.ended for run in runs), key=bool),
         asked=msgspec.structs.replace(runs[0].asked, adapters=tuple(a for run in runs for a in run.asked.adapters)),
         implementations=_each(run.implementations for run in runs),
+        versions=_each(run.versions for run in runs),
         editions=tuple(sorted(_each(run.editions for run in runs))),
         profiles=_each(run.profiles for run in runs),
         bounds={name: bounds for run in runs for name, bounds in run.bounds.items()},
@@ -228,6 +246,22 @@ def read(path: str | Path) -> Report:
             raise ReportError(
                 f"{path} follows the schema {found!r}; this intack {__version__} reads {SCHEMA!r}. Run it again."
             )
-        return printable_struct(msgspec.json.decode(raw, type=Report))
+        report = printable_struct(msgspec.json.decode(raw, type=Report))
     except msgspec.MsgspecError as error:
         raise ReportError(f"{path} is no whole intack report: {error}. Run again with --report {path}.") from error
+    if told := next(_contradictions(report), ""):
+        raise ReportError(f"{path} contradicts itself: {told}. Run again with --report {path}.")
+    return report
+
+
+def _contradictions(report: Report) -> Iterator[str]:
+    for row in report.clauses:
+        found = row.counterexample
+        if row.implementation not in report.run.implementations:
+            yield f"{row.id} is of {row.implementation}, which was not run"
+        if found and [step.number for step in found.rows] != list(range(1, len(found.rows) + 1)):
+            yield f"the steps that break {row.id} are not numbered from 1"
+        if found and any(step.sites and len(step.sites) != len(step.texts) for step in found.rows):
+            yield f"steps that break {row.id} have more places in the code than operations, or fewer"
+        if found and found.rows and not set(found.named) <= set(range(1, len(found.rows) + 1)):
+            yield f"the reason names steps that {row.id} does not have"

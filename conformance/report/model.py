@@ -44,6 +44,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     asked: Asked = Asked()
 
     implementations: tuple[str, ...]
+    versions: tuple[str, ...] = ()
+    """The installed distributions that they are part of, each with its version."""
     editions: tuple[str, ...] = ()
     """The texts, each in its edition, that the clauses cite and that were read."""
     profiles: tuple[str, ...]

@@ -47,8 +47,8 @@ def diagram(schedule: Schedule, name: str) -> Markup:
     right = max((len(line) for cell in cells for line in cell.changed), default=0)
     width = at + right * CHARACTER + PAD if right else at
     height = cells[-1].top + cells[-1].height + 2 if cells else HEAD
-    parts = [*_lifelines(lanes, at, height, bool(right)), *_arrows(schedule, cells, lanes, name)]
-    parts += _rows(cells, lanes, at, width, schedule, name)
+    parts = [*_backs(cells, width), *_lifelines(lanes, at, height, bool(right))]
+    parts += [*_arrows(schedule, cells, lanes, name), *_rows(cells, lanes, at, schedule, name)]
     owner = f"; locations named without their owner are {' and '.join(words.left_out)}'s" * bool(words.left_out)
     label = f"Lane diagram of {schedule.steps} steps{owner}. The same steps in words follow"
     return Markup(
@@ -112,8 +112,16 @@ def _lifelines(lanes: dict[str, _Lane], at: float, height: float, changes: bool)
         yield Markup('<text class="head" x="{:.1f}" y="17">changed</text>').format(at)
 
 
+def _backs(cells: Sequence[_Cell], width: float) -> Iterator[Markup]:
+    """Below everything else: what is lit up must not hide an arrow."""
+    for cell in cells:
+        yield Markup('<rect class="back" data-step="{}" x="0" y="{:.1f}" width="{:.0f}" height="{:.1f}"/>').format(
+            cell.row.number, cell.top, width, cell.height
+        )
+
+
 def _rows(
-    cells: Sequence[_Cell], lanes: dict[str, _Lane], at: float, width: float, schedule: Schedule, name: str
+    cells: Sequence[_Cell], lanes: dict[str, _Lane], at: float, schedule: Schedule, name: str
 ) -> Iterator[Markup]:
     for cell in cells:
         row, lane = cell.row, lanes[cell.row.lane]
@@ -124,11 +132,8 @@ def _rows(
         number = Markup('<text class="n" x="{}" y="{:.1f}">{} {}</text>').format(NUMBER - 8, y, mark, row.number)
         did = _lines("did", lane.x + GUTTER, y, cell.did)
         changed = _lines("changed", at, y, cell.changed)
-        back = Markup('<rect class="back" x="0" y="{:.1f}" width="{:.0f}" height="{:.1f}"/>').format(
-            cell.top, width, cell.height
-        )
-        yield Markup('<g class="{}" data-step="{}" id="{}-row-{}">{}{}{}{}{}</g>').format(
-            kind, row.number, name, row.number, back, number, dot, did, changed
+        yield Markup('<g class="{}" data-step="{}" id="{}-row-{}">{}{}{}{}</g>').format(
+            kind, row.number, name, row.number, number, dot, did, changed
         )
 
 

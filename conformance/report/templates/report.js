@@ -11,10 +11,10 @@ function go(schedule, number, { link = true, scroll = true } = {}) {
   current = schedule;
   schedule.dataset.at = at;
   for (const step of steps) step.classList.toggle("now", Number(step.dataset.step) === at);
-  for (const row of schedule.querySelectorAll("svg .step")) {
+  for (const row of schedule.querySelectorAll("svg [data-step]")) {
     const now = Number(row.dataset.step) === at;
     row.classList.toggle("now", now);
-    if (now && scroll) row.querySelector("circle").scrollIntoView({ block: "nearest", inline: "center" });
+    if (now && scroll) row.querySelector("circle")?.scrollIntoView({ block: "nearest", inline: "center" });
   }
   for (const arrow of schedule.querySelectorAll("svg.lanes .arrow")) {
     arrow.classList.toggle("faint", link && arrow.dataset.from !== String(at) && arrow.dataset.to !== String(at));
@@ -39,7 +39,7 @@ for (const schedule of schedules) {
   schedule.addEventListener("focusin", () => { current = schedule; });
   schedule.querySelector(".previous")?.addEventListener("click", () => go(schedule, Number(schedule.dataset.at) - 1));
   schedule.querySelector(".next")?.addEventListener("click", () => go(schedule, Number(schedule.dataset.at) + 1));
-  for (const row of schedule.querySelectorAll("svg .step")) {
+  for (const row of schedule.querySelectorAll("svg [data-step]")) {
     row.addEventListener("click", () => go(schedule, Number(row.dataset.step)));
   }
   schedule.querySelector(".copy")?.addEventListener("click", (event) => copy(event.target));
