@@ -141,6 +141,7 @@ def test_one_schedule_is_told_once() -> None:
     assert group.clauses == ("E2E-1", "KVM-ENT-6")
     assert group.schedule == report.clauses[2].counterexample
     assert group.hint == report.clauses[0]
+    assert [group.hint for group in groups(report.clauses, Status.DEVIATES)] == [None], "it is no hint to itself"
     text = formats.FORMS[".txt"](report)
     assert (
         text.count("X at rest, breaks") == 2

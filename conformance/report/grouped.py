@@ -77,5 +77,7 @@ def _effort(row: ClauseRow) -> tuple[int, int]:
 
 def _hint(shown: ClauseRow, every: Sequence[ClauseRow]) -> ClauseRow | None:
     breaks = shown.counterexample.breaks if shown.counterexample else ()
+    if shown.status is not Status.VIOLATED:
+        return None
     near = [r for r in every if r.status is Status.DEVIATES and r.counterexample and r.id in breaks]
     return min(near, key=_effort, default=None)

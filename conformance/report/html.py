@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from conformance.report.grouped import Group, groups
-from conformance.report.lines import MARKS
+from conformance.report.lines import MARKS, plural
 from conformance.report.model import ClauseRow, Report
 from conformance.report.overview import told
 from conformance.report.pages import AUTHORITY, cost, elsewhere, replay_line
@@ -49,6 +49,7 @@ def _environment() -> jinja2.Environment:
         "elsewhere": elsewhere,
         "replay_line": replay_line,
         "cost": cost,
+        "plural": plural,
         "told": told,
         "within": within,
         "authority": AUTHORITY,
