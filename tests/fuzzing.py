@@ -21,12 +21,14 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import click
 import msgspec
+from tiny_reports import many, some_verdicts
 
 from conformance.adapters import protocol
 from conformance.adapters.answers import Allowed
@@ -43,6 +45,8 @@ from conformance.litmus.values import Unsupported
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
 from conformance.ordering import names
+from conformance.report import difference, document, expected, formats
+from conformance.report.document import ReportError
 from conformance.roles import operations as ops
 from conformance.roles.x86 import Cpu, Field, Vcpu
 from conformance.search.proof import prove, shortest
@@ -151,6 +155,25 @@ def replay(rng: RANDOM) -> None:
         again.fitting(string, SUITE)
 
 
+def stored(rng: RANDOM) -> None:
+    """A report, and what is made of one that is taken."""
+    file = folder() / "r.json"
+    file.write_text(mutated(rng, rng.choice(stored_reports())), errors="surrogatepass")
+    with contextlib.suppress(ReportError):
+        report = document.read(file)
+        rng.choice(list(formats.FORMS.values()))(report).encode()
+        difference.text(difference.difference(report, report))
+
+
+def expectation(rng: RANDOM) -> None:
+    file = folder() / "e.toml"
+    file.write_text(mutated(rng, EXPECTED), errors="surrogatepass")
+    with contextlib.suppress(ReportError):
+        report = document.report(some_verdicts())
+        entries = expected.read(file)
+        expected.written(expected.applied(report, entries, ["E2E-1"], date(2026, 11, 21)), entries)
+
+
 def order(rng: RANDOM) -> None:
     text = "cpu1.reads mode#2 < cpu0.mode := 1 < cpu0.enters; not reached cpu1.sends; reached wire0.0xf2 arrives"
     with contextlib.suppress(names.BadConstraint):
@@ -226,7 +249,7 @@ def command(rng: RANDOM) -> None:
 
 
 DOORS: dict[str, Callable[[RANDOM], None]] = {
-    door.__name__: door for door in (litmus, manifest, reply, replay, order, routine, command)
+    door.__name__: door for door in (litmus, manifest, reply, replay, stored, expectation, order, routine, command)
 }
 
 
@@ -261,6 +284,25 @@ def replies() -> list[str]:
         lines.append(msgspec.json.encode({"type": "step", "id": 1, "answers": [told]}).decode())
     returned = {"op": "return", "then": ["run", "vcpu0", 5], "value": ["0xff", [True]]}
     return [*lines, msgspec.json.encode({"type": "step", "id": 1, "answers": [returned]}).decode()]
+
+
+EXPECTED = """\
+[[expected]]
+clause = "E2E-1"
+implementation = "mi*"
+reason = "known"
+link = "https://example.org/1"
+expires = 2027-06-30
+
+[[expected]]
+clause = "PID-2"
+reason = "known, too"
+"""
+
+
+@cache
+def stored_reports() -> list[str]:
+    return [msgspec.json.encode(report).decode() for report in (document.report(some_verdicts()), many(2))]
 
 
 @cache

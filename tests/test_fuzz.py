@@ -5,7 +5,10 @@ from __future__ import annotations
 import fuzzing
 import pytest
 
-COUNTS = {"litmus": 300, "manifest": 200, "reply": 500, "replay": 300, "order": 500, "routine": 60, "command": 60}
+COUNTS = {
+    "litmus": 300, "manifest": 200, "reply": 500, "replay": 300, "stored": 200, "expectation": 100, "order": 500,
+    "routine": 60, "command": 60,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("door", fuzzing.DOORS)

@@ -453,6 +453,7 @@ def test_a_damaged_document_is_refused(tmp_path: Path, content: str, told: str) 
         ('"number": 2', '"number": 1', "the steps that break E2E-1 are not numbered from 1"),
         ('"implementation": "mine"', '"implementation": "yours"', "is of yours, which was not run"),
         ('"named": [\n', '"named": [\n 99,\n', "the reason names steps that E2E-1 does not have"),
+        ('"status": "HELD"', '"status": "VIOLATED"', "PID-1 is VIOLATED, and nothing shows it"),
         ('"sites": []', '"sites": ["a.c:1", "", "", "", ""]', "have more places in the code than operations"),
     ],
 )

@@ -25,7 +25,7 @@ from conformance.report.model import (
     Schedule,
 )
 from conformance.report.reason import why
-from conformance.report.rows import lane, reason_of, words_of
+from conformance.report.rows import lane, reason_of, rows, words_of
 from conformance.roles.printable import printable, printable_struct
 from conformance.roles.registered import registered
 from conformance.search.trace import TraceStep
@@ -247,7 +247,7 @@ def read(path: str | Path) -> Report:
                 f"{path} follows the schema {found!r}; this intack {__version__} reads {SCHEMA!r}. Run it again."
             )
         report = printable_struct(msgspec.json.decode(raw, type=Report))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise ReportError(f"{path} is no whole intack report: {error}. Run again with --report {path}.") from error
     if told := next(_contradictions(report), ""):
         raise ReportError(f"{path} contradicts itself: {told}. Run again with --report {path}.")
@@ -259,9 +259,23 @@ def _contradictions(report: Report) -> Iterator[str]:
         found = row.counterexample
         if row.implementation not in report.run.implementations:
             yield f"{row.id} is of {row.implementation}, which was not run"
+        if row.status in (Status.VIOLATED, Status.DEVIATES) and not found:
+            yield f"{row.id} is {row.status.value}, and nothing shows it"
         if found and [step.number for step in found.rows] != list(range(1, len(found.rows) + 1)):
             yield f"the steps that break {row.id} are not numbered from 1"
         if found and any(step.sites and len(step.sites) != len(step.texts) for step in found.rows):
             yield f"steps that break {row.id} have more places in the code than operations, or fewer"
         if found and found.rows and not set(found.named) <= set(range(1, len(found.rows) + 1)):
             yield f"the reason names steps that {row.id} does not have"
+        if found and not _can_be_told(found.found()):
+            yield f"the steps that break {row.id} make no sense"
+
+
+def _can_be_told(found: Counterexample) -> bool:
+    """Whether somebody wrote into it what no machine does, a location that is none, say."""
+    try:
+        rows(found.trace, words_of(found))
+        why(found)
+    except (ValueError, LookupError, TypeError, AssertionError, ArithmeticError, AttributeError, MemoryError):
+        return False
+    return True
