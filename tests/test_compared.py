@@ -193,7 +193,9 @@ def test_two_implementations_are_compared(
         ("Mine", "VIOLATED"),
         ("reference", "HELD"),
     ]
-    (other,) = stored["clauses"][0]["counterexample"]["elsewhere"]
+    shown = stored["clauses"][0]["counterexample"]
+    assert HELD in shown["breaks"] and set(shown["named"]) <= {row["number"] for row in shown["rows"]}
+    (other,) = shown["elsewhere"]
     assert other["implementation"] == "reference" and not other["breaks"]
     page = (tmp_path / "both.html").read_text()
     assert page.count(f'id="clause-{HELD}"') == 1 and page.count('<th scope="col">Mine</th>') == 1

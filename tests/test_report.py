@@ -242,6 +242,11 @@ def test_a_real_lost_notification() -> None:
     assert f"Let P be step {posted}, where deliver_interrupt on cpu1 sets PIR[200]" in told
     assert f"step {asked} reads mode = 0, before step {entered} makes it 1" in told
     assert "nobody looks at PIR[200] or ON once it is set" in told
+    instead = [other.agent for step in found.trace if step.agent == "cpu0" for other in step.instead]
+    assert "cpu1" in instead and "cpu0" not in instead, (
+        "the other CPU could have gone on; its own step is no alternative"
+    )
+    assert found.breaks == ("LEFT",)
     table = lane_table(found, "LEFT")
     assert max(len(line.plain) for line in table) <= 110
     assert "deliver_interrupt: or PIR[200] 1, was 0" in plain(table)

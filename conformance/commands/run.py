@@ -61,7 +61,10 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
     help="Write the report here: .json, .html, .xml (JUnit), .md, .mail or .txt; - is standard output. Repeatable.",
 )
 @click.option(
-    "--expect", metavar="PATH", default="", help="Violations that are known and accepted (TOML); they fail nothing."
+    "--expect",
+    metavar="PATH",
+    default="",
+    help="Violations that are known and accepted (TOML): they fail nothing, and an entry that no longer fails does.",
 )
 @click.option(
     "--write-expected", metavar="PATH", default="", help="Write a file for --expect that has today's violations."
