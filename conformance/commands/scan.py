@@ -41,5 +41,5 @@ def scan(spec: str, clauses: tuple[str, ...], reports: tuple[str, ...]) -> int:
     except document.ReportError as error:
         click.echo(str(error), err=True)
         return FAILED
-    terminal.show(report, Console(stderr=STANDARD_OUTPUT in paths), verbose=True)
+    terminal.show(report, Console(stderr=STANDARD_OUTPUT in paths), verbose=True, assumptions=True)
     return exit_status(verdicts)

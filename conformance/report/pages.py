@@ -113,6 +113,8 @@ def _schedule(group: Group, found: Schedule, look: Look) -> Iterator[Text]:
 
 
 def cost(found: Schedule) -> str:
+    if not found.rows:
+        return found.scenario
     return f"{plural(found.switches, 'switch')}, {plural(found.steps, 'step')}"
 
 

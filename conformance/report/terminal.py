@@ -130,6 +130,8 @@ def _footnotes(report: Report, width: int, fancy: bool, verbose: bool, assumptio
             yield from hang("  - ", rule, width)
     for told in run.unmet:
         yield from hang("Expected deviations: ", told, width, lead_style="bold magenta", indent=2)
+    if verbose or assumptions or run.unmet:
+        yield Text()
     statuses = [status for status in STYLES if any(row.status is status for row in report.clauses)]
     marks = dict.fromkeys((MARKS[status][fancy], status) for status in statuses)
     told = [", ".join(f"{mark} {status.value.lower()}" for mark, status in marks)]
