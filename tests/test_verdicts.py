@@ -29,6 +29,9 @@ class Few:
     def sequential(self, clause: str, implementation: Implementation) -> Checked:
         return SUITE.sequential(clause, implementation)
 
+    def cases(self, clause: str, implementation: Implementation) -> None:
+        """Nothing."""
+
     def drawn(self, implementation: Implementation, states: float) -> None:
         """Nothing."""
 

@@ -34,6 +34,9 @@ class TinySuite:
     def sequential(self, clause: str, implementation: Implementation) -> Checked:
         return X86.sequential(clause, implementation)
 
+    def cases(self, clause: str, implementation: Implementation) -> None:
+        """Nothing."""
+
     def drawn(self, implementation: Implementation, states: float) -> None:
         """Nothing."""
 
