@@ -1,6 +1,6 @@
-"""All benchmarks, or those named: python -m benchmarks [--readme] [scenarios|spin|stateful|pir|litmus|native|predict ...]
+"""All benchmarks, or those named: python -m benchmarks [--write] [scenarios|spin|stateful|pir|litmus|native|predict ...]
 
-With --readme those that the README shows are written into it, with the command and today's date.
+With --write those that docs/benchmarks.md shows are written into it, with the command and today's date.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ BENCHMARKS: dict[str, Callable[[], str | None]] = {
     "native": native.main,
     "predict": predict.main,
 }
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
 def main(arguments: list[str]) -> None:
-    names = [a for a in arguments if a != "--readme"] or list(BENCHMARKS)
+    names = [a for a in arguments if a != "--write"] or list(BENCHMARKS)
     if unknown := set(names) - set(BENCHMARKS):
         sys.exit(f"no benchmark is called {', '.join(sorted(unknown))}. There are: {', '.join(BENCHMARKS)}")
     for name in names:
         text = BENCHMARKS[name]()
         if text:
             print(f"\n{name}\n\n{text}", flush=True)
-        if text and "--readme" in arguments:
+        if text and "--write" in arguments:
             show(name, text)
 
 
 def show(name: str, text: str) -> None:
-    """Between the README's marks for this benchmark."""
+    """Between the marks of the page for this benchmark."""
     begin, end = f"<!-- benchmark: {name} -->", "<!-- end -->"
     command = f"`python -m benchmarks {name}`, {date.today()}:"
     section = f"{begin}\n\n{command}\n\n{text}\n\n{end}"
-    README.write_text(re.sub(f"{begin}.*?{end}", lambda _: section, README.read_text(), count=1, flags=re.DOTALL))
+    PAGE.write_text(re.sub(f"{begin}.*?{end}", lambda _: section, PAGE.read_text(), count=1, flags=re.DOTALL))
 
 
 main(sys.argv[1:])

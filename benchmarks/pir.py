@@ -186,7 +186,7 @@ def show(results: dict[tuple[str, int], Times]) -> None:
 
 
 def main(sizes: Sequence[int] = SIZES) -> str:
-    """Prints all sizes; answers what the README shows."""
+    """Prints all sizes; answers what the page shows."""
     results = {(p, n): measure(p, n) for p in PATTERNS for n in sizes}
     show(results)
     return markdown(results)

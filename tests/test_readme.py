@@ -1,4 +1,4 @@
-"""The README shows what the suite prints today.
+"""The README and the page about counterexamples show what the suite prints today.
 
 INTACK_GOLDEN=write pytest tests/test_readme.py      rewrites the shown counterexamples
 """
@@ -11,6 +11,8 @@ import tomllib
 from pathlib import Path
 from textwrap import fill
 
+import pytest
+
 from conformance.adapters.registry import descriptions, resolve
 from conformance.report.lanes import lane_table, plain
 from conformance.report.reason import why
@@ -18,7 +20,8 @@ from conformance.verdict.explore import explore
 from conformance.verdict.suite import load_suite
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+PAGES = {ROOT / "README.md": 1, ROOT / "docs" / "counterexamples.md": 2}
+"""How many each shows."""
 DEMO = re.compile(r"<!-- demo: (\S+) (\S+) (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 SUITE = load_suite()
 WIDTH = 104
@@ -36,17 +39,18 @@ def demo(shown: re.Match[str]) -> str:
     return f"<!-- demo: {spec} {clause} {name} -->\n\n```\n{text}\n```\n\n<!-- end -->"
 
 
-def test_the_counterexamples_are_what_the_suite_finds() -> None:
-    text = README.read_text()
-    assert len(DEMO.findall(text)) == 3
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_counterexamples_are_what_the_suite_finds(page: Path) -> None:
+    text = page.read_text()
+    assert len(DEMO.findall(text)) == PAGES[page]
     current = DEMO.sub(demo, text)
     if os.environ.get("INTACK_GOLDEN") == "write":
-        README.write_text(current)
-    assert README.read_text() == current
+        page.write_text(current)
+    assert page.read_text() == current
 
 
 def test_every_adapter_is_in_the_table() -> None:
-    text = README.read_text()
+    text = (ROOT / "docs" / "plugging.md").read_text()
     assert all(f"`{name}" in text for name in descriptions())
 
 

@@ -1,4 +1,4 @@
-"""Every command that the README tells is run as it stands; what would take long is told to look at less."""
+"""Every command that the README and its pages tell is run as it stands; what would take long is told to look at less."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from conformance.commands.main import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PAGES = [README, *((ROOT / "docs" / name).read_text() for name in ("commands.md", "plugging.md"))]
+BLOCKS = [block for page in PAGES for block in re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)]
 LINES = [re.split(r"  +#", line)[0].strip() for block in BLOCKS for line in block.splitlines()]
 TOLD = [part.strip() for line in LINES for part in line.split("&&") if part.strip().startswith("intack ")]
-COMMANDS = [told.replace(word, one) for told in TOLD for word in [told.split()[2]] for one in word.split("|")]
+COMMANDS = list(dict.fromkeys(told.replace(w, one) for told in TOLD for w in [told.split()[2]] for one in w.split("|")))
 NATIVE = [command for command in COMMANDS if "mine.toml" in command or "scanner.c" in command or " new " in command]
 """These begin with code in C: tests/test_described.py and tests/test_scanner.py."""
 
