@@ -51,7 +51,7 @@ FIRST = {
 }
 SECOND = {
     "none": Option("", 1),
-    "again": Option("the same once more, by a handler on the vCPU's pCPU", 6),
+    "again": Option("the same once more, by a handler on the vCPU's pCPU, and the guest's handlers nest", 6),
     "falls": Option("a handler on the vCPU's pCPU lowers the line", 5),
     "neighbour": Option("a handler on the vCPU's pCPU makes one of a priority one step higher", 12.6),
     "nested": Option(
@@ -62,17 +62,19 @@ SECOND = {
         "guest's handlers nest",
         100,
     ),
-    "equal": Option("a handler on the vCPU's pCPU makes one of equal priority", 16.8),
+    "equal": Option("a handler on the vCPU's pCPU makes one of equal priority, and the guest's handlers nest", 16.8),
     "own-sgi": Option("the vCPU sends itself an SGI, interrupts closed", 2.7),
     "own-crowd": Option("the guest makes two edges of neighbouring priorities pending, interrupts closed", 6.5),
     "elsewhere": Option("another vCPU latches a private level of its own", 1.9),
     "vlpi": Option("a device's virtual LPI comes, too", 10.4),
 }
+NEST = ("again", "equal", "nested", "nested-twice")
+"""With these the guest's handlers nest: what must not interrupt one is tried, too."""
 PROGRAMS = {
     "runs": Option("the guest runs", 1),
     "waits": Option("the guest waits for an interrupt", 3.3),
     "waits-closed": Option("the guest waits with PSTATE.I set", 2.6),
-    "masks-waits": Option("the guest waits with the lower half of priorities masked", 3.2),
+    "masks-waits": Option("the guest waits with a priority mask just above the first's priority, and at it", 3.2),
     "disables": Option("the first is disabled and enabled", 3),
     "off": Option("the distributor is turned off and on", 3.4),
     "clears": Option("the first is cleared by GICD_ICPENDR", 1.6),
@@ -126,6 +128,8 @@ BUDGETS = {
 }
 HALF = 0xA0
 """A priority mask that lets EDGE3 through, and not EDGE, whose priority is the mask."""
+JUST = HALF + 8
+"""One that lets EDGE through, just so: five of the eight bits are implemented."""
 CLOSE: Action = ("mask",)
 OPEN: Action = ("unmask",)
 
@@ -172,7 +176,7 @@ def build(name: str, about: str, row: Row) -> Scenario | None:
     facts = (
         *INTERFACES[interface],
         *FACTS[environment],
-        *(("handlers-nest",) if second.startswith("nested") else ()),
+        *(("handlers-nest",) if second in NEST else ()),
         *(("injects-from-handler",) if parts.handlers else ()),
     )
     return assemble(name, about, parts, facts, vcpus, spent)
@@ -246,12 +250,12 @@ def _add_second(parts: Parts, first: Agent, second: str) -> None:
 
 
 def _program(name: str, first: int) -> list[Action]:
-    low, all_priorities = ("write_pmr", HALF), ("write_pmr", 0xF8)
+    almost, low, all_priorities = ("write_pmr", JUST), ("write_pmr", HALF), ("write_pmr", 0xF8)
     programs: Mapping[str, Sequence[Action]] = {
         "runs": (),
         "waits": WFI,
         "waits-closed": (CLOSE, *WFI, OPEN),
-        "masks-waits": (low, *WFI, all_priorities),
+        "masks-waits": (almost, *WFI, low, *WFI, all_priorities),
         "disables": (register("icenabler", first), register("isenabler", first)),
         "off": (register("ctlr", 0, 0), register("ctlr", 0, 1)),
         "clears": (register("icpendr", first),),

@@ -668,7 +668,7 @@ GOLDEN: dict[str, int] = {
     "vgic-latch": 130_591,
     "vgic-clear-level": 6_272,
     "vgic-latch-falls": 27_363,
-    "vgic-deactivate": 67_072,
+    "vgic-deactivate": 67_080,
     "vgic-active-registers": 322,
     "vgic-retarget": 63_975,
     "vgic-retarget-wfi": 7_031,

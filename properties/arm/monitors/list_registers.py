@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
-from conformance.roles.arm import LEVEL
+from conformance.roles.arm import LEVEL, PRIORITIES
 from conformance.roles.scenario import Scenario
 from properties.arm.catalogue import (
     FREEBSD,
@@ -16,6 +16,7 @@ from properties.arm.catalogue import (
     LEVELS_AND_EDGES,
     LINUX,
     LIST_REGISTERS,
+    PRIORITY,
     REGISTERS,
     ROUTING,
     XEN,
@@ -84,6 +85,15 @@ GICV2_LR_13 = LIST_REGISTERS.may(
     unchecked="Such cases are not generated, so nothing is judged in them.",
 )
 
+GICV2_PRI_9 = PRIORITY.must(
+    "GICV2-PRI-9",
+    "An interrupt is in its list register with the priority that the guest gave it, in the five bits that a list register holds.",
+    IHI_0048("5.3, GICH_LRn"),
+    LINUX("vgic/vgic-v2.c vgic_v2_compute_lr()"),
+    role="run_loop",
+    observe="The valid list registers at each entry. No guest here writes GICD_IPRIORITYR: priorities are what they were.",
+)
+
 VGIC_EOI_1 = LEVELS_AND_EDGES.must(
     "VGIC-EOI-1",
     "A level-sensitive interrupt that is not linked to a physical one is in its list register with EOI = 1, so "
@@ -111,7 +121,7 @@ VGIC_RT_3 = ROUTING.must_not(
 class Contents(Monitor):
     """Looks at each entry alone."""
 
-    clauses = (GICV2_LR_UNIQ, GICV2_LR_9, VGIC_RT_3, VGIC_EOI_1)
+    clauses = (GICV2_LR_UNIQ, GICV2_LR_9, GICV2_PRI_9, VGIC_RT_3, VGIC_EOI_1)
     events = (ev.Entered,)
     name = "list_registers"
 
@@ -132,6 +142,11 @@ class Contents(Monitor):
                 said = f"{event.vcpu} enters its guest with interrupt {r.intid} in {at} and in {other}"
                 look.breach(GICV2_LR_UNIQ, said, at, other, event.vcpu)
             seen[r.intid] = r
+            look.witness(GICV2_PRI_9)
+            if r.priority != PRIORITIES.get(r.intid, 0x14):
+                due = PRIORITIES.get(r.intid, 0x14)
+                said = f"{event.vcpu} enters its guest with interrupt {r.intid}, of priority {due:#x}, in {at} with {r.priority:#x}"
+                look.breach(GICV2_PRI_9, said, at, event.vcpu)
             if r.hw:
                 look.witness(GICV2_LR_9)
                 if r.state == PENDING | ACTIVE:
