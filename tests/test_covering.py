@@ -115,7 +115,7 @@ class RunsAtTheLowest(ReferenceVirtualInterface):
     [
         (NeverTellsWhatEndedOutside, ("one-register", "resampled"), "VGIC-LVL-2"),
         (KeepsOnePriority, ("nested", "exit+preempt"), "GICV2-PRI-4"),
-        (RunsAtTheLowest, ("nested-twice",), "GICV2-PRI-8"),
+        pytest.param(RunsAtTheLowest, ("nested-twice",), "GICV2-PRI-8", marks=pytest.mark.slow),
     ],
 )
 def test_three_that_every_earlier_scenario_missed(wrong: type[BaseRole], options: tuple[str, ...], clause: str) -> None:

@@ -1,0 +1,250 @@
+"""Wrong implementations that the scenarios were not made for: what an engineer who errs may write on Arm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.roles.arm.state import ACTIVE, DOORBELL_REQUEST, HCR_NPIE, PENDING_LAST, vpendbaser_word
+from conformance.roles.cpu import Cpu
+from conformance.roles.role import BaseRole
+from reference.arm.its import ReferenceIts
+from reference.arm.kvm import KvmArm
+from reference.arm.virtual_interface import ReferenceVirtualInterface
+
+
+class OneTooFew(KvmArm):
+    def flush(self, cpu: Cpu, vcpu: Any) -> Any:
+        here = self.world.cpus[cpu.id()]
+        cpu.lock(vcpu.ap_list_lock)
+        listed, hcr = self.summarize(cpu, vcpu, [int(i) for i in cpu.load(vcpu.ap_list)])
+        words = []
+        for i in listed:
+            if len(words) == max(1, self.world.list_registers - 1):
+                break
+            words += self.populate_lr(cpu, vcpu, i)
+        cpu.unlock(vcpu.ap_list_lock)
+        for lr, w in zip(here.lr, (*words, *[0] * len(here.lr)), strict=False):
+            cpu.store(lr.word, w)
+        cpu.store(here.hcr.word, hcr)
+
+
+class OnePriority(KvmArm):
+    def compute_lr(self, cpu: Cpu, vcpu: Any, intid: int) -> Any:
+        return super().compute_lr(cpu, vcpu, intid) & ~(0x1F << 23) | 0x14 << 23
+
+
+class ActiveLostWhenPending(KvmArm):
+    def compute_lr(self, cpu: Cpu, vcpu: Any, intid: int) -> Any:
+        w = super().compute_lr(cpu, vcpu, intid)
+        return w & ~(ACTIVE << 28) if w >> 28 & 3 == 3 else w
+
+
+class EndsInside(KvmArm):
+    def fold_outside(self, cpu: Cpu, vcpu: Any, inside: Any, ended: Any) -> Any:
+        super().fold_outside(cpu, vcpu, set(), ended)
+
+
+class KicksFirst(KvmArm):
+    def notify(self, cpu: Cpu, vcpu: Any) -> Any:
+        super().notify(cpu, self.world.all_vcpus()[0])
+
+
+class WrongSource(KvmArm):
+    def send_sgi(self, cpu: Cpu, vcpu: Any, intid: int, targets: Any) -> Any:
+        for to in self.world.all_vcpus():
+            if targets >> to.number & 1:
+                irq = self.world.irq(to, intid)
+                f = self.lock_irqsave(cpu, irq.irq_lock)
+                cpu.store(irq.latch, 1)
+                cpu.store(irq.source, cpu.load(irq.source) | 1 << to.number)
+                self.queue_irq_unlock(cpu, to, intid, f)
+
+
+class SourceOverwrites(KvmArm):
+    def send_sgi(self, cpu: Cpu, vcpu: Any, intid: int, targets: Any) -> Any:
+        for to in self.world.all_vcpus():
+            if targets >> to.number & 1:
+                irq = self.world.irq(to, intid)
+                f = self.lock_irqsave(cpu, irq.irq_lock)
+                cpu.store(irq.latch, 1)
+                cpu.store(irq.source, 1 << vcpu.number)
+                self.queue_irq_unlock(cpu, to, intid, f)
+
+
+class DisableClears(KvmArm):
+    def write(self, cpu: Cpu, vcpu: Any, intid: int, what: str, value: int, *more: str) -> Any:
+        super().write(cpu, vcpu, intid, what, value, *more, *(("latch",) if what == "enabled" else ()))
+
+
+class WrongBank(KvmArm):
+    def write_and_queue(self, cpu: Cpu, vcpu: Any, intid: int, what: str, value: int) -> Any:
+        super().write_and_queue(cpu, self.world.all_vcpus()[0] if intid < 32 else vcpu, intid, what, value)
+
+
+class DropsWhatMoves(KvmArm):
+    def migrate(self, cpu: Cpu, vcpu: Any, intid: int, target: Any) -> Any:
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, vcpu.ap_list_lock)
+        cpu.lock(irq.irq_lock)
+        if self.movable(cpu, vcpu, intid):
+            cpu.store(vcpu.ap_list, tuple(i for i in cpu.load(vcpu.ap_list) if i != str(intid)))
+            cpu.store(irq.owner, ())
+        cpu.unlock(irq.irq_lock)
+        self.unlock_irqrestore(cpu, vcpu.ap_list_lock, flag)
+        return True
+
+
+class Relatches(KvmArm):
+    def fold_latch(self, cpu: Cpu, vcpu: Any, intid: int, state: Any) -> Any:
+        irq = self.world.irq(vcpu, intid)
+        if state and cpu.load(irq.taken):
+            cpu.store(irq.latch, 1)
+        cpu.store(irq.taken, 0)
+
+
+class PpiIsEdge(KvmArm):
+    def inject(self, cpu: Cpu, vcpu: Any, intid: int, level: int) -> None:
+        if not 16 <= intid < 32:
+            super().inject(cpu, vcpu, intid, level)
+            return
+        irq = self.world.irq(vcpu, intid)
+        f = self.lock_irqsave(cpu, irq.irq_lock)
+        if level:
+            cpu.store(irq.latch, 1)
+        self.queue_irq_unlock(cpu, vcpu, intid, f)
+
+
+class RescansSpis(KvmArm):
+    def rescan(self, cpu: Cpu) -> Any:
+        for intid in self.world.intids:
+            if intid >= 32:
+                v = self.world.all_vcpus()[0]
+                irq = self.world.irq(v, intid)
+                f = self.lock_irqsave(cpu, irq.irq_lock)
+                self.queue_irq_unlock(cpu, v, intid, f)
+
+
+class NpieOffByOne(KvmArm):
+    def summarize(self, cpu: Cpu, vcpu: Any, listed: Any) -> Any:
+        chosen, h = super().summarize(cpu, vcpu, listed)
+        return chosen, h & ~HCR_NPIE if len(listed) == self.world.list_registers + 1 else h
+
+
+class AffinityLate(KvmArm):
+    def v4_load(self, cpu: Cpu, vcpu: Any) -> None:
+        if not self.world.gicv4 or cpu.load(vcpu.resident) or cpu.load(vcpu.in_wfi):
+            return
+        w = cpu.id()
+        self.disable_doorbell(cpu, vcpu)
+        cpu.store(self.world.cpus[w].vpendbaser.word, vpendbaser_word(vcpu.number, valid=True) | PENDING_LAST)
+        cpu.store(vcpu.vpe_affinity, w)
+        cpu.store(vcpu.resident, 1)
+
+
+class SetPendingRaises(KvmArm):
+    def write_and_queue(self, cpu: Cpu, vcpu: Any, intid: int, what: str, value: int) -> Any:
+        super().write_and_queue(
+            cpu, vcpu, intid, "line" if what == "latch" and self.world.level_sensitive(intid) else what, value
+        )
+
+
+class FallIsIgnored(KvmArm):
+    def inject(self, cpu: Cpu, vcpu: Any, intid: int, level: int) -> Any:
+        if level:
+            super().inject(cpu, vcpu, intid, level)
+
+
+class FallTakesLatch(KvmArm):
+    def inject(self, cpu: Cpu, vcpu: Any, intid: int, level: int) -> Any:
+        if not level:
+            irq = self.world.irq(vcpu, intid)
+            f = self.lock_irqsave(cpu, irq.irq_lock)
+            cpu.store(irq.latch, 0)
+            self.unlock_irqrestore(cpu, irq.irq_lock, f)
+        super().inject(cpu, vcpu, intid, level)
+
+
+class PmrOffByOne(KvmArm):
+    def runnable(self, cpu: Cpu, vcpu: Any) -> Any:
+        """masks by <= pmr-1"""
+        if not self.forwards(cpu):
+            return False
+        if self.world.gicv4 and cpu.load(vcpu.pending_last):
+            return True
+        pmr = (cpu.load(vcpu.vmcr_sw) >> 27) & 0x1F
+        found = False
+        f = self.lock_irqsave(cpu, vcpu.ap_list_lock)
+        for n in cpu.load(vcpu.ap_list):
+            irq = self.world.irq(vcpu, int(n))
+            cpu.lock(irq.irq_lock)
+            r, p = self.order(cpu, vcpu, int(n))
+            found = found or (not r and p + 1 < pmr)
+            cpu.unlock(irq.irq_lock)
+        self.unlock_irqrestore(cpu, vcpu.ap_list_lock, f)
+        return found
+
+
+class ReverseSort(KvmArm):
+    def order(self, cpu: Cpu, vcpu: Any, intid: int) -> Any:
+        a, p = super().order(cpu, vcpu, intid)
+        return a, p
+
+    def summarize(self, cpu: Cpu, vcpu: Any, listed: Any) -> Any:
+        chosen, h = super().summarize(cpu, vcpu, listed)
+        return (chosen[::-1], h) if len(chosen) > self.world.list_registers else (chosen, h)
+
+
+class PendingLastKept(KvmArm):
+    def block_vpe(self, cpu: Cpu, vcpu: Any) -> Any:
+        f = self.lock_irqsave(cpu, vcpu.vpe_lock)
+        if not self.world.fact("gicv4.1"):
+            cpu.store(vcpu.doorbell_enabled, 1)
+        self.clear_valid(cpu, vcpu, DOORBELL_REQUEST)
+        self.unlock_irqrestore(cpu, vcpu.vpe_lock, f)
+
+
+class TakesTwoLpis(ReferenceIts):
+    def scan(self, cpu: Cpu, vcpu: Any, where: int) -> Any:
+        b = cpu.load(vcpu.vpt)
+        cpu.store(self.world.cpus[where].vlpis, b & -b)
+        if self.world.fact("gicv4.1"):
+            cpu.store(vcpu.doorbell_enabled, 0)
+
+
+class AprEqual(ReferenceVirtualInterface):
+    def running_priority(self, cpu: Cpu, here: Any) -> Any:
+        return super().running_priority(cpu, here) + 1
+
+
+class DirSourceIgnored(ReferenceVirtualInterface):
+    def list_registers(self, cpu: Cpu, here: Any) -> Any:
+        return [c._replace(told=c.told & 0x3FF) for c in super().list_registers(cpu, here)]
+
+
+FOUND: dict[type[BaseRole], tuple[str, str]] = {
+    OneTooFew: ("peer-sgi/neighbour/shared", "VGIC-EDGE-1"),
+    OnePriority: ("peer-sgi/own-crowd/masks-waits/shared", "GICV2-PRI-9"),
+    ActiveLostWhenPending: ("edge/again/waits-closed/split/in-guest-wfi", "VGIC-EDGE-3"),
+    EndsInside: ("handler-level/neighbour/clears/one-register/resampled", "VGIC-OVF-3"),
+    KicksFirst: ("own-edge/elsewhere/retargets/split/shared", "VGIC-EDGE-1"),
+    WrongSource: ("peer-sgi/elsewhere/shared", "VGIC-SGI-4"),
+    SourceOverwrites: ("vgic-sgi", "VGIC-SGI-1"),
+    DisableClears: ("peer-edge/vlpi/disables/one-register+split/shared/gicv4", "VGIC-EN-2"),
+    WrongBank: ("peer-sgi/elsewhere/shared", "VGIC-LVL-1"),
+    DropsWhatMoves: ("handler-edge/retargets/shared", "VGIC-RT-1"),
+    Relatches: ("peer-sgi/elsewhere/shared", "VGIC-LVL-6"),
+    PpiIsEdge: ("private/again/clears", "VGIC-LVL-1"),
+    RescansSpis: ("private/elsewhere/off/shared", "VGIC-EN-5"),
+    NpieOffByOne: ("own-latch/own-sgi/retargets/one-register+split/shared", "VGIC-OVF-1"),
+    AffinityLate: ("vlpi/gicv4/migrate", "GICV4-RES-4"),
+    SetPendingRaises: ("vgic-latch-falls", "VGIC-LVL-5"),
+    FallIsIgnored: ("private/disables", "VGIC-LVL-3"),
+    FallTakesLatch: ("vgic-edge-falls", "VGIC-EDGE-4"),
+    PmrOffByOne: ("handler-level/masks-waits/resampled/exit+preempt", "VGIC-WFI-2"),
+    ReverseSort: ("own-edge/own-sgi/masks-waits/one-register/in-guest-wfi/exit", "VGIC-OVF-1"),
+    PendingLastKept: ("gicv4.1-two-waits", "GICV4-DB-4"),
+    TakesTwoLpis: ("gicv4-two-waits", "GICV4-DB-4"),
+    AprEqual: ("own-edge/equal/disables", "GICV2-PRI-8"),
+    DirSourceIgnored: ("peer-sgi/elsewhere/shared", "VGIC-SGI-4"),
+}
+"""Each with the smallest scenario that was seen to find it, and a guarantee that is broken there."""

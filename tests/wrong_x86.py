@@ -1,0 +1,242 @@
+"""Wrong implementations that the scenarios were not made for: what an engineer who errs may write on x86."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.roles.cpu import Cpu, Then
+from conformance.roles.role import BaseRole
+from conformance.roles.x86 import PINV
+from reference.x86.iommu import ReferenceIommu
+from reference.x86.kvm import EVENT, IN, Kvm
+from reference.x86.processor import ReferenceProcessor
+
+
+class SkipsLastWord(Kvm):
+    def harvest(self, cpu: Cpu, vcpu: Any) -> Any:
+        a = False
+        for w in self.world.words[:-1] or self.world.words:
+            if cpu.load(vcpu.pid.pir[w]):
+                self.merge(cpu, vcpu, w, cpu.swap(vcpu.pid.pir[w], 0))
+                a = True
+        return a
+
+
+class LowHalf(Kvm):
+    def merge(self, cpu: Cpu, vcpu: Any, word: int, bits: int) -> Any:
+        super().merge(cpu, vcpu, word, bits & 0xFFFFFFFF)
+
+
+class StaleRvi(Kvm):
+    def sync_pir_to_irr(self, cpu: Cpu, vcpu: Any) -> Any:
+        h = self.highest(cpu, vcpu)
+        arrived = self.take(cpu, vcpu)
+        if self.apicv_active():
+            cpu.store(vcpu.rvi, h)
+        elif arrived:
+            self.request(cpu, vcpu, EVENT)
+        return h
+
+
+class MergeOverwrites(Kvm):
+    def merge(self, cpu: Cpu, vcpu: Any, word: int, bits: int) -> Any:
+        cpu.store(vcpu.virr[word], bits)
+        self.note_pending(cpu, vcpu)
+
+
+class LowestWordFirst(Kvm):
+    def find_highest(self, cpu: Cpu, vcpu: Any) -> Any:
+        for w in self.world.words:
+            b = cpu.load(vcpu.virr[w])
+            if b:
+                return 64 * w + b.bit_length() - 1
+        return 0
+
+
+class StaleDestination(Kvm):
+    def deliver_interrupt(self, cpu: Cpu, vcpu: Any, vector: int) -> None:
+        if not self.apicv_active():
+            super().deliver_interrupt(cpu, vcpu, vector)
+            return
+        to = cpu.load(vcpu.cpu)
+        if self.post_vector(cpu, vcpu, vector):
+            if cpu.load(vcpu.mode) == IN:
+                if not self.is_running_here(cpu, vcpu):
+                    cpu.send_ipi(PINV, to)
+            else:
+                self.wake_up(cpu, vcpu)
+
+
+class WakesFirstOnly(Kvm):
+    def wakeup_handler(self, cpu: Cpu, where: int) -> Any:
+        here = self.world.cpus[where]
+        cpu.lock(here.wakeup_lock)
+        for n in cpu.load(here.wakeup_list)[:1]:
+            v = self.world.vcpus[n]
+            if cpu.load(v.pid.on):
+                self.wake_up(cpu, v)
+        cpu.unlock(here.wakeup_lock)
+
+
+class WrongDescriptor(Kvm):
+    def wakeup_handler(self, cpu: Cpu, where: int) -> Any:
+        here = self.world.cpus[where]
+        cpu.lock(here.wakeup_lock)
+        for n in cpu.load(here.wakeup_list):
+            if cpu.load(self.world.vcpus["vcpu0"].pid.on):
+                self.wake_up(cpu, self.world.vcpus[n])
+        cpu.unlock(here.wakeup_lock)
+
+
+class SnWheneverPut(Kvm):
+    def pi_put(self, cpu: Cpu, vcpu: Any, preempted: bool) -> Any:
+        super().pi_put(cpu, vcpu, preempted)
+        cpu.test_and_set(vcpu.pid.sn)
+
+
+class NoShift(Kvm):
+    def destination(self, where: int) -> Any:
+        return where
+
+
+class OldSnapshot(Kvm):
+    def update_control(self, cpu: Cpu, vcpu: Any, **f: int) -> Any:
+        old = cpu.load(vcpu.pid.control)
+        new = old
+        for n, v in f.items():
+            fl = getattr(vcpu.pid, n)
+            new = new & ~fl.mask | v << fl.shift
+        while True:
+            was = cpu.cmpxchg(vcpu.pid.control, old, new)
+            if was == old:
+                return new
+            old = was
+
+
+class LeftOverFirstWord(Kvm):
+    def any_posted(self, cpu: Cpu, vcpu: Any) -> Any:
+        return bool(cpu.load(vcpu.pid.pir[self.world.words[0]]))
+
+
+class NoSyncOnFastPath(Kvm):
+    def reenter_guest(self, cpu: Cpu, vcpu: Any, vector: int) -> Any:
+        self.deliver_interrupt(cpu, vcpu, vector)
+        return Then("leave_guest", vcpu, *cpu.enter_guest(vcpu))
+
+
+class ChecksOnOnly(Kvm):
+    """looks at ON before sleeping, never at vIRR"""
+
+    def has_interrupt(self, cpu: Cpu, vcpu: Any) -> Any:
+        if not cpu.load(vcpu.pid.on):
+            return False
+        return super().has_interrupt(cpu, vcpu)
+
+
+class ForgetsWindow(Kvm):
+    def inject(self, cpu: Cpu, vcpu: Any) -> Any:
+        if not cpu.load(vcpu.injected) and self.interrupt_blocked(cpu, vcpu):
+            return
+        super().inject(cpu, vcpu)
+
+
+class DropsInjected(Kvm):
+    def inject(self, cpu: Cpu, vcpu: Any) -> Any:
+        cpu.store(vcpu.injected, 0)
+        super().inject(cpu, vcpu)
+
+
+class EntersByTpr(Kvm):
+    """highest only if above vTPR -> RVI 0"""
+
+    def publish(self, cpu: Cpu, vcpu: Any, arrived: Any) -> Any:
+        h = self.highest(cpu, vcpu)
+        if self.apicv_active():
+            cpu.store(vcpu.rvi, h if h >> 4 > cpu.load(vcpu.vtpr) >> 4 else 0)
+            return h
+        return super().publish(cpu, vcpu, arrived)
+
+
+class SavesOneWord(Kvm):
+    def save(self, cpu: Cpu, vcpu: Any) -> Any:
+        i = super().save(cpu, vcpu)
+        return (*i[:-1], 0) if len(i) > 1 else (0,)
+
+
+class PurgesOnOnly(Kvm):
+    def purge(self, cpu: Cpu, vcpu: Any) -> Any:
+        cpu.test_and_clear(vcpu.pid.on)
+
+
+class RviDown(ReferenceProcessor):
+    def raise_rvi(self, cpu: Cpu, vcpu: Any, found: Any) -> Any:
+        if found:
+            cpu.store(vcpu.rvi, found)
+
+
+class HarvestsOne(ReferenceProcessor):
+    """one vector a notification"""
+
+    def harvest_word(self, cpu: Cpu, vcpu: Any, word: int) -> Any:
+        bits = cpu.load(vcpu.pid.pir[word])
+        if not bits:
+            return 0
+        b = bits.bit_length() - 1
+        cpu.fetch_and(vcpu.pid.pir[word], ~(1 << b))
+        cpu.store(vcpu.virr[word], cpu.load(vcpu.virr[word]) | 1 << b)
+        return 64 * word + b
+
+
+class EoiForgetsRest(ReferenceProcessor):
+    """EOI does not evaluate"""
+
+    def virtualize_eoi(self, cpu: Cpu, vcpu: Any) -> Any:
+        v = cpu.load(vcpu.svi)
+        self.clear_bit(cpu, vcpu.visr, v)
+        cpu.store(vcpu.svi, self.highest(cpu, vcpu.visr))
+        self.virtualize_ppr(cpu, vcpu)
+
+
+class TprForgets(ReferenceProcessor):
+    def write_tpr(self, cpu: Cpu, vcpu: Any, value: int) -> Any:
+        cpu.store(vcpu.vtpr, value)
+        self.virtualize_ppr(cpu, vcpu)
+
+
+class IommuLateBit(ReferenceIommu):
+    def post(self, cpu: Cpu, vcpu: Any, vector: int, urgent: bool) -> Any:
+        with cpu.atomic():
+            on, sn = cpu.load(vcpu.pid.on), cpu.load(vcpu.pid.sn)
+            told = self.announce(cpu, vcpu) if not on and (urgent or not sn) else None
+        cpu.test_and_set(vcpu.pid.bit(vector))
+        if told:
+            cpu.send_ipi(*told)
+
+
+FOUND: dict[type[BaseRole], tuple[str, str]] = {
+    SkipsLastWord: ("self-ipi", "E2E-1"),
+    LowHalf: ("reset", "E2E-1"),
+    StaleRvi: ("reset", "KVM-ENT-6"),
+    MergeOverwrites: ("urgent+device/halts-closed/one-class", "E2E-1"),
+    LowestWordFirst: ("self-ipi", "VID-13"),
+    StaleDestination: ("sender/halts/extremes/in-guest-hlt/migrate", "E2E-11"),
+    WakesFirstOnly: ("device/halts/one-vector/shared/polling", "E2E-10"),
+    WrongDescriptor: ("sender,device/closes/one-word/shared/inhibited", "E2E-10"),
+    SnWheneverPut: ("one-device", "E2E-10"),
+    NoShift: ("device/word-edges/another/xapic/migrate", "KVM-PI-2"),
+    OldSnapshot: ("one-device", "E2E-10"),
+    LeftOverFirstWord: ("ipi+device/safe-halt/shared/in-guest-hlt", "E2E-11"),
+    NoSyncOnFastPath: ("self-ipi", "E2E-11"),
+    ChecksOnOnly: ("device+handler/halts/word-edges/inhibited", "E2E-10"),
+    ForgetsWindow: ("inhibited-closed", "E2E-1"),
+    DropsInjected: ("handler/masks/word-edges/inhibited/exit+preempt", "E2E-1"),
+    EntersByTpr: ("handler/masks-halts/one-word/polling", "KVM-ENT-6"),
+    SavesOneWord: ("save-restore", "E2E-1"),
+    PurgesOnOnly: ("reset", "E2E-3"),
+    RviDown: ("device+handler/masks/low-first/eoi-exit", "VID-13"),
+    HarvestsOne: ("device+device/self-ipi/one-class/buffered/preempt", "E2E-11"),
+    EoiForgetsRest: ("sender/closes/word-edges/eoi-exit", "E2E-15"),
+    TprForgets: ("ipi/masks/one-word/exit", "E2E-1"),
+    IommuLateBit: ("device/low-first/shared", "E2E-11"),
+}
+"""Each with the smallest scenario that was seen to find it, and a guarantee that is broken there."""
