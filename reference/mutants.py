@@ -116,13 +116,13 @@ def page(reports: Sequence[Report]) -> str:
 
 
 def _summary(reports: Sequence[Report]) -> Iterator[str]:
-    yield from _table("implementation", {r.title: r.mutants for r in reports})
+    yield from _table("implementation", {f"{r.title}, up to {r.states:,} states": r.mutants for r in reports})
     yield ""
 
 
 def _details(report: Report) -> Iterator[str]:
     yield f"## {report.title}\n"
-    yield f"In {len(report.places)} scenarios of at most {report.states:,} states, and functions.\n"
+    yield f"In {len(report.places)} functions and scenarios, the largest of at most {report.states:,} states.\n"
     yield from _table("role", _by(report.mutants, lambda row: row.role))
     yield ""
     yield from _table("operator", _by(report.mutants, lambda row: row.family))

@@ -88,7 +88,20 @@ def test_the_page_counts_mutants_and_lists_survivors() -> None:
             )
         ]
     )
-    assert rows(text)[0] == ["reference, x86", "5", "1", "", "", "", "2", "", "1", "1", "33.3 %", "33.3 %"]
+    assert rows(text)[0] == [
+        "reference, x86, up to 3,000 states",
+        "5",
+        "1",
+        "",
+        "",
+        "",
+        "2",
+        "",
+        "1",
+        "1",
+        "33.3 %",
+        "33.3 %",
+    ]
     assert ["told", "2", "", "", "", "", "2", "", "", "", "0.0 %", "0.0 %"] in rows(text)
     assert "- `Kvm.g: load vcpu.cpu`: told largest, told zero\n" in text
     assert "- `Kvm.g: wake`: twice. why\n" in text
