@@ -12,7 +12,7 @@ from conformance.automaton.assembly import Assembly
 from conformance.mutation.kill import Candidate, Judged, candidates
 from conformance.mutation.mutant import said, whole
 from conformance.verdict.clause import Clause
-from conformance.verdict.suite import Cases, Suite
+from conformance.verdict.suite import Cases, Suite, TellsCases
 
 
 class InFunction:
@@ -50,6 +50,8 @@ class InFunction:
 
 def functions(implementation: Implementation, suite: Suite, clauses: Iterable[Clause]) -> list[InFunction]:
     """Those of the clauses that are functions and hold for the unchanged code."""
+    if not isinstance(suite, TellsCases):
+        return []
     return [
         InFunction(implementation, clause, cases)
         for clause in clauses

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
@@ -77,12 +77,17 @@ class Suite(Protocol):
         """Check a clause that is a function."""
         ...
 
-    def cases(self, clause: str, implementation: Implementation) -> Cases | None:
-        """The cases of a clause that is a function, if all hold and the implementation does not misbehave."""
-        ...
-
     def drawn(self, implementation: Implementation, states: float) -> SearchStrategy[Scenario] | None:
         """Scenarios at random that the implementation can take part in, of about so many states at most."""
+        ...
+
+
+@runtime_checkable
+class TellsCases(Protocol):
+    """A suite may do this, too."""
+
+    def cases(self, clause: str, implementation: Implementation) -> Cases | None:
+        """The cases of a clause that is a function, if all hold and the implementation does not misbehave."""
         ...
 
 
@@ -144,7 +149,8 @@ class JoinedSuite:
         return self._of(clause).sequential(clause, implementation)
 
     def cases(self, clause: str, implementation: Implementation) -> Cases | None:
-        return self._of(clause).cases(clause, implementation)
+        suite = self._of(clause)
+        return suite.cases(clause, implementation) if isinstance(suite, TellsCases) else None
 
     def _of(self, clause: str) -> Suite:
         return next(suite for suite in self.suites if any(c.id == clause for c in suite.clauses))
