@@ -83,6 +83,7 @@ MUTATED = {
     "x86": _of_reference("x86", 3000),
     "arm": _of_reference("arm", 1500),
     "kvm-vtd-only": ("-a", "kvm-vtd-only", "--architecture", "x86", "--states", "800"),
+    "linux-posted-intr": ("-a", "linux-posted-intr", "--architecture", "x86", "--states", "800"),
 }
 """By the name of its report: of what."""
 
