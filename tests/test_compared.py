@@ -16,10 +16,14 @@ import tiny_suite
 from tiny_reports import EXTENT, some_verdicts, verdict
 from tiny_suite import HELD, UNSEEN
 
+from conformance.adapters.registry import resolve
 from conformance.report import difference, document, expected, formats, last
 from conformance.report.document import ReportError
 from conformance.report.model import Report
+from conformance.verdict.choices import choices
 from conformance.verdict.clause import Status, Verdict
+from conformance.verdict.explore import least
+from properties.suite import SUITE
 
 SOME = document.report(some_verdicts())
 TODAY = date(2026, 11, 21)
@@ -234,6 +238,26 @@ def test_two_of_one_name_are_told_apart() -> None:
         == tuple(row.implementation for row in both.clauses)
         == ("a.model:Sender", "b.model:Sender")
     )
+
+
+def test_a_choice_is_told_by_what_it_leads_to() -> None:
+    """Of a bug in which a message comes too early: had it waited, nothing would have been lost."""
+    known_bad = resolve("known-bad:B17")
+    scenario = next(s for s in SUITE.scenarios if s.name == "one-sender")
+    found = least(known_bad, scenario, SUITE, "E2E-11", profile="kvm")
+    assert found
+    broken = msgspec.structs.replace(
+        verdict(Status.VIOLATED, "E2E-11", counterexample=found), implementation=known_bad.name
+    )
+    (row,) = document.foreseen(of(broken), [known_bad]).clauses
+    assert row.counterexample
+    leads = {(step.number, other.agent, other.leads) for step in row.counterexample.rows for other in step.instead}
+    assert {lead for *_, lead in leads} == {"can", "cannot"}
+    _, chosen = choices(found.replay, 4, known_bad)
+    assert [(c.agent, c.leads) for c in chosen if c.taken] == [("cpu1", "can")], "the schedule itself leads there"
+    assert {(4, c.agent, c.leads) for c in chosen if not c.taken} == {lead for lead in leads if lead[0] == 4}
+    crashed = of(broken, msgspec.structs.replace(verdict(Status.CRASH, "E2E-1"), implementation=known_bad.name))
+    assert document.foreseen(crashed, [known_bad]) == crashed, "what crashes is not asked here"
 
 
 def test_explaining_names_what_judges(intack: Callable[..., subprocess.CompletedProcess[str]]) -> None:

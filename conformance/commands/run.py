@@ -146,6 +146,8 @@ def run(
         raise click.UsageError(str(error)) from None
     with Watch() as watch:
         report = _judged(sessions, workers, stop, watch)
+    if sessions[0].reports:
+        report = document.foreseen(report, [session.implementation for session in sessions])
     if expect:
         report = expected.applied(report, known, {c.id for s in sessions for c in s.suite.clauses}, date.today())
     unwritten = ""

@@ -11,7 +11,9 @@ import msgspec
 
 from conformance import __version__
 from conformance.adapters.registry import DEFAULT, GROUP, Implementation
+from conformance.adapters.source import Fault
 from conformance.report.edges import looks
+from conformance.report.grouped import groups
 from conformance.report.model import (
     SCHEMA,
     Asked,
@@ -28,12 +30,17 @@ from conformance.report.reason import why
 from conformance.report.rows import lane, reason_of, rows, words_of
 from conformance.roles.printable import printable, printable_struct
 from conformance.roles.registered import registered
+from conformance.search.replay import ReplayError
 from conformance.search.trace import TraceStep
 from conformance.search.words import Words, show
 from conformance.verdict.again import elsewhere
+from conformance.verdict.choices import Choice, every_choice
 from conformance.verdict.clause import OWN, Counterexample, Status, Verdict, exit_status
 from conformance.verdict.session import Session
 from conformance.verdict.suite import catalogue_hash
+
+FORESEEN = 20_000
+"""States that are looked at to say what a choice leads to, at most."""
 
 
 class ReportError(Exception):
@@ -147,7 +154,14 @@ def _each(parts: Iterable[Sequence[str]]) -> tuple[str, ...]:
 
 def compared(report: Report, implementations: Sequence[Implementation]) -> Report:
     """With what every violation's schedule does on the other implementations."""
-    return msgspec.structs.replace(report, clauses=tuple(_compared(row, implementations) for row in report.clauses))
+    there = _well_behaved(report, implementations)
+    return msgspec.structs.replace(report, clauses=tuple(_compared(row, there) for row in report.clauses))
+
+
+def _well_behaved(report: Report, implementations: Sequence[Implementation]) -> list[Implementation]:
+    """Those that can be asked again here: what ends or holds up a process would end this one."""
+    bad = {row.implementation for row in report.clauses if row.status in (Status.CRASH, Status.TIMEOUT)}
+    return [each for each in implementations if not {each.name, each.spec} & bad]
 
 
 def _compared(row: ClauseRow, implementations: Sequence[Implementation]) -> ClauseRow:
@@ -159,6 +173,46 @@ def _compared(row: ClauseRow, implementations: Sequence[Implementation]) -> Clau
         if row.implementation not in (other.name, other.spec) and (does := elsewhere(found.replay, other)):
             there.append(Elsewhere(other.name, *does))
     return msgspec.structs.replace(row, counterexample=msgspec.structs.replace(found, elsewhere=tuple(there)))
+
+
+def foreseen(report: Report, implementations: Sequence[Implementation]) -> Report:
+    """With what each choice would have led to, of the schedules that pages are made of."""
+    shown = {(group.first.implementation, group.first.id) for group in groups(report.clauses)}
+    by_name = {name: each for each in _well_behaved(report, implementations) for name in (each.spec, each.name)}
+    rows = tuple(
+        _foreseen(row, by_name[row.implementation])
+        if (row.implementation, row.id) in shown and row.implementation in by_name
+        else row
+        for row in report.clauses
+    )
+    return msgspec.structs.replace(report, clauses=rows)
+
+
+def _foreseen(row: ClauseRow, implementation: Implementation) -> ClauseRow:
+    found = row.counterexample
+    if not found or not found.rows or not found.replay:
+        return row
+    try:
+        _, choices = every_choice(found.replay, implementation, most=FORESEEN)
+    except (Fault, ReplayError):
+        return row
+    words = Words(words_of(found.found()).architecture)
+    steps = tuple(
+        msgspec.structs.replace(step, instead=_instead(choices.get(step.number, ()), words) or step.instead)
+        for step in found.rows
+    )
+    return msgspec.structs.replace(row, counterexample=msgspec.structs.replace(found, rows=steps))
+
+
+def _instead(choices: Sequence[Choice], words: Words) -> tuple[Instead, ...]:
+    """One for each agent and what it would have done first; of several such the one that leads furthest."""
+    best: dict[tuple[str, str], Instead] = {}
+    for choice in (choice for choice in choices if not choice.taken):
+        text = printable(words.told(choice.facts[0])) if choice.facts else ""
+        known = best.get((choice.agent, text))
+        if known is None or known.leads == "cannot":
+            best[choice.agent, text] = Instead(printable(choice.agent), text, choice.leads)
+    return tuple(best.values())
 
 
 def row(verdict: Verdict) -> ClauseRow:

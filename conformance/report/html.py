@@ -49,6 +49,7 @@ def _environment() -> jinja2.Environment:
         "elsewhere": elsewhere,
         "replay_line": replay_line,
         "cost": cost,
+        "leads": {"can": "✗ it can still come to this", "cannot": "✓ then it never comes to this"},
         "plural": plural,
         "told": told,
         "within": within,

@@ -70,6 +70,8 @@ class Instead(msgspec.Struct, frozen=True):
 
     agent: str
     text: str
+    leads: Literal["", "can", "cannot", "unknown"] = ""
+    """Whether the clause can still be broken after it, whatever follows; "" where nobody looked."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

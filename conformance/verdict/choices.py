@@ -10,7 +10,7 @@ from conformance.machine.build import in_machine
 from conformance.machine.facts import Happened
 from conformance.machine.finding import Finding
 from conformance.machine.machine import Machine
-from conformance.search.proof import walk
+from conformance.search.proof import Step, walk
 from conformance.search.replay import Replay, follow
 from conformance.verdict.again import fitting
 from conformance.verdict.suite import load_suite
@@ -30,50 +30,77 @@ class Choice(NamedTuple):
 
 def choices(string: str, number: int, implementation: Implementation) -> tuple[Replay, list[Choice]]:
     """Of the step of that number, counted from 1. Raises ReplayError, Fault, and LookupError where there is no such step."""
+    recorded, found = every_choice(string, implementation, only=number)
+    if number not in found:
+        raise LookupError(f"there is no step {number}: the schedule fits for {len(found)} steps")
+    return recorded, found[number]
+
+
+def every_choice(
+    string: str, implementation: Implementation, *, only: int = 0, most: int = MOST
+) -> tuple[Replay, dict[int, list[Choice]]]:
+    """By the number of a step, of all that fit; with `only` the others are left empty. Raises ReplayError and Fault."""
     suite = load_suite()
     recorded, _, scenario = fitting(string, suite)
-    return recorded, in_machine(implementation, scenario, suite, lambda m: _choices(m, recorded, number))
+
+    def of_steps(machine: Machine) -> dict[int, list[Choice]]:
+        schedule = follow(machine, recorded.steps)
+        future = _Future(machine, recorded, most)
+        return {
+            n: future.choices(before, schedule[n - 1]) if only in (0, n) else []
+            for n, (before, _, _) in enumerate(walk(machine, schedule), 1)
+        }
+
+    return recorded, in_machine(implementation, scenario, suite, of_steps)
 
 
-def _choices(machine: Machine, recorded: Replay, number: int) -> list[Choice]:
-    schedule = follow(machine, recorded.steps)
-    if not 1 <= number <= len(schedule):
-        raise LookupError(f"there is no step {number}: the schedule fits for {len(schedule)} steps")
-    before = next(before for n, (before, _, _) in enumerate(walk(machine, schedule), 1) if n == number)
-    found: list[Choice] = []
-    for agent in machine.agents:
-        for outcome in agent.entry(before).outcomes:
-            taken = (agent.index, outcome.choice) == schedule[number - 1]
-            after = before & outcome.keep | outcome.add
-            shown = any(_shows(f, recorded) for f in outcome.findings)
-            leads = "can" if shown else _leads(machine, after, recorded)
-            found.append(Choice(agent.name, tuple(note.fact for note in outcome.notes), taken, leads))
-    return found
+class _Future:
+    """From which states what a schedule shows can still happen."""
 
+    def __init__(self, machine: Machine, recorded: Replay, most: int) -> None:
+        self.machine, self.recorded, self.most = machine, recorded, most
+        self.cannot: set[int] = set()
+        """States from which it cannot."""
 
-def _leads(machine: Machine, state: int, recorded: Replay) -> Literal["can", "cannot", "unknown"]:
-    known, pending = {state}, [state]
-    while pending:
-        here = pending.pop()
+    def choices(self, before: int, taken: Step) -> list[Choice]:
+        found: list[Choice] = []
+        for agent in self.machine.agents:
+            for outcome in agent.entry(before).outcomes:
+                shown = any(map(self._shows, outcome.findings))
+                leads = "can" if shown else self.leads(before & outcome.keep | outcome.add)
+                facts = tuple(note.fact for note in outcome.notes)
+                found.append(Choice(agent.name, facts, (agent.index, outcome.choice) == taken, leads))
+        return found
+
+    def leads(self, state: int) -> Literal["can", "cannot", "unknown"]:
+        known, pending = {state} - self.cannot, [state]
+        while pending:
+            here = pending.pop()
+            if here in self.cannot:
+                continue
+            try:
+                if self._ends(here, known, pending):
+                    return "can"
+            except Fault:
+                return "unknown"
+            if len(known) > self.most:
+                return "unknown"
+        self.cannot |= known
+        return "cannot"
+
+    def _ends(self, here: int, known: set[int], pending: list[int]) -> bool:
+        """Whether it happens here; else what comes next is pending."""
         resting = True
-        try:
-            for agent in machine.agents:
-                for outcome in agent.entry(here).outcomes:
-                    resting = resting and not agent.obligatory
-                    if any(_shows(f, recorded) for f in outcome.findings):
-                        return "can"
-                    there = here & outcome.keep | outcome.add
-                    if there not in known:
-                        known.add(there)
-                        pending.append(there)
-        except Fault:
-            return "unknown"
-        if resting and any(_shows(f, recorded) for f in machine.at_rest(here)):
-            return "can"
-        if len(known) > MOST:
-            return "unknown"
-    return "cannot"
+        for agent in self.machine.agents:
+            for outcome in agent.entry(here).outcomes:
+                resting = resting and not agent.obligatory
+                if any(map(self._shows, outcome.findings)):
+                    return True
+                there = here & outcome.keep | outcome.add
+                if there not in known:
+                    known.add(there)
+                    pending.append(there)
+        return resting and any(map(self._shows, self.machine.at_rest(here)))
 
-
-def _shows(finding: Finding, recorded: Replay) -> bool:
-    return isinstance(finding, recorded.kind) and finding.clause == recorded.clause
+    def _shows(self, finding: Finding) -> bool:
+        return isinstance(finding, self.recorded.kind) and finding.clause == self.recorded.clause
