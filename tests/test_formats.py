@@ -149,6 +149,18 @@ def test_one_schedule_is_told_once() -> None:
     )
 
 
+def test_a_hint_may_be_what_the_profile_does_not_judge() -> None:
+    """Of another design's discipline nobody is guilty, but where it is not followed may be where to look."""
+    lost = counterexample(SLEEPER, SLEEPER_REASON, breaks=("KVM-SND-1", "E2E-1"))
+    other = verdict(
+        Status.NOT_APPLICABLE, "KVM-SND-1", kind="discipline", authority="linux", statement="PIR goes first."
+    )
+    report = document.report([other, verdict(Status.VIOLATED, "E2E-1", counterexample=lost)])
+    told = 'Hint    KVM-SND-1, a discipline that profile strict does not judge, is not followed: "PIR goes first."'
+    assert told in formats.FORMS[".txt"](report)
+    assert "profile strict does not judge, is not followed: &#34;PIR goes first.&#34;" in html(report)
+
+
 def test_a_switch_more_for_a_third_fewer_steps() -> None:
     """Of schedules that break the same clauses."""
     breaks = ("E2E-1", "E2E-2")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from conformance.report.lines import plural
 from conformance.report.model import ClauseRow, Schedule
 from conformance.verdict.clause import Status
 
@@ -76,8 +77,18 @@ def _effort(row: ClauseRow) -> tuple[int, int]:
 
 
 def _hint(shown: ClauseRow, every: Sequence[ClauseRow]) -> ClauseRow | None:
-    breaks = shown.counterexample.breaks if shown.counterexample else ()
-    if shown.status is not Status.VIOLATED:
+    """The smallest that was found; else the first on the way that the profile does not judge: it may tell where to look."""
+    if shown.status is not Status.VIOLATED or not shown.counterexample:
         return None
-    near = [r for r in every if r.status is Status.DEVIATES and r.counterexample and r.id in breaks]
-    return min(near, key=_effort, default=None)
+    by = {row.id: row for row in every if row.kind == "discipline"}
+    near = [by[name] for name in shown.counterexample.breaks if name in by]
+    found = [row for row in near if row.status is Status.DEVIATES and row.counterexample]
+    return min(found, key=_effort, default=next((row for row in near if row.status is Status.NOT_APPLICABLE), None))
+
+
+def hinted(row: ClauseRow) -> str:
+    """What is said of a discipline that is a hint."""
+    if found := row.counterexample:
+        cost = f"{plural(found.switches, 'switch')}, {plural(found.steps, 'step')}" if found.rows else found.scenario
+        return f"{row.id}, a discipline, is not followed either: {found.reason} ({cost})"
+    return f'{row.id}, a discipline that profile {row.profile} does not judge, is not followed: "{row.statement}"'

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from conformance.report.grouped import Group, groups
+from conformance.report.grouped import Group, groups, hinted
 from conformance.report.lines import MARKS, plural
 from conformance.report.model import ClauseRow, Report
 from conformance.report.overview import told
@@ -49,6 +49,7 @@ def _environment() -> jinja2.Environment:
         "elsewhere": elsewhere,
         "replay_line": replay_line,
         "cost": cost,
+        "hinted": hinted,
         "leads": {"can": "✗ it can still come to this", "cannot": "✓ then it never comes to this"},
         "plural": plural,
         "told": told,

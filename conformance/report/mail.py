@@ -14,7 +14,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from conformance.report.grouped import Group, groups
+from conformance.report.grouped import Group, groups, hinted
 from conformance.report.lanes import folded
 from conformance.report.model import ClauseRow, Report, Schedule
 from conformance.report.pages import cost, elsewhere, replay_line
@@ -66,8 +66,8 @@ def _violation(group: Group) -> Iterator[str]:
         yield ""
     for sentence in found.why:
         yield from _wrapped(sentence)
-    if group.hint and group.hint.counterexample:
-        yield from _wrapped(f"Look at {group.hint.id} first: {group.hint.counterexample.reason}")
+    if group.hint:
+        yield from _wrapped(f"Look at this first: {hinted(group.hint)}")
     for other in found.elsewhere:
         yield from _wrapped(f"On {elsewhere(other.implementation, other.fits, other.breaks, found.steps)}.")
     if found.replay:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from conformance.report.grouped import Group, groups
+from conformance.report.grouped import Group, groups, hinted
 from conformance.report.lanes import WIDTH, lane_table, plain
 from conformance.report.lines import plural
 from conformance.report.model import ClauseRow, Report
@@ -63,8 +63,8 @@ def _violation(group: Group, several: bool) -> Iterator[str]:
     if not found:
         return
     yield escaped(" ".join(found.why) or found.reason) + "\n"
-    if group.hint and group.hint.counterexample:
-        yield f"Hint: {escaped(group.hint.id)} is not followed either: {escaped(group.hint.counterexample.reason)}\n"
+    if group.hint:
+        yield f"Hint: {escaped(hinted(group.hint))}\n"
     for other in found.elsewhere:
         yield escaped(f"On {elsewhere(other.implementation, other.fits, other.breaks, found.steps)}.") + "\n"
     if found.rows:

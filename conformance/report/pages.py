@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from conformance.report.grouped import Group
+from conformance.report.grouped import Group, hinted
 from conformance.report.lanes import ASCII, WIDTH, Glyphs, lane_table
 from conformance.report.lines import STYLES, hang, plural
 from conformance.report.model import ClauseRow, Schedule
@@ -98,11 +98,9 @@ def _schedule(group: Group, found: Schedule, look: Look) -> Iterator[Text]:
         yield Text()
     for n, sentence in enumerate(found.why):
         yield from hang("Why     " if not n else " " * 8, sentence, width, lead_style="bold")
-    if group.hint and group.hint.counterexample:
-        near = group.hint.counterexample
-        told = f"{group.hint.id}, a discipline, is not followed either: {near.reason} ({cost(near)})"
+    if group.hint:
         yield Text()
-        yield from hang("Hint    ", told, width, lead_style="bold yellow")
+        yield from hang("Hint    ", hinted(group.hint), width, lead_style="bold yellow")
     for other in found.elsewhere:
         yield from hang("On      ", elsewhere(other.implementation, other.fits, other.breaks, found.steps), width)
     if found.replay:
