@@ -210,9 +210,11 @@ class Gate:
         return ""
 
     def pytest_report_header(self) -> list[str]:
+        if self.session is None:  # where nobody asked for it, a project may have a package of our name
+            return []
         from conformance.roles.printable import printable
 
-        return [printable(f"intack: {self.session.about()}")] if self.session else []
+        return [printable(f"intack: {self.session.about()}")]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
