@@ -19,7 +19,7 @@ from tiny_suite import HELD
 
 from conformance.adapters.registry import resolve
 from conformance.commands.main import cli
-from conformance.report import difference, document, expected, formats, last
+from conformance.report import difference, document, expected, formats, last, several
 from conformance.report.document import ReportError
 from conformance.report.model import Report
 from conformance.verdict.choices import choices
@@ -232,7 +232,7 @@ def test_two_implementations_are_compared(
 
 def test_two_of_one_name_are_told_apart() -> None:
     asked = [document.Asked(adapters=(name,)) for name in ("a.model:Sender", "b.model:Sender")]
-    both = document.joined([document.report([verdict(Status.HELD)], asked=each) for each in asked])
+    both = several.joined([document.report([verdict(Status.HELD)], asked=each) for each in asked])
     assert (
         both.run.implementations
         == tuple(row.implementation for row in both.clauses)
@@ -249,7 +249,7 @@ def test_a_choice_is_told_by_what_it_leads_to() -> None:
     broken = msgspec.structs.replace(
         verdict(Status.VIOLATED, "E2E-11", counterexample=found), implementation=known_bad.name
     )
-    (row,) = document.foreseen(of(broken), [known_bad]).clauses
+    (row,) = several.foreseen(of(broken), [known_bad]).clauses
     assert row.counterexample
     leads = {(step.number, other.agent, other.leads) for step in row.counterexample.rows for other in step.instead}
     assert {lead for *_, lead in leads} == {"can", "cannot"}
@@ -259,7 +259,7 @@ def test_a_choice_is_told_by_what_it_leads_to() -> None:
         choices(found.replay, 99, known_bad)
     assert {(4, c.agent, c.leads) for c in chosen if not c.taken} == {lead for lead in leads if lead[0] == 4}
     crashed = of(broken, msgspec.structs.replace(verdict(Status.CRASH, "E2E-1"), implementation=known_bad.name))
-    assert document.foreseen(crashed, [known_bad]) == crashed, "what crashes is not asked here"
+    assert several.foreseen(crashed, [known_bad]) == crashed, "what crashes is not asked here"
 
 
 def test_explaining_names_what_judges() -> None:
@@ -283,4 +283,9 @@ def test_what_was_not_kept_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert last.found("last#e2e-1").id == "E2E-1"
     with pytest.raises(ReportError, match=r"shows no schedule of E2E-77\. It has those of: PID-2, E2E-1, KVM-1"):
         last.found("last#E2E-77")
+    with pytest.raises(ReportError, match="cannot read the report lasting"):
+        last.found("lasting.json")
+    assert (
+        last.own("last#E2E-1") and last.own("last") and not last.own("lasting.json") and not last.own("last.json#E2E-1")
+    )
     assert last.is_handle("last#E2E-1") and last.is_handle("r.json") and not last.is_handle("intack2.abc.12")

@@ -27,9 +27,11 @@ def replay(string: str, adapter: str, all_steps: bool, step: int | None) -> int:
 
     A schedule of a stored report, or of the last run in this folder, can be named instead: last#E2E-11.
     """
+    from rich.console import Console
+
     from conformance.report import last, terminal
-    from conformance.report.document import ReportError
-    from conformance.search.replay import decode
+    from conformance.report.document import ReportError, row
+    from conformance.search.replay import ReplayError, decode
     from conformance.verdict.clause import exit_status
     from conformance.verdict.session import BadInput, Session, Unasked
 
@@ -37,7 +39,7 @@ def replay(string: str, adapter: str, all_steps: bool, step: int | None) -> int:
         if last.is_handle(string):
             named = last.found(string).counterexample
             assert named
-            if string.startswith(last.LAST) and named.rows:  # it is this user's own
+            if last.own(string) and named.rows:
                 adapter = adapter or decode(named.replay).implementation
             string = named.replay
         if string.startswith("intack "):
@@ -52,9 +54,9 @@ def replay(string: str, adapter: str, all_steps: bool, step: int | None) -> int:
         if step is not None:
             return _explain(session, string, step)
         verdict = session.replayed()
-    except (BadInput, ReportError) as error:
+    except (BadInput, ReportError, ReplayError) as error:
         raise click.UsageError(str(error)) from None
-    click.echo(terminal.block_text(verdict, color=sys.stdout.isatty(), all_steps=all_steps), nl=False)
+    terminal.show_clauses([row(verdict)], Console(), all_steps=all_steps)
     return exit_status([verdict])
 
 

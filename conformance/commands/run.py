@@ -120,7 +120,7 @@ def run(
     from rich.console import Console
 
     from conformance.commands.progress import Watch
-    from conformance.report import document, expected, formats, last, terminal
+    from conformance.report import document, expected, formats, last, several, terminal
     from conformance.verdict import output
     from conformance.verdict.session import BadInput, Session, writable
 
@@ -147,7 +147,7 @@ def run(
     with Watch() as watch:
         report = _judged(sessions, workers, stop, watch)
     if sessions[0].reports:
-        report = document.foreseen(report, [session.implementation for session in sessions])
+        report = several.foreseen(report, [session.implementation for session in sessions])
     if expect:
         report = expected.applied(report, known, {c.id for s in sessions for c in s.suite.clauses}, date.today())
     unwritten = ""
@@ -182,7 +182,7 @@ def run(
 
 def _judged(sessions: Sequence[Session], workers: int, stop: bool, watch: Watch) -> Report:
     """One implementation after the other; none after one that was interrupted."""
-    from conformance.report.document import compared, joined
+    from conformance.report.several import compared, joined
 
     made: list[Report] = []
     for session in sessions:

@@ -37,10 +37,15 @@ def is_handle(text: str) -> bool:
     return file == LAST or file.endswith(".json")
 
 
+def own(handle: str) -> bool:
+    """Whether it names what this user has run here: that may be run again unasked, and nobody else's file."""
+    return handle.partition("#")[0] == LAST
+
+
 def found(handle: str) -> ClauseRow:
     """The row that it names; without a clause the first violation. Raises ReportError."""
     file, _, clause = handle.partition("#")
-    report = last() if file == LAST else read(file)
+    report = last() if own(handle) else read(file)
     if report is None:
         raise ReportError("nothing was judged in this folder, or it was not kept. Name a report: FILE.json#CLAUSE.")
     shown = [row for row in report.clauses if row.counterexample and row.counterexample.replay]

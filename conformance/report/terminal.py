@@ -42,8 +42,9 @@ def show(
 
 def show_clauses(rows: Iterable[ClauseRow], console: Console, *, all_steps: bool = False) -> None:
     """Print all that is said of each."""
-    for row in rows:
-        for line in [*block(row, _look(console, Look(all_steps=all_steps))), Text()]:
+    look = _look(console, Look(all_steps=all_steps))
+    for n, row in enumerate(rows):
+        for line in [*[Text()] * bool(n), *block(row, look)]:
             console.print(line, soft_wrap=True, highlight=False)
 
 
