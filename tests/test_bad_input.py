@@ -399,7 +399,7 @@ def test_what_cannot_be_plugged_in(spec: str, message: str) -> None:
         ({"clause": ["nothing*"]}, "no clause matches 'NOTHING\\*'. There are: .*intack list clauses"),
         ({"report": ["nowhere/report.json"]}, "cannot write the report to nowhere/report.json: no such file"),
         ({"report": ["."]}, "cannot write the report to .: it is a directory"),
-        ({"report": ["report.xml"]}, "only .json is known"),
+        ({"report": ["report.pdf"]}, "the ending of report.pdf says what to write, and only .json"),
         ({"replay": "hello"}, "this is no replay string: it must read intack2"),
         ({"replay": "intack0.AAAA.00000000"}, "is of version intack0; this suite reads intack2"),
         ({"replay": "intack2.AAAA.00000000"}, "this replay string is damaged"),
