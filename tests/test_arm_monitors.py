@@ -30,6 +30,7 @@ from conformance.roles.arm import (
     Then,
     Vcpu,
     lr_word,
+    vpendbaser_word,
 )
 from conformance.roles.arm.architecture import completion
 from conformance.roles.scenario import Action, Budget, DeviceInterrupt, Scenario, VcpuSetup
@@ -38,6 +39,7 @@ from conformance.verdict.explore import Explored, explore
 from conformance.verdict.session import Session
 from properties.arm.scenarios import its, redistributors, register
 from properties.suite import SUITE
+from reference.arm.kvm import KvmArm
 
 NOTE = Path(__file__).parent.parent.parent / "shared" / "research" / "arm.md"
 
@@ -167,6 +169,21 @@ def test_what_is_said_of_wrong_software(
 ) -> None:
     counterexample = found(cls, scenario).counterexamples[clause]
     assert (counterexample.recovery, counterexample.reason) == (recovery, reason)
+
+
+class NoSuchVpe(KvmArm):
+    """Makes a vPE resident whose number it counts from one."""
+
+    def v4_load(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.store(vcpu.vpe_affinity, cpu.id())
+        cpu.store(self.world.cpus[cpu.id()].vpendbaser.word, vpendbaser_word(vcpu.number + 1, valid=True))
+
+
+def test_a_vpe_that_no_vcpu_has() -> None:
+    scenario = next(s for s in SUITE.scenarios if s.name == "gicv4-wfi")
+    found = explore(of_class(NoSuchVpe, "NoSuchVpe", "test_arm_monitors:NoSuchVpe"), scenario, SUITE)
+    reason = found.counterexamples["GICV4-RES-4"].reason
+    assert (reason, found.fault) == ("vPE 1 is made resident on cpu0, and no vCPU has it", "")
 
 
 def small(name: str, *programs: tuple[Action, ...], **more: Any) -> Scenario:

@@ -75,8 +75,10 @@ class ReferenceIts(Its):
             cpu.relax()
             return Then("redistributor", where)
         with cpu.atomic():
-            vcpu = self.world.vcpus[f"vcpu{cpu.load(there.vpendbaser.vpe)}"]
-            if cpu.load(there.vpendbaser.valid):
+            vcpu = self.world.vcpus.get(f"vcpu{cpu.load(there.vpendbaser.vpe)}")
+            if vcpu is None:  # UNPREDICTABLE: nothing is known here
+                cpu.store(there.vlpis, 0)
+            elif cpu.load(there.vpendbaser.valid):
                 self.scan(cpu, vcpu, where)
             else:
                 self.drain(cpu, vcpu, where)

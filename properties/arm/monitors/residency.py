@@ -82,6 +82,7 @@ class VpeResidency(Monitor):
 
     def __init__(self, scenario: Scenario) -> None:
         self.places = {f"cpu{c}.vpendbaser": c for c in range(scenario.cpus)}
+        self.vpes = len(scenario.vcpus)
 
     def on(self, event: ev.Event, memory: None, look: Look) -> None:
         match event:
@@ -94,7 +95,8 @@ class VpeResidency(Monitor):
                 pass
 
     def _hardware(self, old: int, new: int, look: Look) -> None:
-        if new & PENDING_LAST and not new & VALID and old & DIRTY and not word(look.value(f"vcpu{new & VPE}.vpt")):
+        gone = new & PENDING_LAST and not new & VALID and old & DIRTY and new & VPE < self.vpes
+        if gone and not word(look.value(f"vcpu{new & VPE}.vpt")):
             look.witness(GICV4_RES_8, f"vcpu{new & VPE}.vpt", f"vcpu{new & VPE}")
 
     def _software(self, c: int, old: int, new: int, look: Look) -> None:
@@ -102,6 +104,9 @@ class VpeResidency(Monitor):
         look.witness(GICV4_RES_5)
         if old & DIRTY:
             look.breach(GICV4_RES_5, f"{base} is written while Dirty = 1: UNPREDICTABLE", Subject(base, DIRTY))
+        if new & VALID and vpe >= self.vpes:
+            look.breach(GICV4_RES_4, f"vPE {vpe} is made resident on cpu{c}, and no vCPU has it", base)
+            return
         if new & VALID and old & VALID:
             said = f"vcpu{vpe} is made resident on cpu{c}, where vcpu{old & VPE} is resident already"
             look.breach(GICV4_RES_3, said, base, f"vcpu{vpe}", f"vcpu{old & VPE}")
