@@ -67,6 +67,7 @@ def _architecture(declared: protocol.Declaration, offered: tuple[str, ...], spec
     begun = {name: [r for r in of if set(r) & set(offered)] for name, of in roles.items()}
     fit = {name: (len(set(chain(*of)) & set(offered)), set(chain(*of)) <= set(offered)) for name, of in begun.items()}
     best = [name for name in named if fit[name] == max(fit.values())]
+    best = [name for name in best if known[name].extends not in best]
     if not begun[best[0]]:
         routines = list(dict.fromkeys(chain(*chain(*roles.values()))))
         near = [match for o in offered for match in difflib.get_close_matches(o, routines, n=1)]

@@ -53,6 +53,8 @@ class Architecture:
     """A scenario that has every location, in which every routine of a role can be called."""
     roles: Mapping[str, type[BaseRole]] = field(default_factory=dict)
     world: Callable[..., BaseWorld] = BaseWorld
+    extends: str = ""
+    """Another one, some of whose routines it has too: what could be of either is of that one, unless it names this one."""
     reference: str = "reference"
     """The SPEC of what fills the roles that an implementation leaves open."""
     interrupts: int = 1 << 16

@@ -30,6 +30,7 @@ def interrupt(number: int) -> str:
 
 NESTED = Architecture(
     name="nested",
+    extends="x86",
     roles=ROLES,
     world=World,
     interrupts=2 * L2,
