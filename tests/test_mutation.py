@@ -375,7 +375,7 @@ def test_the_command(tmp_path: Path) -> None:
         (["--scenario", "none-such"], "matches none-such"),
         (["--argued", "no.toml"], "cannot read no.toml: no such file"),
         (["-n", "many"], "-n 'many' is neither a number nor auto"),
-        (["--architecture", "riscv"], "reference fills no role of riscv, but of arm, x86"),
+        (["--architecture", "riscv"], "reference fills no role of riscv, but of arm, nested, x86"),
         (["--journal", "no/such.journal"], "cannot write no/such.journal: there is no folder no"),
     ],
 )

@@ -371,7 +371,10 @@ class TestSpec:
         [
             ({"architecture": "x86", "routines": ["load"]}, "has load of the role residency, but not put"),
             ({"routines": ["load", "put"]}, "arm and x86 have roles with its routines: name one as architecture"),
-            ({"architecture": "x68", "routines": ["post"]}, "no architecture is called 'x68'; there are arm, x86"),
+            (
+                {"architecture": "x68", "routines": ["post"]},
+                "no architecture is called 'x68'; there are arm, nested, x86",
+            ),
             ({"routines": ["deliver_interupt"]}, "fill no role.*Did you mean deliver_interrupt"),
             ({"routines": []}, r"its routines \(none\) fill no role"),
             ({"routines": ["deliver_interrupt"], "handlers": {"0xf1": "wakeup"}}, "a routine that it does not offer"),

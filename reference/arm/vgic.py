@@ -47,6 +47,7 @@ SINCE_6_1: Mapping[str, str] = {
     "vgic_v2_configure_hcr": "vgic_v2_set_underflow(), from vgic_flush_lr_state(): UIE alone",
     "vgic_v2_compute_lr": "vgic_v2_populate_lr()",
     "vgic_v2_fold_lr": "vgic_v2_fold_lr_state(), which knows no EOICount",
+    "vgic_v2_deactivate": "vgic_v2_fold_lr_state(): a GICV_DIR does not trap",
 }
 """Functions that Linux 6.1 does not have, and where it does what they do."""
 

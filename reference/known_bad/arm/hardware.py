@@ -17,7 +17,7 @@ from conformance.roles.arm import (
     Vcpu,
 )
 from reference.arm.its import ReferenceIts
-from reference.arm.virtual_interface import IDLE, Candidate, ReferenceVirtualInterface, part
+from reference.arm.virtual_interface import IDLE, SPECIAL, Candidate, ReferenceVirtualInterface, part
 
 
 class StaysPending(ReferenceVirtualInterface):
@@ -174,6 +174,17 @@ class CountsEveryEnd(ReferenceVirtualInterface):
 
     def deactivate(self, cpu: Cpu, told: int, counts: bool = True) -> None:
         super().deactivate(cpu, told)
+
+
+class EndsSpecials(ReferenceVirtualInterface):
+    """GICV_EOIR drops the running priority whatever is written to it."""
+
+    def end_of_interrupt(self, cpu: Cpu, vcpu: Vcpu, told: int) -> None:
+        here = self.world.cpus[cpu.id()]
+        apr = cpu.load(here.apr)
+        super().end_of_interrupt(cpu, vcpu, told)
+        if told in SPECIAL:
+            cpu.store(here.apr, apr & apr - 1 if apr else 0)
 
 
 class CountsLpis(ReferenceVirtualInterface):

@@ -334,6 +334,10 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
         ("GICV2-HCR-2",), (), "", SYNTHETIC,
     ),
     KnownBad(
+        "H35", "a special interrupt number written to EOIR ends the running priority", hardware.EndsSpecials,
+        ("GICV2-HCR-4",), (), "", SYNTHETIC,
+    ),
+    KnownBad(
         "H19", "EOICount counts vLPIs", hardware.CountsLpis,
         ("GICV2-HCR-3",), (), "", SYNTHETIC,
     ),
