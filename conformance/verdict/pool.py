@@ -196,7 +196,7 @@ class Apart:
 
     def do(self, item: Item) -> Result:
         self.process.put(item)
-        while not (done := self.process.take(60)):
+        while not (done := self.process.take(1.0)):
             pass
         ((_, outcome),) = done
         return result_of(self.work, item, outcome)
