@@ -213,6 +213,37 @@ class IommuLateBit(ReferenceIommu):
             cpu.send_ipi(*told)
 
 
+class LooksBeforeItsStoreIsSeen(Kvm):
+    def block_once(self, cpu: Cpu, vcpu: Any) -> Any:
+        cpu.prepare_to_block()
+        if self.check_block(cpu, vcpu):
+            cpu.finish_block()
+            cpu.store(vcpu.blocking, 0)
+            return Then("unblocked", vcpu)
+        cpu.schedule()
+        return Then("block_once", vcpu)
+
+
+class LeavesAsAnother(Kvm):
+    def leave_wakeup_list(self, cpu: Cpu, vcpu: Any, where: int) -> None:
+        there = self.world.cpus[where]
+        cpu.lock(there.wakeup_lock)
+        cpu.store(there.wakeup_list, cpu.load(there.wakeup_list)[1:])
+        cpu.unlock(there.wakeup_lock)
+
+
+class WakesOne(Kvm):
+    def wakeup_handler(self, cpu: Cpu, where: int) -> None:
+        here = self.world.cpus[where]
+        cpu.lock(here.wakeup_lock)
+        for name in cpu.load(here.wakeup_list):
+            vcpu = self.world.vcpus[name]
+            if cpu.load(vcpu.pid.on):
+                self.wake_up(cpu, vcpu)
+                break
+        cpu.unlock(here.wakeup_lock)
+
+
 FOUND: dict[type[BaseRole], tuple[str, str]] = {
     SkipsLastWord: ("self-ipi", "E2E-1"),
     LowHalf: ("reset", "E2E-1"),
@@ -237,6 +268,9 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     HarvestsOne: ("device+device/self-ipi/one-class/buffered/preempt", "E2E-11"),
     EoiForgetsRest: ("sender/closes/word-edges/eoi-exit", "E2E-15"),
     TprForgets: ("ipi/masks/one-word/exit", "E2E-1"),
+    LooksBeforeItsStoreIsSeen: ("tso-inhibited", "E2E-10"),
+    LeavesAsAnother: ("two-sleepers", "E2E-10"),
+    WakesOne: ("two-sleepers", "E2E-10"),
     IommuLateBit: ("device/low-first/shared", "E2E-11"),
 }
 """Each with the smallest scenario that was seen to find it, and a guarantee that is broken there."""

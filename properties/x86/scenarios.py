@@ -380,6 +380,27 @@ SCENARIOS: tuple[Scenario, ...] = (
         audited=True,
     ),
     Scenario(
+        name="tso-inhibited",
+        about="as tso-block with APICv inhibited, so that the sender asks in another place",
+        architecture="x86",
+        cpus=2,
+        vcpus=(VcpuSetup(0, HLT),),
+        threads=(sender(LOW, 1),),
+        vectors=(LOW,),
+        facts=("apicv-inhibited",),
+        buffer=2,
+    ),
+    Scenario(
+        name="two-sleepers",
+        about="two vCPUs halt on one pCPU, and a device posts to each: both are on the wakeup list",
+        architecture="x86",
+        cpus=1,
+        vcpus=(VcpuSetup(0, HLT), VcpuSetup(0, HLT)),
+        devices=(device(HIGH), device(LOW, "device2", "vcpu1")),
+        vectors=(LOW, HIGH),
+        loaded=False,
+    ),
+    Scenario(
         name="crowd",
         about="two software senders, two devices and a virtualized IPI against two vCPUs that halt, are preempted and move",
         architecture="x86",
@@ -433,5 +454,7 @@ GOLDEN: dict[str, int] = {
     "shared-pcpu": 10_477,
     "tso-running": 678,
     "tso-block": 1_072,
+    "tso-inhibited": 1_968,
+    "two-sleepers": 33_658,
 }
 """States of each scenario with the reference, every monitor attached."""
