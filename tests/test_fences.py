@@ -32,7 +32,7 @@ from properties.suite import SUITE
 from reference.x86.kvm import Kvm
 
 ONE_SENDER = [s for s in SUITE.scenarios if s.name == "one-sender"]
-WITH_BUFFERS = [s for s in SUITE.scenarios if s.buffer and s.story and s.architecture == "x86"]
+WITH_BUFFERS = [s for s in SUITE.scenarios if s.buffer and s.audited and s.architecture == "x86"]
 
 
 def judged(spec: str) -> dict[str, Judged]:
