@@ -15,11 +15,12 @@ from conformance.automaton.assembly import Assembly
 from conformance.automaton.unfold import Unfolding
 from conformance.commands.main import cli
 from conformance.litmus.axioms import Model
+from conformance.machine import state
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
 from conformance.ordering.axiomatic import OUTSIDE, Judgement, outcomes
 from conformance.ordering.axiomatic import audit as axioms
-from conformance.ordering.fences import Judged, audit
+from conformance.ordering.fences import Buffered, Judged, audit
 from conformance.ordering.routines import Window, window
 from conformance.ordering.weaken import Site, sites, weakened
 from conformance.report.ordering import execution
@@ -284,3 +285,11 @@ def test_the_command_for_armv8() -> None:
     assert result.return_value == 0
     assert "locked operation, seq_cst   LDSETAL, SWPAL, CASAL" in result.output
     assert re.search(r"vcpu_enter_guest: fence after writing mode +needed: E2E-1, E2E-11, E2E-14", result.output)
+
+
+def test_more_outcomes_than_can_be_remembered_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That says nothing of the site, and ends nothing."""
+    here = Buffered(resolve("reference"), SUITE, WITH_BUFFERS[0])
+    assert here.outcomes()
+    monkeypatch.setattr(state, "MOST_REMEMBERED", 2)
+    assert here.outcomes() is None

@@ -26,6 +26,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from conformance.adapters.registry import Implementation
+from conformance.adapters.source import Fault
 from conformance.automaton.assembly import Assembly, assemble
 from conformance.machine import events as ev
 from conformance.machine.build import in_machine
@@ -207,9 +208,13 @@ class Buffered:
                     rests.add((recorder.unpack(state), memory))
             return frozenset(rests)
 
-        return in_machine(
-            self.implementation, scenario, _Recording(self._software), use, lambda whole: weakened(whole, *taken)
-        )
+        watch = _Recording(self._software)
+        try:
+            return in_machine(self.implementation, scenario, watch, use, lambda whole: weakened(whole, *taken))
+        except Fault as fault:
+            if fault.status != "UNKNOWN":
+                raise
+            return None  # more than a monitor may remember
 
     def appears(self, site: Site) -> bool | None:
         """Whether there is an outcome without the site that there is neither with it nor under sequential consistency."""
