@@ -12,8 +12,9 @@ from conformance.commands.main import cli
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
 from conformance.ordering.directed import searched
-from conformance.ordering.names import BadConstraint, Before, parse
+from conformance.ordering.names import BadConstraint, Before, Reached, parse
 from conformance.ordering.order import order, schedules
+from conformance.ordering.vocabulary import misspelt
 from conformance.roles import architectures
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import walk
@@ -120,8 +121,12 @@ def test_why_no_schedule_fits() -> None:
         "you ask for cpu1.or ON < cpu0.enters; you ask for cpu0.enters < cpu1.sends; you ask for cpu1.sends < cpu1.or ON."
     )
     assert why("cpu1.or ON < cpu0.enters; not reached cpu0.interrupts off") == (
-        "you ask for cpu1.or ON < cpu0.enters; in no run that comes to rest without cpu0.interrupts off does cpu1.or ON "
-        "come before cpu0.enters; you ask for not reached cpu0.interrupts off."
+        "every run that comes to rest has cpu0.interrupts off; you ask for not reached cpu0.interrupts off."
+    )
+    assert why("exit cpu0.vcpu0 exits < cpu1.or ON; not reached cpu0.enters #2") == (
+        "you ask for exit cpu0.vcpu0 exits < cpu1.or ON; in no run that comes to rest without cpu0.enters #2 does "
+        "exit cpu0.vcpu0 exits come before cpu1.or ON; "
+        "you ask for not reached cpu0.enters #2."
     )
 
 
@@ -137,6 +142,25 @@ def test_occurrences_are_told_apart() -> None:
     assert fits("cpu0.enters #2 < cpu1.or PIR")
     assert not fits("cpu0.enters #2 < cpu1.or PIR < cpu0.enters #1")
     assert fits("not reached exit cpu0.vcpu0 exits")
+    assert fits("reached cpu0.enters #1; not reached cpu0.enters #2")
+    assert fits("cpu0.enters #1 < cpu1.or ON; not reached cpu0.enters #2")
+    assert not fits("cpu0.enters #1 < cpu0.enters #2; not reached cpu0.enters #2")
+
+
+def test_what_never_happens_is_told_as_it_is() -> None:
+    """Nothing is said of all runs that holds only of those without what was not wanted."""
+
+    def why(*texts: str) -> str:
+        return order(resolve("reference"), scenario("one-sender"), SUITE, parse(texts)).why_not
+
+    takes = "cpu0.takes interrupt 0xf2"
+    assert why(f"reached {takes}", f"not reached {takes}") == (
+        f"in no run that comes to rest without {takes} is there {takes}; you ask for not reached {takes}."
+    )
+    assert why("not reached cpu0.mode := 1") == (
+        "every run that comes to rest has cpu0.mode := 1; you ask for not reached cpu0.mode := 1."
+    )
+    assert why("cpu1.or ON < cpu0.enters", "not reached cpu0.mode := 1").startswith("every run that comes to rest has")
 
 
 def test_search_and_reduction_agree() -> None:
@@ -191,15 +215,40 @@ def test_a_violation_replays() -> None:
         ("", "no constraint was given"),
         ("cpu0", "'cpu0' is no name: write LANE.OPERATION"),
         ("cpu0.enters <", "'' is no name"),
-        ("cpu1.read_mode < cpu0.enters", "Did you mean cpu1.reads mode = 1"),
-        ("cpu7.enters < cpu0.enters", "Did you mean cpu0.enters vcpu0"),
-        ("cpu7.frobs < cpu0.enters", "The lanes are cpu0, cpu1, exit cpu0, wire0"),
+        ("cpu1.read_mode < cpu0.enters", "no operation there has 'read' in its name. Did you mean reads"),
+        ("cpu1.sends 0xf1 < cpu0.enters", "Did you mean cpu1.sends 0xf2 to cpu0"),
+        ("cpu7.enters < cpu0.enters", "Did you mean cpu1, or cpu0"),
+        ("nobody.frobs < cpu0.enters", "The lanes are cpu0, cpu1, exit cpu0, wire0"),
+        ("cpu0.enters > cpu1.or PIR", "write 'cpu1.or PIR < cpu0.enters' for 'cpu0.enters > cpu1.or PIR'"),
+        ("cpu0.enters#0 < cpu1.or PIR", "'cpu0.enters#0': the first time is #1"),
+        ("--names", "--names takes scenarios and no constraint"),
     ],
 )
 def test_mistakes_are_named(text: str, message: str) -> None:
-    result = CliRunner().invoke(cli, ["order", "--scenario", "one-sender", text])
+    where = [] if text == "--names" else ["--scenario", "one-sender"]
+    result = CliRunner().invoke(cli, ["order", *where, text])
     assert result.exit_code == 2, result.output  # click's own; `intack` makes it 3
     assert message in " ".join(result.output.split())
+
+
+def test_a_misspelt_name_is_refused_before_any_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conformance.ordering.order.searched", lambda *_: pytest.fail("searched"))
+    with pytest.raises(BadConstraint, match="no operation there has 'onn' in its name"):
+        schedules("reference", "cpu0.reads ONN < cpu1.or PIR")
+
+
+@pytest.mark.parametrize("name", ["tso-running", "block-preempt", "vgic-edge-wfi", "nested-hlt"])
+def test_whatever_happens_can_be_named(name: str) -> None:
+    """The words known before a search are all that a search finds."""
+    where = scenario(name)
+    machine, _ = searched(resolve("reference"), where, SUITE, (), (), 100_000)
+    for label in {f"{did.agent}.{did.brief}" for did in machine.labels()}:
+        (constraint,) = parse([f"reached {label}"])
+        assert isinstance(constraint, Reached)
+        assert not misspelt(constraint.name, machine)
+    listed = CliRunner().invoke(cli, ["order", "--names", "-s", name]).output.splitlines()
+    assert "cpu0.enters vcpu0" in listed
+    assert listed == sorted(set(listed))
 
 
 def test_the_command() -> None:

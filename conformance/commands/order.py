@@ -15,13 +15,19 @@ could not be decided; 3 bad usage.
 
 
 @click.command(epilog=STATUS)
-@click.argument("constraints", nargs=-1, required=True, metavar="CONSTRAINT...")
+@click.argument("constraints", nargs=-1, metavar="CONSTRAINT...")
 @click.option("-a", "--adapter", default="reference", metavar="SPEC", help="As in intack run. Default: reference.")
 @click.option("--profile", default="", metavar="NAME", help="As in intack run.")
 @click.option(
-    "--scenario", "scenarios", multiple=True, metavar="NAME", help="Only here. Repeatable. Default: all stories."
+    "-s",
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    metavar="NAME",
+    help="Only here. Repeatable. Default: all stories.",
 )
-def order(constraints: tuple[str, ...], adapter: str, profile: str, scenarios: tuple[str, ...]) -> int:
+@click.option("--names", is_flag=True, help="List what can be named in these scenarios, and ask nothing.")
+def order(constraints: tuple[str, ...], adapter: str, profile: str, scenarios: tuple[str, ...], names: bool) -> int:
     """Is there a schedule that fits, and does any that fits break a clause?
 
     A CONSTRAINT is a chain such as "cpu1.reads mode < cpu0.mode := 1 < cpu0.enters", or "not reached cpu1.sends"; several
@@ -31,11 +37,18 @@ def order(constraints: tuple[str, ...], adapter: str, profile: str, scenarios: t
     from conformance.adapters.registry import AdapterError
     from conformance.adapters.source import Fault
     from conformance.ordering.names import BadConstraint
-    from conformance.ordering.order import schedules
+    from conformance.ordering.order import nameable, schedules
     from conformance.report.ordering import directed_schedules
-    from conformance.roles.printable import printable_lines
+    from conformance.roles.printable import printable, printable_lines
 
+    if names and (constraints or not scenarios):
+        raise click.UsageError("--names takes scenarios and no constraint: intack order --names -s NAME")
     try:
+        if names:
+            for scenario in scenarios:
+                for name in nameable(adapter, scenario):
+                    click.echo(printable(name))
+            return 0
         answers = schedules(adapter, *constraints, scenarios=scenarios, profile=profile)
     except (AdapterError, BadConstraint) as error:
         raise click.UsageError(str(error)) from None

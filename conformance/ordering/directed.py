@@ -31,7 +31,9 @@ class Progress(NamedTuple):
     place: int = 0
     """How much of the chain has happened; SPOILT if the run can fit no more."""
     times: tuple[int, ...] = ()
-    """How often each name of the chain that asks for its n-th occurrence has occurred."""
+    """How often each name, of the chain and then of what must never happen, that asks for its n-th occurrence has
+    occurred.
+    """
     broken: frozenset[Breach] = frozenset()
     """Breaches by steps so far: they count once the run fits."""
 
@@ -49,9 +51,9 @@ class Directed(Machine):
         never: Sequence[Name],
     ) -> None:
         super().__init__(assembly, scenario, monitors, widths)
-        self.chain, self.never = chain, never
+        self.chain, self.never = tuple(chain), tuple(never)
         self.speaks = Speaks(assembly.architecture, self.vcpus)
-        self.progress = self.layout.cell("order", Progress(0, (0,) * len(chain)), 4)
+        self.progress = self.layout.cell("order", Progress(0, (0,) * (len(chain) + len(never))), 4)
         for agent in self.agents:
             agent.step = self._watched(agent, agent.step)
             agent.tables.clear()  # of the steps that booting has taken unwatched
@@ -78,15 +80,15 @@ class Directed(Machine):
         view.set(self.progress, Progress(place, times, frozenset() if told else broken))
 
     def _moved(self, place: int, times: tuple[int, ...], it: Did) -> tuple[int, tuple[int, ...]]:
-        if place == SPOILT or any(name.matches(it) for name in self.never):
+        if place == SPOILT or any(not name.nth and name.matches(it) for name in self.never):
             return SPOILT, ()
         counted = list(times)
         due = place
-        for n, name in enumerate(self.chain):
+        for n, name in enumerate((*self.chain, *self.never)):
             if not name.nth or not name.matches(it) or counted[n] > name.nth:
                 continue
             counted[n] += 1
-            if counted[n] == name.nth and n != due:
+            if counted[n] == name.nth and n != due:  # too early or too late, or what must never happen
                 return SPOILT, ()
             if counted[n] == name.nth:
                 place += 1

@@ -2,7 +2,8 @@
 
 A name is a lane of the report, a dot, and how an operation of that lane begins there: `cpu0.reads ON`, `cpu0.reads ON = 0`,
 `cpu1.sends`, `wire0.0xf2 arrives`. Instead of the lane the routine may stand: `deliver_interrupt.reads mode`. The owner
-of a location may be left out, as the report does, and `_` stands for a blank. `#2` at the end is the second time.
+of a location may be left out, as the report does, and `_` stands for a blank. `#2` at the end is the second time;
+`not reached NAME#2` says that there is none, a first one or not.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Name(NamedTuple):
     def matches(self, it: Did) -> bool:
         if self.who not in (it.agent, it.routine):
             return False
-        return any(_begins(_plain(form), self.words) for form in (it.text, it.brief))
+        return any(_begins(plain(form), self.words) for form in (it.text, it.brief))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,10 @@ def parse(texts: Iterable[str]) -> tuple[Constraint, ...]:
     for part in (part.strip() for text in texts for part in text.split(";")):
         if found := re.match(r"(not\s+)?reached\s+(.+)$", part):
             made.append(Reached(_name(found[2]), bool(found[1])))
+        elif ">" in part.replace("->", ""):
+            turned = " < ".join(piece.strip() for piece in reversed(part.split(">")))
+            write = f"write {turned!r} for {part!r}" if "<" not in part else f"there is only <, not > as in {part!r}"
+            raise BadConstraint(f"what comes first stands first: {write}")
         elif part:
             chain = [_name(piece) for piece in part.split("<")]
             made += [Before(a, b) for a, b in itertools.pairwise(chain)] or [Reached(chain[0])]
@@ -105,10 +110,13 @@ def _name(text: str) -> Name:
         raise BadConstraint(
             f"{text!r} is no name: write LANE.OPERATION as the report prints them, such as cpu0.reads ON"
         )
-    return Name(text, found[1], _plain(found[2]), int(found[3] or 0))
+    if found[3] and not int(found[3]):
+        raise BadConstraint(f"{text!r}: the first time is #1, and a name without # is any time")
+    return Name(text, found[1], plain(found[2]), int(found[3] or 0))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """In small letters, with single blanks; `_` is one."""
     return " ".join(text.replace("_", " ").lower().split())
 
 

@@ -18,9 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.adapters.registry import Implementation, resolve
+from conformance.machine.build import in_machine
 from conformance.machine.finding import Witness
+from conformance.machine.machine import Machine
 from conformance.ordering.directed import FITS, Directed, searched
 from conformance.ordering.names import BadConstraint, Before, Constraint, Name, Reached, names, parse, unknown
+from conformance.ordering.vocabulary import misspelt
 from conformance.roles import environments
 from conformance.roles.nearest import nearest
 from conformance.roles.scenario import Scenario
@@ -190,19 +193,25 @@ class _Question:
 
     def _learn(self, chain: tuple[Name, ...], machine: Directed) -> None:
         """The least part of the chain that no run has in this order, as a fact."""
+        if self.never and not self._possible(()):
+            self._track(self.z3.BoolVal(False, self.context), f"every run that comes to rest has {self._unwanted()}")
+            return
         part = chain[: machine.furthest() + 1]
         for name in part[:-1]:
             shorter = tuple(n for n in part if n is not name)
             if len(shorter) > 1 and not self._possible(shorter):
                 part = shorter
         because = ""
-        if self.never and len(part) > 1 and self._possible(part, ()):
-            because = f" without {' or '.join(n.text for n in self.never)}"
+        if self.never and self._possible(part, ()):
+            because = f" without {self._unwanted()}"
         told = f"in no run that comes to rest{because} {self._sequence(part)}"
         if len(part) == 1:
             self._track(self.z3.BoolVal(False, self.context), told)
         else:
             self._track(self.z3.Not(self._in_order(part)), told)
+
+    def _unwanted(self) -> str:
+        return " or ".join(name.text for name in self.never)
 
     def _possible(self, chain: tuple[Name, ...], never: tuple[Name, ...] | None = None) -> bool:
         never = self.never if never is None else never
@@ -223,10 +232,39 @@ class _Question:
     def _core(self) -> str:
         core = sorted((str(tag) for tag in self.solver.unsat_core()), key=lambda tag: int(tag[1:]))
         asked = [self.told[tag] for tag in core]
-        asked += [
-            text for tag, text in self.told.items() if tag.startswith("never ") and any("without" in a for a in asked)
-        ]
+        if any(" without " in fact or fact.startswith("every run ") for fact in asked):
+            asked += [text for tag, text in self.told.items() if tag.startswith("never ")]
         return "; ".join(asked) + "."
+
+
+def _misspelt(
+    implementation: Implementation, scenario: Scenario, suite: Suite, constraints: Sequence[Constraint]
+) -> str:
+    """Why some name is none of this scenario's, known without a search; "" if each may be."""
+
+    def first(machine: Machine) -> str:
+        return next(filter(None, (misspelt(name, machine) for name in names(constraints))), "")
+
+    return in_machine(implementation, scenario, suite, first)
+
+
+def nameable(adapter: str, scenario: str) -> list[str]:
+    """All that can be named in a scenario, as it can be written, in order. Raises AdapterError, BadConstraint, Fault."""
+    suite, implementation = load_suite(), resolve(adapter)
+    found = _known(suite, [scenario])[scenario]
+    if not implementation.takes_part(found):
+        raise BadConstraint(f"{implementation.name} fills {implementation.fills()}; it takes no part in {scenario}")
+    machine, _ = searched(implementation, found, suite, (), (), MOST_STATES)
+    return sorted({f"{did.agent}.{did.brief}" for did in machine.labels()})
+
+
+def _known(suite: Suite, asked: Sequence[str]) -> dict[str, Scenario]:
+    """Scenarios that are explored exhaustively, by name. Raises BadConstraint where one of those asked for is none."""
+    known = {s.name: s for s in suite.scenarios if not s.samples}
+    for name in asked:
+        if name not in known:
+            raise BadConstraint(f"no scenario is called {name!r}. {nearest(name, known)} All: intack list scenarios")
+    return known
 
 
 def schedules(adapter: str, *texts: str, scenarios: Sequence[str] = (), profile: str = "") -> list[Answer]:
@@ -238,16 +276,16 @@ def schedules(adapter: str, *texts: str, scenarios: Sequence[str] = (), profile:
     """
     constraints = parse(texts)
     suite, implementation = load_suite(), resolve(adapter)
-    known = {s.name: s for s in suite.scenarios if not s.samples}
-    for name in scenarios:
-        if name not in known:
-            raise BadConstraint(f"no scenario is called {name!r}. {nearest(name, known)} All: intack list scenarios")
+    known = _known(suite, scenarios)
     answers: list[Answer] = []
     missing: list[BadConstraint] = []
     for scenario in [known[name] for name in scenarios or known if scenarios or known[name].story]:
         if not implementation.takes_part(scenario):
             continue
         if not scenarios and set(scenario.facts) & environments().keys():
+            continue
+        if error := _misspelt(implementation, scenario, suite, constraints):
+            missing.append(BadConstraint(f"in scenario {scenario.name} {error}"))
             continue
         try:
             answers.append(order(implementation, scenario, suite, constraints, profile=profile))
