@@ -8,7 +8,7 @@ from conformance.roles.cpu import Cpu, Then
 from conformance.roles.role import BaseRole
 from conformance.roles.x86 import PINV
 from reference.x86.iommu import ReferenceIommu
-from reference.x86.kvm import EVENT, IN, Kvm
+from reference.x86.kvm import EVENT, IN, UNBLOCK, Kvm
 from reference.x86.processor import ReferenceProcessor
 
 
@@ -232,6 +232,22 @@ class LeavesAsAnother(Kvm):
         cpu.unlock(there.wakeup_lock)
 
 
+class HaltEndsByRequest(Kvm):
+    """What ends the wait ends the guest's HLT, too."""
+
+    def unblocked(self, cpu: Cpu, vcpu: Any) -> Any:
+        cpu.fetch_and(vcpu.requests, ~UNBLOCK)
+        return Then("vcpu_run", vcpu)
+
+
+class NeverHalts(ReferenceProcessor):
+    """HLT neither exits nor halts."""
+
+    def instruction(self, cpu: Cpu, vcpu: Any, what: str, *operands: int) -> None:
+        if what != "hlt":
+            super().instruction(cpu, vcpu, what, *operands)
+
+
 class WakesOne(Kvm):
     def wakeup_handler(self, cpu: Cpu, where: int) -> None:
         here = self.world.cpus[where]
@@ -271,6 +287,8 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     LooksBeforeItsStoreIsSeen: ("tso-inhibited", "E2E-10"),
     LeavesAsAnother: ("two-sleepers", "E2E-10"),
     WakesOne: ("two-sleepers", "E2E-10"),
+    HaltEndsByRequest: ("assign", "E2E-18"),
+    NeverHalts: ("halt-closed", "E2E-18"),
     IommuLateBit: ("device/low-first/shared", "E2E-11"),
 }
 """Each with the smallest scenario that was seen to find it, and a guarantee that is broken there."""

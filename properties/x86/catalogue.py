@@ -13,6 +13,7 @@ from __future__ import annotations
 from conformance.machine.clause import Section, Text
 
 SDM = Text("Intel SDM vol. 3C, ch. 29 edition")
+SDM_2A = Text("Intel SDM vol. 2A", read=False)
 SDM_3A = Text("Intel SDM vol. 3A, 253668-032")
 VTD = Text("Intel VT-d specification", read=False)
 LINUX = Text("Linux 6.1")

@@ -1,4 +1,4 @@
-"""The guest as it knows itself: whether it has interrupts open, what it handles, what it wrote to TPR.
+"""The guest as it knows itself: whether it has interrupts open, what it handles, what it wrote to TPR, whether it halts.
 
 Nothing here is read from a register that the code under test keeps: the guest's program, and what was delivered to it and
 not completed, say it all.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
-from conformance.roles.scenario import Scenario
-from properties.x86.catalogue import END_TO_END, SDM, SDM_3A
+from conformance.roles.scenario import Action, Scenario
+from properties.x86.catalogue import END_TO_END, SDM, SDM_2A, SDM_3A
 
 E2E_16 = END_TO_END.must_not(
     "E2E-16",
@@ -18,6 +18,15 @@ E2E_16 = END_TO_END.must_not(
     SDM("29.2.2", "a virtual interrupt is delivered if RFLAGS.IF is 1"),
     SDM_3A("10.8.3.1", "task and processor priorities"),
     observe="At each delivery what the guest has executed: its last STI or CLI, its last write of TPR, handlers without an EOI.",
+)
+
+E2E_18 = END_TO_END.must_not(
+    "E2E-18",
+    "A guest that has executed HLT executes nothing more before an interrupt is delivered to it. Its thread may wake for "
+    "nothing, and its processor may exit and be entered again: the guest goes on halting.",
+    SDM_2A("HLT", "an enabled interrupt resumes execution; NMIs, SMIs, INIT and debug exceptions are not modelled"),
+    premise="guest halts",
+    observe="Each instruction of the guest's program against its last HLT and what was delivered to it since.",
 )
 
 
@@ -60,5 +69,37 @@ class GuestTakes(Monitor):
             look.breach(E2E_16, said, f"{self.vcpu}.rflags_if", f"{self.vcpu}.vppr", self.vcpu)
 
 
+class Halted(Monitor):
+    """Memory: whether the guest has executed HLT, and nothing was delivered to it since."""
+
+    clauses = (E2E_18,)
+    events = (ev.GuestActed, ev.Delivered)
+    memory = False
+
+    def __init__(self, vcpu: str) -> None:
+        self.vcpu, self.name = vcpu, f"{vcpu}.halted"
+
+    def on(self, event: ev.Event, memory: bool, look: Look) -> bool:
+        match event:
+            case ev.GuestActed(vcpu=self.vcpu, action=action):
+                if memory:
+                    said = f"{self.vcpu}'s guest executes {' '.join(map(str, action))} after HLT, and no interrupt has ended that"
+                    look.breach(E2E_18, said, f"{self.vcpu}.halted", f"{self.vcpu}.status", self.vcpu)
+                if action == ("hlt",):
+                    look.witness(E2E_18)
+                return action == ("hlt",)
+            case ev.Delivered(vcpu=self.vcpu):
+                return False
+            case _:
+                return memory
+
+
 def monitors(scenario: Scenario) -> list[Monitor]:
-    return [GuestTakes(f"vcpu{n}") for n in range(len(scenario.vcpus))]
+    made: list[Monitor] = [GuestTakes(f"vcpu{n}") for n in range(len(scenario.vcpus))]
+    halting = (n for n, vcpu in enumerate(scenario.vcpus) if goes_on(vcpu.program))
+    return [*made, *(Halted(f"vcpu{n}") for n in halting)]
+
+
+def goes_on(program: tuple[Action, ...]) -> bool:
+    """Whether there is an instruction behind a HLT, for only then is it seen that the guest executes it."""
+    return ("hlt",) in program[:-1]
