@@ -444,9 +444,8 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("language", "role"),
         [
-            *((lang, "processor") for lang in LANGUAGES),
+            *((lang, "processor") for lang in LANGUAGES if lang != "python"),
             ("c", "residency"),
-            ("python", "state_transfer"),
             ("pipe", "iommu"),
         ],
     )

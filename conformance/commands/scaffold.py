@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from conformance.adapters.registry import routines_of
+from conformance.commands.excerpt import excerpt
 from conformance.commands.smoke import parameters
 from conformance.roles import architectures
 from conformance.roles.role import BaseRole
@@ -84,6 +85,7 @@ def create(folder: Path, language: str, role: str, architecture: str, base: type
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
                                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     example: Any = _example(environment, language, base)
+    written = [routine for routine in routines_of(base) if routine in example.written]
     known = {
         "name": name,
         "camel": camel,
@@ -94,7 +96,8 @@ def create(folder: Path, language: str, role: str, architecture: str, base: type
         "spec": SPECS[language].format(name=name, camel=camel),
         "language": language,
         "example": example,
-        "written": [routine for routine in routines_of(base) if routine in example.written],
+        "written": written,
+        "excerpt": excerpt(architecture, role) if language == "python" and not written else None,
         "suffix": NATIVE.get(language, ""),
         "vcpus": "VCPUS" if language == "rust" else "vcpus",
         "cpus": "CPUS" if language == "rust" else "cpus",
