@@ -240,6 +240,16 @@ class HaltEndsByRequest(Kvm):
         return Then("vcpu_run", vcpu)
 
 
+class RviOnlyIfArrived(Kvm):
+    def publish(self, cpu: Cpu, vcpu: Any, arrived: bool) -> int:
+        highest = self.highest(cpu, vcpu)
+        if arrived and self.apicv_active():
+            cpu.store(vcpu.rvi, highest)
+        elif arrived:
+            self.request(cpu, vcpu, EVENT)
+        return highest
+
+
 class NeverHalts(ReferenceProcessor):
     """HLT neither exits nor halts."""
 
@@ -288,6 +298,7 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     LeavesAsAnother: ("two-sleepers", "E2E-10"),
     WakesOne: ("two-sleepers", "E2E-10"),
     HaltEndsByRequest: ("assign", "E2E-18"),
+    RviOnlyIfArrived: ("reset-pending", "E2E-3"),
     NeverHalts: ("halt-closed", "E2E-18"),
     IommuLateBit: ("device/low-first/shared", "E2E-11"),
 }

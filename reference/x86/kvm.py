@@ -588,7 +588,7 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
     @mirrors(X86, "kvm_vcpu_ioctl_set_lapic")
     def reset(self, cpu: Cpu, vcpu: Vcpu, old: int, timer: int) -> Any:
         self.deliver_interrupt(cpu, vcpu, old)
-        self.restore(cpu, vcpu, (0,) * len(self.world.words), timer)
+        self.restore(cpu, vcpu, (0,) * len(self.world.words), timer or None)
         return Then("vcpu_run", vcpu)
 
     @mirrors(X86, "kvm_arch_start_assignment")

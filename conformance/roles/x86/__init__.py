@@ -149,7 +149,8 @@ class StateTransfer(Role):
         Called: by the vCPU's thread, to which its run loop sends it after an exit ("save_restore", vector); interrupts
             and preemption are on, the guest is not entered before this is over. Senders and devices go on meanwhile.
         May rely on: nobody else enters, loads or restores this vCPU.
-        Must leave: every vector that was posted before still to be delivered, once, `vector` among them.
+        Must leave: every vector that was posted before still to be delivered, once, `vector` among them. What others post
+            meanwhile may be delivered or forgotten.
         Returns: where the thread goes on: Then("vcpu_run", vcpu).
         """
         raise NotImplementedError
@@ -159,8 +160,9 @@ class StateTransfer(Role):
 
         Called: by the vCPU's thread, as `save_restore` is, after an exit ("reset", old, timer).
         May rely on: nobody else enters, loads or restores this vCPU.
-        Must leave: `old`, which it posts itself before anything else, nowhere, so that it is never delivered; `timer`,
-            which the timer posts while the new state is loaded, still to be delivered.
+        Must leave: `old`, which it posts itself before anything else, nowhere, and nothing else that was posted before, so
+            that it is never delivered; `timer`, which the timer posts while the new state is loaded, still to be
+            delivered. With `timer` 0 none has expired. What others post meanwhile may be delivered or forgotten.
         Returns: where the thread goes on: Then("vcpu_run", vcpu).
         """
         raise NotImplementedError

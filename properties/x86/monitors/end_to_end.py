@@ -3,11 +3,14 @@
 One monitor for each vCPU and vector. A post is a call: what it does inside is the sender's business. From the call on there
 may be a delivery more (`credit`). There must be one that starts after the step that sets the bit, if one does; else after
 the call began (`owed`: there was none yet). A call without a step that sets the bit may have seen it set.
+
+A save and restore, or a reset, is judged by its arguments too, at its end: what was posted before is owed still, or gone; what
+others post meanwhile may be either.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from conformance.machine import events as ev
 from conformance.machine.finding import about
@@ -40,6 +43,7 @@ from properties.x86.monitors.registers import word
 from properties.x86.monitors.subjects import latched, pir, virr
 
 POSTING = ("deliver_interrupt", "post", "virtual_ipi")
+TRANSFERS = ("save_restore", "reset")
 
 
 MIGRATES = "the vCPU may migrate"
@@ -218,6 +222,8 @@ class Posts(NamedTuple):
     served: int = 0
     """And since whose beginning there was a delivery."""
     owed: bool = False
+    stays: bool = False
+    """Whether it will be owed when the save and restore, or the reset, is over."""
 
 
 class Conservation(Monitor):
@@ -245,7 +251,7 @@ class Conservation(Monitor):
             MIGRATES: scenario.budget.migrate > 0,
             BY_SOFTWARE: any(c.routine in POSTING and c.args[:2] == (vcpu, vector) for c in calls),
             BY_DEVICE: any(d.args[:2] == (vcpu, vector) for d in scenario.devices),
-            RESTORED: any(a[0] in ("save_restore", "reset") for a in program),
+            RESTORED: any(a[0] in TRANSFERS for a in program),
             INHIBITED: self.inhibited,
         }
         self.where = frozenset(condition for condition, holds in conditions.items() if holds)
@@ -257,7 +263,11 @@ class Conservation(Monitor):
                 return memory._replace(
                     credit=memory.credit + 1, posted=True, calls=memory.calls + 1, unset=memory.unset + 1
                 )
-            case ev.Changed(at=self.pir, set_bits=bits) if bits & self.bit:
+            case ev.Called(routine=routine, args=(self.vcpu, *vectors)) if routine in TRANSFERS:
+                return self._transfer_begins(memory, routine, vectors)
+            case ev.Changed(at=self.pir, set_bits=bits, routine=routine) if (
+                bits & self.bit and routine not in TRANSFERS
+            ):
                 return self._took_effect(memory)
             case ev.Changed(at=self.virr, set_bits=bits, routine=routine) if bits & self.bit and self.inhibited:
                 return self._took_effect(memory) if routine in POSTING else memory
@@ -265,8 +275,8 @@ class Conservation(Monitor):
                 return self._posted(memory)
             case ev.Returned(routine=routine, args=(self.vcpu, self.vector, *_)) if routine in POSTING:
                 return self._over(memory)
-            case ev.Returned(routine="reset", args=(self.vcpu, self.vector, *_)):
-                return memory._replace(credit=0, owed=False)
+            case ev.Returned(routine=routine, args=(self.vcpu, *_)) if routine in TRANSFERS:
+                return memory._replace(owed=memory.stays, served=memory.unset, stays=False)
             case ev.Delivered(vcpu=self.vcpu, vector=self.vector):
                 return self._delivered(memory, look)
             case ev.Taken(vector=vector, guest=""):
@@ -278,6 +288,14 @@ class Conservation(Monitor):
 
     def _posted(self, memory: Posts) -> Posts:
         return memory._replace(credit=memory.credit + 1, posted=True, owed=True)
+
+    def _transfer_begins(self, memory: Posts, routine: str, vectors: list[Any]) -> Posts:
+        """`save_restore` posts a vector and keeps all; `reset` forgets all, the first it is given too, and posts the second."""
+        posts = self.vector in (vectors if routine == "save_restore" else vectors[1:])
+        stays = posts or (routine == "save_restore" and memory.owed)
+        credit = memory.credit if routine == "save_restore" else memory.calls
+        posted = memory.posted or self.vector in vectors
+        return memory._replace(credit=credit + posts, posted=posted, owed=memory.owed or posts, stays=stays)
 
     def _took_effect(self, memory: Posts) -> Posts:
         """Whose call it is does not matter; where nobody calls, it is a post of its own."""

@@ -420,7 +420,8 @@ class Xen(Sender, RunLoop, Residency, StateTransfer):
     def reset(self, cpu: Cpu, vcpu: Vcpu, old: int, timer: int) -> Any:
         self.deliver_posted(cpu, vcpu, old, current=True)
         self.restore(cpu, vcpu, (0,) * len(self.world.words))
-        self.deliver_posted(cpu, vcpu, timer, current=True)
+        if timer:
+            self.deliver_posted(cpu, vcpu, timer, current=True)
         return self.vmexit_done(cpu, vcpu)
 
     @mirrors(VMX, "vmx_pi_hooks_assign")
