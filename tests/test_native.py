@@ -85,6 +85,7 @@ static struct mixed shared __attribute__((aligned(16))), private;
 static long count, list, thing, lock, thread;
 static volatile int flag;
 static uint64_t pair[2];
+static struct { uint32_t value, other[3]; } register_of[2];
 
 static void plain(void) { shared.word = shared.word + 1; shared.high = 7; }
 static void byte(void) { shared.nv = shared.nv == 0xf1 ? 0xf2 : 0; }
@@ -176,6 +177,15 @@ static void bits(void)
     local += intack_load(&shared.control, 1) + intack_rmw(&shared.control, INTACK_AND, 0, 2);
     intack_return_integer(local + intack_rmw(&local, INTACK_OR, 8, 12) + intack_load(&local, 8));
 }
+static void scattered(void)
+{
+    uint32_t low = register_of[0].value, high = __atomic_exchange_n(&register_of[1].value, 7, __ATOMIC_SEQ_CST);
+    register_of[1].value = low + 1;
+    register_of[1].other[0] = high;
+    intack_rmw(&register_of[1], INTACK_OR, 8, 8);
+    intack_return_integer(low + high + intack_load(&register_of[0], 4));
+}
+static void beyond(void) { intack_load(&register_of[1], 1ull << 32); }
 static void statics(void) { intack_return_integer(++count); }
 static void address(void) { intack_return_integer((uint64_t)&shared); }
 static void prints(void) { puts("on the way"); if (shared.word) abort(); }
@@ -219,6 +229,8 @@ void intack_setup(void)
     intack_share(&flag, sizeof flag, "flag");
     intack_share(&pair[1], 8, "second");
     intack_share(&pair[0], 8, "first");
+    intack_share_part(&register_of[0].value, 4, 0, "wide");
+    intack_share_part(&register_of[1].value, 4, 32, "wide");
     intack_share_list(&list, "list%d", 0);
     intack_name(&shared, "shared");
     intack_name(&thing, "thing");
@@ -226,9 +238,10 @@ void intack_setup(void)
     intack_share_lock(&lock, "lock");
     intack_private(&count, sizeof count);
     intack_private(&private, sizeof private);
+    intack_private(&register_of[1].other, sizeof register_of[1].other);
 #define ROUTINE(name) intack_routine(#name, name);
     ROUTINE(plain) ROUTINE(byte) ROUTINE(bit_field) ROUTINE(copy_in) ROUTINE(copy_out) ROUTINE(fill) ROUTINE(move)
-    ROUTINE(both) ROUTINE(clear)
+    ROUTINE(both) ROUTINE(clear) ROUTINE(scattered) ROUTINE(beyond)
     ROUTINE(volatiles) ROUTINE(library) ROUTINE(last) ROUTINE(orders) ROUTINE(fetches) ROUTINE(nand) ROUTINE(increment)
     ROUTINE(fences) ROUTINE(wide) ROUTINE(calls) ROUTINE(bits) ROUTINE(statics) ROUTINE(address) ROUTINE(prints)
     ROUTINE(asserts) ROUTINE(crash) ROUTINE(leave) ROUTINE(hang) ROUTINE(give_up) ROUTINE(work_shared) ROUTINE(work_private)
@@ -351,6 +364,20 @@ class TestMemory:
 
     def test_volatile_accesses_are_relaxed_ones(self, small: NativeProgram) -> None:
         assert play(small, "volatiles") == [Load("flag", LOW, "relaxed"), Store("flag", 1, LOW, "relaxed"), Return()]
+
+    def test_a_location_may_lie_scattered(self, small: NativeProgram) -> None:
+        memory: Memory = {"wide": 2 << 32 | 5}
+        assert play(small, "scattered", memory=memory) == [
+            Load("wide", LOW),
+            Rmw("wide", "swap", 7 << 32, HIGH),
+            Store("wide", 6 << 32, HIGH),
+            Rmw("wide", "or", 8 << 32, 8 << 32),
+            Load("wide", 4),
+            Return(value=5 + 2 + 4),
+        ]
+        assert memory == {"wide": 14 << 32 | 5}
+        with pytest.raises(PipeError, match="needs the address where a shared 64-bit word begins"):
+            play(small, "beyond")
 
     def test_a_write_that_no_hook_has_seen(self, small: NativeProgram) -> None:
         with pytest.raises(PipeError, match=r"s\[3\] was written by code without a hook"):

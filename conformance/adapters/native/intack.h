@@ -135,6 +135,9 @@ unsigned intack_arguments(void); /* how many there are */
  * locations name[0], name[1], ...; a smaller one is the location `name`. Names are printf formats. */
 void intack_share(const volatile void *object, size_t size, const char *name, ...) INTACK_PRINTF(3, 4);
 
+/* These bytes are the bits of the location `name` from this one on: a register of 64 bits may lie scattered in memory. */
+void intack_share_part(const volatile void *object, size_t size, unsigned bit, const char *name, ...) INTACK_PRINTF(4, 5);
+
 /* The object stands for a location that holds a tuple of names, or for a lock. Its own memory is not looked at. */
 void intack_share_list(const volatile void *list, const char *name, ...) INTACK_PRINTF(2, 3);
 void intack_share_lock(const volatile void *lock, const char *name, ...) INTACK_PRINTF(2, 3);

@@ -37,10 +37,11 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the bytes of a word a
 
 /* ---- declarations of the program --------------------------------------------------------------------------------- */
 
-struct word { /* one location: up to 8 bytes of a shared object */
+struct word { /* one location, or a part of one: up to 8 bytes of a shared object */
     uintptr_t at;
     size_t bytes;
     const char *name;
+    unsigned shift; /* where its lowest bit is in the location; masks and values are those of its own bytes */
     uint64_t known; /* what hooks and answers left there */
 };
 
@@ -321,19 +322,20 @@ static void look_for_strays(void)
 
 static uint64_t load(struct word *w, uint64_t mask, const char *order)
 {
+    uint64_t asked = mask << w->shift;
     uint64_t bits = perform(INTEGER, "{\"op\":\"load\",\"at\":\"%s\",\"mask\":%llu,\"order\":\"%s\"}", w->name,
-                            (unsigned long long)mask, order)->number;
-    if (bits & ~mask)
+                            (unsigned long long)asked, order)->number;
+    if (bits & ~asked)
         give_up("result %lu, a load of %s, has bits outside of the mask %#llx", run.operations - 1, w->name,
-                    (unsigned long long)mask);
-    poke(w, mask, bits);
-    return bits;
+                    (unsigned long long)asked);
+    poke(w, mask, bits >> w->shift);
+    return bits >> w->shift;
 }
 
 static void store(const struct word *w, uint64_t mask, uint64_t bits, const char *order)
 {
     perform(NONE, "{\"op\":\"store\",\"at\":\"%s\",\"value\":%llu,\"mask\":%llu,\"order\":\"%s\"}", w->name,
-            (unsigned long long)bits, (unsigned long long)mask, order);
+            (unsigned long long)(bits << w->shift), (unsigned long long)(mask << w->shift), order);
 }
 
 /* The program's own store has happened: now it is an operation. */
@@ -622,19 +624,19 @@ static uint64_t combine(enum intack_how how, uint64_t old, uint64_t value, uint6
 static uint64_t rmw(const struct word *w, uint64_t mask, enum intack_how how, uint64_t value, uint64_t expect,
                     const char *order)
 {
-    uint64_t bits = value & mask;
+    uint64_t bits = (value & mask) << w->shift, asked = mask << w->shift;
     char expected[64] = "";
     if (how == INTACK_CAS)
-        snprintf(expected, sizeof expected, ",\"expect\":%llu", (unsigned long long)(expect & mask));
+        snprintf(expected, sizeof expected, ",\"expect\":%llu", (unsigned long long)((expect & mask) << w->shift));
     const char *format =
         "{\"op\":\"rmw\",\"at\":\"%s\",\"how\":\"%s\",\"value\":%llu,\"mask\":%llu%s,\"order\":\"%s\"}";
-    uint64_t old = perform(INTEGER, format, w->name, how_name[how], (unsigned long long)bits, (unsigned long long)mask,
+    uint64_t old = perform(INTEGER, format, w->name, how_name[how], (unsigned long long)bits, (unsigned long long)asked,
                            expected, order)
                        ->number;
-    if (old & ~mask)
+    if (old & ~asked)
         give_up("result %lu, an rmw of %s, has bits outside of the mask %#llx", run.operations - 1, w->name,
-                    (unsigned long long)mask);
-    return old;
+                    (unsigned long long)asked);
+    return old >> w->shift;
 }
 
 /* An atomic on a shared word; its value counts from its own first byte. Private ones are done where they are called. */
@@ -938,14 +940,14 @@ void intack_exit_guest(const struct intack_tuple *reason)
     perform(NONE, "{\"op\":\"exit_guest\",\"reason\":[%s]}", tuple_text(reason, text, sizeof text));
 }
 
-/* The declared word that begins here, or NULL in private memory: code uses the same function for both. */
-static struct word *word_at(const volatile void *at)
+/* The declared word that begins here and has these bits, or NULL in private memory: code uses the same function for both. */
+static struct word *word_at(const volatile void *at, uint64_t mask)
 {
     if (!run.on)
         return NULL;
     settle();
     for (struct word *w = word; w < word + words; w++)
-        if (w->at == (uintptr_t)at)
+        if (w->at == (uintptr_t)at && (w->bytes == 8 || mask >> 8 * w->bytes == 0))
             return w;
     if (shared(at, 8))
         give_up("an instruction on some bits of a word needs the address where a shared 64-bit word begins");
@@ -955,14 +957,14 @@ static struct word *word_at(const volatile void *at)
 uint64_t intack_load(const volatile void *at, uint64_t mask)
 {
     HERE;
-    struct word *w = word_at(at);
+    struct word *w = word_at(at, mask);
     return w ? load(w, mask, "plain") : *(const volatile uint64_t *)at & mask;
 }
 
 uint64_t intack_rmw(volatile void *at, enum intack_how how, uint64_t value, uint64_t mask)
 {
     HERE;
-    const struct word *w = word_at(at);
+    const struct word *w = word_at(at, mask);
     if (how == INTACK_CAS)
         give_up("intack_rmw has no argument for what a cas expects: use an atomic of the language");
     if (w)
@@ -1126,7 +1128,7 @@ static struct named *new_named(struct named *table, size_t *count, const char *w
     return &table[(*count)++];
 }
 
-static void add_word(uintptr_t at, size_t bytes, const char *name)
+static void add_word(uintptr_t at, size_t bytes, unsigned shift, const char *name)
 {
     size_t place = words;
     if (words == WORDS)
@@ -1135,7 +1137,7 @@ static void add_word(uintptr_t at, size_t bytes, const char *name)
         give_up("%s overlaps an object that is already shared", name);
     for (; place && word[place - 1].at > at; place--)
         word[place] = word[place - 1];
-    word[place] = (struct word){at, bytes, name, 0};
+    word[place] = (struct word){at, bytes, name, shift, 0};
     words++;
 }
 
@@ -1149,8 +1151,19 @@ void intack_share(const volatile void *object, size_t size, const char *format, 
         char *location = (char *)name;
         if (size > 8 && asprintf(&location, "%s[%zu]", name, offset / 8) < 0)
             give_up("no memory for names");
-        add_word((uintptr_t)object + offset, size - offset < 8 ? size - offset : 8, location);
+        add_word((uintptr_t)object + offset, size - offset < 8 ? size - offset : 8, 0, location);
     }
+}
+
+void intack_share_part(const volatile void *object, size_t size, unsigned bit, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    const char *name = keep_name(format, arguments);
+    va_end(arguments);
+    if (!size || bit + 8 * size > 64)
+        give_up("%s has 64 bits: %zu bytes from bit %u on are none of them", name, size, bit);
+    add_word((uintptr_t)object, size, bit, name);
 }
 
 #define NAMES_ONE(function, table, count, what) \
@@ -1323,7 +1336,7 @@ static void lay_out(const struct token *row)
     void *at = (void *)(uintptr_t)row[2].number;
     size_t bytes = row[3].number;
     if (!strcmp(kind, "word"))
-        add_word((uintptr_t)at, bytes, name);
+        add_word((uintptr_t)at, bytes, 0, name);
     else if (!strcmp(kind, "list"))
         *new_named(list, &lists, "lists") = (struct named){at, name};
     else if (!strcmp(kind, "lock"))
