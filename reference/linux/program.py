@@ -1,0 +1,139 @@
+"""Files of a tree, whole or cut, and our harness, as a native program."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from conformance.adapters import protocol
+from conformance.adapters.native import NativeError, NativeProgram
+from reference.linux.slice import CFile
+from reference.linux.tree import Tree
+
+HERE = Path(__file__).parent
+STUB = HERE / "stub"
+FLAGS = ("-std=gnu11", "-fno-strict-aliasing", "-fms-extensions", "-Werror=implicit-function-declaration")
+
+MISSING = re.compile(r"(?:implicit declaration of function|undefined reference to)\W*(\w+)|\W(\w+)\W undeclared")
+"""What a compiler or linker says of a function that it does not know."""
+ROUNDS = 8
+"""Of finding out what else has to be cut."""
+
+
+class Whole(NamedTuple):
+    """A file that is compiled, or included by others, as it is."""
+
+    file: str
+
+
+class Cut(NamedTuple):
+    """Functions of a file, between `prelude`, which includes the stub headers that they need, and `epilogue`, which makes
+    static ones known to the harness. They go into a file of their own, or with others `into` one that the stubs include.
+    """
+
+    file: str
+    functions: tuple[str, ...]
+    prelude: str = "#include <linux/kvm_host.h>\n"
+    epilogue: str = ""
+    into: str = ""
+
+
+Part = Whole | Cut
+Replacements = Sequence[tuple[str, str]]
+
+
+class KernelProgram(NativeProgram):
+    """`parts` of `tree`, compiled with the stub headers of an architecture (`folder`/stub, then those that all share) and its
+    harness. Functions that are called and not found are cut out of the same files, as far as they have them: `added`.
+
+    `replacements` are (old text, new text) done in the parts before they are compiled; each old text must occur once.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        folder: Path,
+        parts: Sequence[Part],
+        harness: Sequence[Path],
+        *,
+        replacements: Replacements = (),
+        cflags: Sequence[str] = (),
+        compiler: str = "",
+        world: protocol.WorldMessage | None = None,
+    ) -> None:
+        include = (f"-I{folder / 'stub'}", f"-I{STUB}", f"-I{folder}")
+        super().__init__(
+            (*harness, STUB / "stub.c"), cflags=(*FLAGS, *include, *cflags), compiler=compiler, world=world
+        )
+        self.tree, self.parts, self.replacements = tree, tuple(parts), tuple(replacements)
+        headers = (tree.root / part.file for part in parts if part.file.endswith(".h"))
+        self.glue = (folder, STUB, *headers)
+        self.added: dict[str, tuple[str, ...]] = {}
+        """File to the functions of it that were cut because others call them."""
+
+    def build(self) -> Path:
+        for _ in range(ROUNDS):
+            try:
+                return super().build()
+            except NativeError as error:
+                if not self._add([one or other for one, other in MISSING.findall(str(error))]):
+                    raise
+        return super().build()
+
+    def _add(self, names: Sequence[str]) -> bool:
+        """Cut these, too, out of the files that define them; whether there are any."""
+        more = False
+        for part in self.parts:
+            if isinstance(part, Cut):
+                known = self.files[part.file].functions
+                have = {*part.functions, *self.added.get(part.file, ())}
+                new = [name for name in dict.fromkeys(names) if name in known and name not in have]
+                self.added[part.file] = (*self.added.get(part.file, ()), *new)
+                more |= bool(new)
+        return more
+
+    @property
+    def files(self) -> Mapping[str, CFile]:
+        """The text of each part's file by its name, replacements done. Raises NativeError."""
+        texts = {part.file: self.tree.read(part.file) for part in self.parts}
+        return {name: CFile(name, text) for name, text in replaced(texts, self.replacements, self.tree.release).items()}
+
+    def prepare(self, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:
+        """Write the parts to where their includes find our stubs, not their neighbours."""
+        files, texts, compiled = self.files, dict[str, str](), list[Path]()
+        for part in self.parts:
+            name = Path(part.file).name
+            file = CFile(str(self.tree.root / part.file), files[part.file].text)
+            if isinstance(part, Whole):
+                name = f"asm/{name}" if "/asm/" in part.file else name
+                text = f'#line 1 "{file.name}"\n{file.text}'
+            else:
+                name = part.into or name
+                cut = file.cut((*part.functions, *self.added.get(part.file, ())))
+                text = f'{part.prelude}{cut}#line 1 "{name}"\n{part.epilogue}'
+            texts[name] = texts.get(name, "") + text
+        for name, text in texts.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text, errors="surrogateescape")
+            if name.endswith(".c"):
+                compiled.append(folder / name)
+        return (*self.sources, *compiled), (*self.cflags, f"-I{folder}")
+
+
+def replaced(files: Mapping[str, str], replacements: Replacements, release: str = "") -> Mapping[str, str]:
+    """The files with each old text, which must occur once in all of them, replaced by the new one. Raises NativeError."""
+    changed = dict(files)
+    for old, new in replacements:
+        found = {name: text.count(old) for name, text in changed.items()}
+        if sum(found.values()) != 1:
+            counts = ", ".join(f"{count} times in {name}" for name, count in found.items() if count)
+            raise NativeError(
+                f"the replacement of {old!r} by {new!r} does not fit this Linux source, {release or 'whichever it is'}: the "
+                f"text occurs {counts or 'nowhere'}, not once. Is it another release, or has an earlier replacement "
+                "changed it?",
+                "build",
+            )
+        changed = {name: text.replace(old, new) for name, text in changed.items()}
+    return changed

@@ -1,0 +1,89 @@
+"""Functions cut whole out of a C file, by name, with the lines that they have there.
+
+tree-sitter finds them: it reads C that is not preprocessed, and goes on behind a macro that it cannot make sense of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import tree_sitter_c
+from tree_sitter import Language, Node, Parser
+
+from conformance.adapters.native import NativeError
+
+NESTS = (
+    "preproc_if",
+    "preproc_ifdef",
+    "preproc_else",
+    "preproc_elif",
+    "preproc_elifdef",
+    "linkage_specification",
+    "ERROR",
+)
+"""What top-level definitions may lie in."""
+
+
+class Function(NamedTuple):
+    name: str
+    line: int
+    """In its file, from 1."""
+    text: str
+    head: str
+    """What stands before its body: with a semicolon, a prototype."""
+
+
+class CFile:
+    """The text of a file, and what it is called in error messages, in counterexamples and in #line."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name, self.text = name, text
+
+    @cached_property
+    def functions(self) -> dict[str, tuple[Function, ...]]:
+        """All that are defined at the top level; one that #if and #else define differently, more than once."""
+        raw = self.text.encode(errors="surrogateescape")
+        found: dict[str, tuple[Function, ...]] = {}
+        for node in _definitions(Parser(Language(tree_sitter_c.language())).parse(raw).root_node):
+            name, body = _name(node), node.child_by_field_name("body")
+            if not name or body is None:
+                continue
+            text = raw[node.start_byte : node.end_byte].decode(errors="surrogateescape")
+            head = raw[node.start_byte : body.start_byte].decode(errors="surrogateescape").rstrip()
+            found[name] = (*found.get(name, ()), Function(name, node.start_point[0] + 1, text, head))
+        return found
+
+    def cut(self, names: Iterable[str]) -> str:
+        """These functions in the order of the file, after a prototype of each, so that they may call one another. Raises
+        NativeError for one that is not there, or there twice.
+        """
+        cut: list[Function] = []
+        for name in dict.fromkeys(names):
+            found = self.functions.get(name, ())
+            if len(found) != 1:
+                lines = ", ".join(str(function.line) for function in found)
+                what = f"is defined {len(found)} times, at lines {lines}" if found else "is not in it"
+                raise NativeError(f"{self.name}: {name} {what}", "build")
+            cut.append(found[0])
+        cut.sort(key=lambda function: function.line)
+        parts = [f'#line {f.line} "{self.name}"\n{f.head};\n' for f in cut]
+        parts += [f'#line {f.line} "{self.name}"\n{f.text}\n' for f in cut]
+        return "".join(parts)
+
+
+def _definitions(node: Node) -> Iterator[Node]:
+    for child in node.children:
+        if child.type == "function_definition":
+            yield child
+        elif child.type in NESTS:
+            yield from _definitions(child)
+
+
+def _name(definition: Node) -> str:
+    """Of the innermost declarator: a pointer may be around it."""
+    node = definition.child_by_field_name("declarator")
+    while node is not None and node.type != "identifier":
+        node = node.child_by_field_name("declarator")
+    return node.text.decode() if node is not None and node.text else ""

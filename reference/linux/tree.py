@@ -1,0 +1,119 @@
+"""A kernel source tree that the user has: a folder, or the archive that Debian's package linux-source-* installs."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import re
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from conformance.adapters.native import NativeError, NativeUnavailableError
+from conformance.adapters.user_cache import user_cache
+
+PACKAGES = Path("/usr/src")
+"""Where Debian's linux-source packages put their archives."""
+VARIABLE = "INTACK_LINUX_SOURCE"
+"""Environment variable that names the tree to take where none is named."""
+DEFAULT = "linux-source-6.1"
+
+KEPT = (
+    "Makefile",
+    "arch/arm64/kvm/",
+    "arch/x86/include/asm/posted_intr.h",
+    "arch/x86/kvm/",
+    "include/kvm/",
+    "include/linux/irqchip/",
+    "include/linux/kvm_host.h",
+    "kernel/exit.c",
+    "virt/kvm/",
+)
+"""What is unpacked of an archive: for every architecture at once, since reading it takes seconds."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A folder with the files of KEPT, or those of them that are needed."""
+
+    root: Path
+
+    @cached_property
+    def release(self) -> str:
+        """As its Makefile says: 6.1.192. Without one it is unknown, which is no error."""
+        try:
+            text = (self.root / "Makefile").read_text(errors="replace")
+        except OSError:
+            return "unknown"
+        parts = [re.search(rf"^{key} *= *(\S*)", text, re.MULTILINE) for key in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
+        return ".".join(found[1] for found in parts if found and found[1]) or "unknown"
+
+    def has(self, file: str) -> bool:
+        return (self.root / file).is_file()
+
+    def read(self, file: str) -> str:
+        """The text of a file, named from the top of the tree. Raises NativeError."""
+        try:
+            return (self.root / file).read_text(errors="surrogateescape")
+        except OSError as error:
+            raise NativeError(
+                f"{self.root / file} is not readable ({error.strerror}): name the top directory of a Linux source tree, "
+                f"as an option or in {VARIABLE}.",
+                "build",
+            ) from None
+
+
+def tree_of(name: str = "") -> Tree:
+    """The tree at a folder, in an archive, or of Debian's package of this name. Raises NativeError."""
+    name = name or os.environ.get(VARIABLE, "") or DEFAULT
+    archive = Path(name)
+    if re.fullmatch(r"linux-source-[\d.]+", name) and not archive.exists():
+        archive = PACKAGES / f"{name}.tar.xz"
+        if not archive.exists():
+            raise NativeUnavailableError(
+                f"no Linux source: neither {VARIABLE} names a source tree nor does {archive} exist. On Debian: "
+                f"apt-get install {name}; elsewhere unpack a Linux source and name its top directory."
+            )
+    if archive.is_file():
+        return Tree(_unpacked(archive))
+    if not archive.is_dir():
+        raise NativeError(f"{name} is no folder: name the top directory of a Linux source tree.", "build")
+    return Tree(archive.absolute())
+
+
+def _unpacked(archive: Path) -> Path:
+    """It is kept in the user's cache, where that can be written; else it lies in a temporary folder of this process."""
+    found = archive.stat()
+    folder = user_cache() / f"{archive.name.partition('.tar')[0]}-tree-{found.st_mtime_ns:x}-{found.st_size:x}"
+    if folder.exists():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = tempfile.mkdtemp(dir=folder.parent)
+    except OSError:
+        new = tempfile.mkdtemp(prefix="intack-linux-")
+        _unpack(archive, Path(new))
+        return Path(new)
+    _unpack(archive, Path(new))
+    try:
+        os.rename(new, folder)  # in one step, so that another process sees all or nothing
+    except OSError:
+        return folder if folder.exists() else Path(new)
+    return folder
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(archive, "r|*") as package:
+            for member in package:
+                _, _, name = member.name.partition("/")
+                content = package.extractfile(member) if name.startswith(KEPT) and member.isfile() else None
+                if content:
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    (folder / name).write_bytes(content.read())
+    except (OSError, EOFError, tarfile.TarError, lzma.LZMAError) as error:
+        raise NativeError(f"{archive} cannot be read ({error}). Install it again.", "build") from None
+    if not (folder / "virt/kvm").is_dir():
+        raise NativeError(f"{archive} is no Linux source: it has no virt/kvm.", "build")

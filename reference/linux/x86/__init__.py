@@ -1,0 +1,126 @@
+"""KVM's own posted-interrupt code for VMX: posted_intr.c whole, and functions cut out of vmx.c, lapic.c, x86.c and others.
+
+It fills the sender, the run loop and the residency; the reference's KVM does what no cut function does (SEAMS).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from conformance.adapters.declared import world_of
+from conformance.adapters.native import NativeError
+from conformance.adapters.registry import AdapterError, Implementation, MakeSource, routines_of
+from conformance.adapters.source import Source
+from conformance.roles.x86 import IpiVirtualization, Residency, RunLoop, Sender, World
+from reference.linux.program import Cut, KernelProgram, Part, Replacements, Whole
+from reference.linux.tree import Tree, tree_of
+from reference.x86.kvm import Kvm
+
+HERE = Path(__file__).parent
+FLAGS = ("-DCONFIG_X86=1", "-DCONFIG_X86_64=1", "-DCONFIG_SMP=1", "-DCONFIG_KVM_SMM=1")
+
+KVM = "arch/x86/kvm/"
+INLINE = "kvm_inline.h"
+
+NATIVE = (
+    *("deliver_interrupt", "load", "put", "wakeup_handler", "has_pending", "directed_yield"),
+    *("vcpu_enter_guest", "reenter_guest", "vcpu_halt", "vcpu_block", "block_once", "unblocked"),
+)
+"""Routines that the program answers."""
+
+
+def parts_of(tree: Tree) -> tuple[Part, ...]:
+    """What is taken of a tree, by what is in it."""
+    asm = "arch/x86/include/asm/posted_intr.h"  # since 6.11
+    return (
+        *((Whole(asm),) if tree.has(asm) else ()),
+        Whole(KVM + "vmx/posted_intr.h"),
+        Whole(KVM + "vmx/posted_intr.c"),
+        Cut(
+            "include/linux/kvm_host.h",
+            (
+                *("__kvm_make_request", "kvm_make_request", "kvm_check_request", "kvm_clear_request"),
+                *("kvm_request_pending", "kvm_vcpu_exiting_guest_mode", "kvm_arch_vcpu_get_wait"),
+                *("__kvm_vcpu_wake_up", "kvm_vcpu_is_blocking"),
+            ),
+            into=INLINE,
+            prelude="",
+        ),
+        Cut(
+            KVM + "lapic.h",
+            ("kvm_lapic_set_vector", "kvm_lapic_set_irr", "kvm_vcpu_apicv_active"),
+            into=INLINE,
+            prelude="",
+        ),
+        Cut(
+            KVM + "vmx/vmx.c",
+            (
+                *("vmx_deliver_interrupt", "vmx_deliver_posted_interrupt", "vmx_deliver_nested_posted_interrupt"),
+                *("kvm_vcpu_trigger_posted_interrupt", "vmx_sync_pir_to_irr", "vmx_set_rvi"),
+            ),
+            prelude='#include "vmx.h"\n',
+            epilogue='#include "units/vmx.h"\n',
+        ),
+        Cut(
+            KVM + "lapic.c",
+            (
+                *(
+                    "__kvm_apic_update_irr",
+                    "kvm_apic_update_irr",
+                    "kvm_lapic_find_highest_irr",
+                    "apic_find_highest_irr",
+                ),
+                *("apic_search_irr", "find_highest_vector", "kvm_apic_has_interrupt", "apic_has_interrupt_for_ppr"),
+            ),
+            prelude='#include "units/lapic.h"\n',
+        ),
+        Cut(
+            KVM + "x86.c",
+            (
+                *("kvm_arch_vcpu_runnable", "kvm_vcpu_running", "kvm_vcpu_has_events", "kvm_arch_interrupt_allowed"),
+                *("kvm_arch_vcpu_should_kick", "kvm_arch_has_assigned_device", "kvm_vcpu_exit_request"),
+            ),
+            prelude='#include "units/x86.h"\n',
+            epilogue='#include "units/x86_exported.h"\n',
+        ),
+        Cut(KVM + "irq.c", ("kvm_cpu_has_interrupt",), prelude='#include "units/irq.h"\n'),
+        Cut(
+            "virt/kvm/kvm_main.c",
+            ("kvm_vcpu_block", "kvm_vcpu_check_block", "kvm_vcpu_wake_up", "kvm_vcpu_kick"),
+            prelude='#include "units/kvm_main.h"\n',
+            epilogue='#include "units/kvm_main_exported.h"\n',
+        ),
+        Cut("kernel/exit.c", ("rcuwait_wake_up",)),
+    )
+
+
+class LinuxX86(Kvm):
+    """Linux's own functions. What they do not do is as the reference's KVM has it."""
+
+
+def adapter(argument: str) -> Implementation:
+    """Linux's own code for posted interrupts, cut from a source tree. After a colon, the tree; default: linux-source-6.1."""
+    return implementation(argument)
+
+
+def implementation(tree: str = "", *, replacements: Replacements = (), name: str = "linux-x86") -> Implementation:
+    program = KernelProgram(
+        tree_of(tree), HERE, parts_of(tree_of(tree)), (HERE / "harness.c",), replacements=replacements, cflags=FLAGS
+    )
+    try:
+        program.build()
+    except NativeError as error:
+        raise AdapterError(f"{name}: {error}") from error
+
+    def source(world: World) -> Source:
+        told = world_of(world)
+        if world.scenario.calls & set(routines_of(IpiVirtualization)):
+            told = msgspec.structs.replace(told, facts=(*told.facts, "ipi-virtualization"))
+        return program.in_world(told)
+
+    spec = f"{name}:{tree}" if tree else name
+    replaces: dict[str, MakeSource] = dict.fromkeys(NATIVE, source)
+    roles = {Sender: LinuxX86, RunLoop: LinuxX86, Residency: LinuxX86}
+    return Implementation(name, spec, roles, Kvm.profile, replaces=replaces)
