@@ -53,9 +53,9 @@ SINCE_6_1: Mapping[str, str] = {
 
 DIFFERENCES = (
     Difference(
-        "kicked",
+        "listed_already",
         "an interrupt that is on a list already: its target is kicked, which after a retarget does not have it",
-        "who has it is kicked",
+        "it moves to its target, or who has it in a list register is kicked",
         "docs/findings.md, 5; known-bad:L3",
     ),
     Difference(
@@ -92,7 +92,7 @@ DIFFERENCES = (
     Difference(
         "movable",
         "only the vCPU that has it moves an interrupt, after its fold",
-        "whoever writes GICD_ITARGETSR does too, if no list register has it",
+        "whoever retargets it, or makes it pending or enables it after that, does too, if no list register has it",
         "docs/findings.md, 5: what is pending moves at once",
     ),
     Difference(
@@ -195,7 +195,7 @@ class Vgic(Injector):
             if target is None:
                 return
             if owner:
-                self.notify(cpu, self.kicked(owner, target))
+                self.listed_already(cpu, self.world.vcpus[owner[0]], intid, target)
                 return
             flag = self.lock_irqsave(cpu, target.ap_list_lock)
             cpu.lock(irq.irq_lock)
@@ -211,8 +211,10 @@ class Vgic(Injector):
             flag = self.lock_irqsave(cpu, irq.irq_lock)
 
     @mirrors(VGIC, "vgic_queue_irq_unlock")
-    def kicked(self, owner: tuple[str, ...], target: Vcpu) -> Vcpu:
-        return self.world.vcpus[owner[0]]
+    def listed_already(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> None:
+        """On this vCPU's list. If it has become another's it moves at once, or when this vCPU exits, which is kicked."""
+        if vcpu is target or not self.migrate(cpu, vcpu, intid, target):
+            self.notify(cpu, vcpu)
 
     @mirrors(VGIC, "vgic_queue_irq_unlock")
     def unchanged(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> bool:
@@ -402,6 +404,7 @@ class Vgic(Injector):
         cpu.unlock(irq.irq_lock)
         if active:
             self.fold_lr(cpu, vcpu, lr_word(intid, 0, eoi=self.world.level_sensitive(intid)))
+            self.prune(cpu, vcpu)
         if not self.flag_is_moot():
             cpu.irq_restore(flag)
 

@@ -101,8 +101,8 @@ class VgicMmio(Vgic, Distributor):
 
     @mirrors(VGIC_MMIO_V2, "vgic_mmio_write_target")
     def follow(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> None:
-        if vcpu is not target and not self.migrate(cpu, vcpu, intid, target):
-            self.notify(cpu, vcpu)
+        if vcpu is not target:
+            self.listed_already(cpu, vcpu, intid, target)
 
     @mirrors(VGIC_MMIO, "vgic_mmio_write_senable", "vgic_mmio_write_spending", "vgic_mmio_write_sactive")
     def write_and_queue(self, cpu: Cpu, vcpu: Vcpu, intid: int, what: str, value: int) -> None:
@@ -146,10 +146,7 @@ class VgicMmio(Vgic, Distributor):
         self.halt(cpu, others)
         flag = self.lock_folded(cpu, vcpu, intid)
         cpu.store(irq.active, active)
-        if active:
-            self.queue_irq_unlock(cpu, vcpu, intid, flag)
-        else:
-            self.unlock_irqrestore(cpu, irq.irq_lock, flag)
+        self.queue_irq_unlock(cpu, vcpu, intid, flag)
         for other in others:
             cpu.store(other.paused, 0)
             cpu.wake(other)

@@ -66,7 +66,8 @@ class Ghost(NamedTuple):
     `untold`: the vCPU that ended it, and has not left its guest since.
 
     `active`: number of the vCPU that acknowledged it and has not deactivated it; BY_REGISTER: nobody did, and it may
-    be active by a write of GICD_ISACTIVER, or still be while `clearing` writes GICD_ICACTIVER. `past`: what a loss would be due to.
+    be active by a write of GICD_ISACTIVER, or still be while `clearing` writes GICD_ICACTIVER or its write of GICV_DIR has
+    trapped. `past`: what a loss would be due to.
     """
 
     routing: Routing
@@ -155,7 +156,9 @@ class Interrupt(Monitor):
                     active = NOBODY if memory.active == BY_REGISTER else memory.active
                     memory = self._reopened(memory._replace(active=active, clearing=""))
                 return self._gate(memory, vcpu, lambda g: entered(g, cpu, self.intid, self.source, look))
-            case ev.Exited(vcpu=vcpu, cpu=cpu):
+            case ev.Exited(vcpu=vcpu, cpu=cpu, reason=reason):
+                if reason == ("deactivate", self.iar) and self.bank in ("", vcpu) and memory.active == NOBODY:
+                    memory = memory._replace(active=BY_REGISTER, clearing=vcpu)
                 barred, memory = self._barred(memory, vcpu), self._left(memory, vcpu)
                 return self._gate(memory, vcpu, lambda g: shut(g, cpu, self.intid, self.source, barred, look))
             case _:

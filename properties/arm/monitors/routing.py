@@ -1,7 +1,7 @@
 """What the guest has made of the distributor, as far as one interrupt is concerned: enabled, forwarded, to whom.
 
-A register holds its new value for sure once the write's routine has returned; from its call to its return, nobody can
-say. Initially the distributor is on, everything is enabled, and every SPI targets vcpu0.
+A register holds its new value for sure once the write's routine has returned, if no other write came across it; from its
+call to its return, nobody can say. Initially the distributor is on, everything is enabled, and every SPI targets vcpu0.
 """
 
 from __future__ import annotations
@@ -20,33 +20,49 @@ CHANGING = -1
 
 
 class Routing(NamedTuple):
-    """1, 0 or CHANGING each; `target` is the number of a vCPU, or CHANGING."""
+    """1, 0 or CHANGING each; `target` is the number of a vCPU, or CHANGING.
+
+    `writing`: what is being written, by whom, and the value; `crossed`: what two wrote across each other, and otherwise.
+    Nobody can say which of them was the last, until it is written again.
+    """
 
     enabled: int = 1
     forwarded: int = 1
     target: int = 0
+    writing: tuple[tuple[str, str, int], ...] = ()
+    crossed: frozenset[str] = frozenset()
 
 
 def written(event: ev.Called | ev.Returned, intid: int, vcpu: str, routing: Routing) -> Routing:
     """After the call or return of a routine that writes the distributor. `vcpu`: whose banked interrupt it is, or ""."""
     match event:
-        case ev.Called(routine="distributor", args=(str(writer), str(register), int(about), int(value))):
-            done = False
-        case ev.Returned(routine="distributor", args=(str(writer), str(register), int(about), int(value))):
-            done = True
+        case (
+            ev.Called(routine="distributor", args=(str(writer), str(register), int(about), int(value)))
+            | ev.Returned(routine="distributor", args=(str(writer), str(register), int(about), int(value)))
+        ):
+            pass
         case _:
             return routing
-    if register == "ctlr":
-        return routing._replace(forwarded=value & 1 if done else CHANGING)
-    if about != intid or vcpu not in ("", writer):
+    if register != "ctlr" and (about != intid or vcpu not in ("", writer)):
         return routing
     match register:
+        case "ctlr":
+            what, value = "forwarded", value & 1
         case "isenabler" | "icenabler":
-            return routing._replace(enabled=int(register == "isenabler") if done else CHANGING)
+            what, value = "enabled", int(register == "isenabler")
         case "itargetsr":
-            return routing._replace(target=value if done else CHANGING)
+            what = "target"
         case _:
             return routing
+    write = (what, writer, value)
+    others = tuple(w for w in routing.writing if w != write)
+    crossed = routing.crossed
+    if isinstance(event, ev.Called):
+        along = {v for w, _, v in others if w == what}
+        crossed = crossed | {what} if along - {value} else crossed if along else crossed - {what}
+        routing, others = routing._replace(crossed=crossed), tuple(sorted((*others, write)))
+    known = isinstance(event, ev.Returned) and what not in crossed
+    return routing._replace(writing=others, **{what: value if known else CHANGING})
 
 
 def writes(scenario: Scenario) -> set[str]:

@@ -161,8 +161,8 @@ class StaysInOldRegister(KvmArm):
 class KicksTarget(StaysInOldRegister):
     """Linux: who still has an old entry of an interrupt on its list is not kicked, but the new target, which has nothing."""
 
-    def kicked(self, owner: tuple[str, ...], target: Vcpu) -> Vcpu:
-        return target
+    def listed_already(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> None:
+        self.notify(cpu, target)
 
 
 class EnablingOnlyKicks(KvmArm):
