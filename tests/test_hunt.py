@@ -68,7 +68,7 @@ def test_what_the_reference_breaks_too_is_no_find(monkeypatch: pytest.MonkeyPatc
     hunt = hunting(Overwrites, {"PID-8"})
     scenario = next(s for s in SUITE.scenarios if s.name == "core")
     assert hunt.breaks(scenario).clauses == {"PID-8"}
-    monkeypatch.setattr("conformance.verdict.hunt.resolve", lambda _: hunt.implementation)
+    monkeypatch.setattr("conformance.verdict.hunt.reference_of", lambda _: hunt.implementation)
     hunt.looked.clear()
     assert not hunt.breaks(scenario).clauses
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from conformance.adapters.registry import Implementation, resolve
+from conformance.adapters.registry import Implementation, reference_of
 from conformance.roles import architectures
 from conformance.roles.architecture import Architecture
 from conformance.roles.location import Shared
@@ -27,7 +27,7 @@ def fill(implementation: Implementation, scenario: Scenario) -> Filled:
     """Raises AdapterError where the architecture's reference cannot be had."""
     architecture = architectures()[scenario.architecture]
     own = implementation.filled(architecture.name)
-    roles = {**resolve(architecture.reference).filled(architecture.name), **own}
+    roles = {**reference_of(architecture.name).filled(architecture.name), **own}
     classes = sorted(dict.fromkeys(roles[role] for role in architecture.roles), key=lambda cls: cls in own.values())
     declared: dict[str, dict[str, Any]] = {"vcpu_state": {}, "cpu_state": {}, "vm_state": {}, "irq_state": {}}
     for cls in classes:

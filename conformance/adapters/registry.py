@@ -161,6 +161,11 @@ def resolve(spec: str) -> Implementation:
     return of_class(_import(spec, name, argument), argument, spec)
 
 
+def reference_of(architecture: str) -> Implementation:
+    """What fills the roles of an architecture that are left open. Raises AdapterError."""
+    return resolve(architectures()[architecture].reference)
+
+
 def _import(spec: str, module: str, name: str) -> type[Any]:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))

@@ -23,10 +23,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from conformance.adapters.registry import Implementation, resolve
+from conformance.adapters.registry import Implementation, reference_of, resolve
 from conformance.adapters.source import Fault, Question, Source
 from conformance.automaton.assembly import Assembly, assemble, own_routines
-from conformance.roles import architectures
 from conformance.roles.operations import Answer
 from conformance.roles.scenario import Scenario
 
@@ -158,7 +157,7 @@ def _loaded(spec: str) -> Implementation | None:
     try:
         implementation = resolve(spec)
         for architecture in implementation.architectures:
-            resolve(architectures()[architecture].reference)
+            reference_of(architecture)
     except Exception:
         return None
     return implementation

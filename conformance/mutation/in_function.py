@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from conformance.adapters.registry import Implementation
-from conformance.adapters.source import Fault
 from conformance.automaton.assembly import Assembly
-from conformance.mutation.kill import Candidate, Judged, candidates
+from conformance.mutation.kill import Candidate, Judged, candidates, contained
 from conformance.mutation.mutant import said, whole
 from conformance.verdict.clause import Clause
 from conformance.verdict.suite import Cases, Suite, TellsCases
@@ -37,14 +36,8 @@ class InFunction:
         def change(assembly: Assembly) -> Assembly:
             return self._wholes[id(assembly)].changed(judged.mutant)
 
-        try:
-            broken = self._cases.broken(change)
-        except Fault as fault:
-            judged.met("crash", f"{fault.status}: {str(fault).splitlines()[0][:200]}", self.name)
-        except Exception as error:
-            judged.met("crash", f"the suite itself fails: {error!r}", self.name)
-        else:
-            if broken:
+        with contained(judged, self.name):
+            if self._cases.broken(change):
                 judged.met("killed" if self._clause.kind == "guarantee" else "deviates", self.name, self.name)
 
 

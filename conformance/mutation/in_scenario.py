@@ -16,7 +16,7 @@ from conformance.machine.finding import Breach, Finding
 from conformance.machine.machine import Machine
 from conformance.machine.monitor import Look, Monitor
 from conformance.machine.state import LayoutFull, Outcome
-from conformance.mutation.kill import Candidate, Judged, candidates
+from conformance.mutation.kill import Candidate, Judged, candidates, contained
 from conformance.mutation.mutant import Whole, said, whole
 from conformance.roles.scenario import Scenario
 from conformance.search.proof import prove
@@ -143,16 +143,13 @@ class InScenario:
         """Explore the mutant."""
         most = max(FEWEST_STATES, TIMES_AS_MANY * self.states)
         changed = self.whole.changed(judged.mutant)
-        try:
-            found = run(changed, self._suite, self._scenario, self._fatal, most)
-        except Killed as killed:
-            judged.met("killed", killed.clause, self.name)
-        except Fault as fault:
-            judged.met("crash", f"{fault.status}: {str(fault).splitlines()[0][:200]}", self.name)
-        except Exception as error:  # a monitor's mistake, say: the others are judged all the same
-            judged.met("crash", f"the suite itself fails: {error!r}", self.name)
-        else:
-            self._compare(judged, found, most)
+        with contained(judged, self.name):
+            try:
+                found = run(changed, self._suite, self._scenario, self._fatal, most)
+            except Killed as killed:
+                judged.met("killed", killed.clause, self.name)
+            else:
+                self._compare(judged, found, most)
 
     def _compare(self, judged: Judged, found: Run, most: int) -> None:
         new = sorted(found.broken - self.plain.broken)

@@ -8,12 +8,14 @@ the wires and memory at rest show nothing new, it is equivalent or wants another
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple, Protocol
 from zlib import crc32
 
 from conformance.adapters.registry import Implementation
+from conformance.adapters.source import Fault
 from conformance.mutation.mutant import Mutant, Whole, own
 
 Fate = Literal["killed", "not exercised", "deviates", "crash", "shows", "memory", "same"]
@@ -51,6 +53,17 @@ class Judged:
     def lose(self, clauses: Iterable[str], place: str) -> None:
         for clause in clauses:
             self.lost.setdefault(clause, []).append(place)
+
+
+@contextmanager
+def contained(judged: Judged, place: str) -> Iterator[None]:
+    """What goes wrong within is the mutant's fate: the others are judged all the same."""
+    try:
+        yield
+    except Fault as fault:
+        judged.met("crash", f"{fault.status}: {str(fault).splitlines()[0][:200]}", place)
+    except Exception as error:  # a monitor's mistake, say
+        judged.met("crash", f"the suite itself fails: {error!r}", place)
 
 
 class Candidate(NamedTuple):

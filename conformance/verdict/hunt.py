@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from conformance.adapters.registry import Implementation, resolve
+from conformance.adapters.registry import Implementation, reference_of
 from conformance.adapters.source import Fault
 from conformance.machine.build import in_machine
 from conformance.roles import architectures
@@ -99,7 +99,7 @@ class Hunt:
         found = self._explored(self.implementation, scenario)
         if not found.clauses:
             return found
-        base = self._explored(resolve(architectures()[scenario.architecture].reference), scenario)
+        base = self._explored(reference_of(scenario.architecture), scenario)
         return Broken(found.clauses - base.clauses, found.states)
 
     def _explored(self, implementation: Implementation, scenario: Scenario) -> Broken:

@@ -13,8 +13,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from conformance import LOADED, PACKAGES
-from conformance.adapters.registry import Implementation, resolve
-from conformance.roles import architectures
+from conformance.adapters.registry import Implementation, reference_of
 from conformance.roles.registered import registered
 
 LIBRARIES = ("hypothesis", "msgspec", "numpy", "z3-solver")
@@ -60,7 +59,7 @@ def own_code(implementation: Implementation) -> str:
 
 def ships(implementation: Implementation) -> bool:
     """Whether no Python takes part but what comes with the suite."""
-    beside = [resolve(architectures()[name].reference) for name in implementation.architectures]
+    beside = [reference_of(name) for name in implementation.architectures]
     parts = [part for one in (implementation, *beside) for part in (*one.roles.values(), *one.replaces.values())]
     bases = [base for part in parts for base in (part.__mro__ if isinstance(part, type) else (part,))]
     packages = {str(getattr(base, "__module__", "")).partition(".")[0] for base in bases}

@@ -314,8 +314,7 @@ class NestedKvm(Requests, NestedSender, NestedRunLoop, NestedResidency):
 
     @mirrors(KVM_MAIN, "kvm_vcpu_block")
     def vcpu_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
-        cpu.store(vcpu.blocking, 1)
-        return Then("block_once", vcpu)
+        return self.l1.vcpu_block(cpu, vcpu)
 
     @mirrors(KVM_MAIN, "kvm_vcpu_block")
     def block_once(self, cpu: Cpu, vcpu: Vcpu) -> Any:
