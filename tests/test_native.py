@@ -86,6 +86,7 @@ static long count, list, thing, lock, thread;
 static volatile int flag;
 static uint64_t pair[2];
 static struct { uint32_t value, other[3]; } register_of[2];
+static void *owner = &thing;
 
 static void plain(void) { shared.word = shared.word + 1; shared.high = 7; }
 static void byte(void) { shared.nv = shared.nv == 0xf1 ? 0xf2 : 0; }
@@ -186,6 +187,13 @@ static void scattered(void)
     intack_return_integer(low + high + intack_load(&register_of[0], 4));
 }
 static void beyond(void) { intack_load(&register_of[1], 1ull << 32); }
+static void pointers(void)
+{
+    void *was = owner;
+    owner = was ? NULL : &thread;
+    intack_return_bool(was == &thing);
+}
+static void stray_pointer(void) { owner = &count; }
 static void statics(void) { intack_return_integer(++count); }
 static void address(void) { intack_return_integer((uint64_t)&shared); }
 static void prints(void) { puts("on the way"); if (shared.word) abort(); }
@@ -231,6 +239,7 @@ void intack_setup(void)
     intack_share(&pair[0], 8, "first");
     intack_share_part(&register_of[0].value, 4, 0, "wide");
     intack_share_part(&register_of[1].value, 4, 32, "wide");
+    intack_share_pointer(&owner, "owner");
     intack_share_list(&list, "list%d", 0);
     intack_name(&shared, "shared");
     intack_name(&thing, "thing");
@@ -241,7 +250,7 @@ void intack_setup(void)
     intack_private(&register_of[1].other, sizeof register_of[1].other);
 #define ROUTINE(name) intack_routine(#name, name);
     ROUTINE(plain) ROUTINE(byte) ROUTINE(bit_field) ROUTINE(copy_in) ROUTINE(copy_out) ROUTINE(fill) ROUTINE(move)
-    ROUTINE(both) ROUTINE(clear) ROUTINE(scattered) ROUTINE(beyond)
+    ROUTINE(both) ROUTINE(clear) ROUTINE(scattered) ROUTINE(beyond) ROUTINE(pointers) ROUTINE(stray_pointer)
     ROUTINE(volatiles) ROUTINE(library) ROUTINE(last) ROUTINE(orders) ROUTINE(fetches) ROUTINE(nand) ROUTINE(increment)
     ROUTINE(fences) ROUTINE(wide) ROUTINE(calls) ROUTINE(bits) ROUTINE(statics) ROUTINE(address) ROUTINE(prints)
     ROUTINE(asserts) ROUTINE(crash) ROUTINE(leave) ROUTINE(hang) ROUTINE(give_up) ROUTINE(work_shared) ROUTINE(work_private)
@@ -378,6 +387,15 @@ class TestMemory:
         assert memory == {"wide": 14 << 32 | 5}
         with pytest.raises(PipeError, match="needs the address where a shared 64-bit word begins"):
             play(small, "beyond")
+
+    def test_a_pointer_is_the_name_of_what_it_points_to(self, small: NativeProgram) -> None:
+        def played(owner: tuple[str, ...]) -> list[Answer]:
+            return play(small, "pointers", memory={"owner": owner})
+
+        assert played(("thing",)) == [Load("owner"), Store("owner", ()), Return(value=True)]
+        assert played(()) == [Load("owner"), Store("owner", ("thread",)), Return(value=False)]
+        with pytest.raises(PipeError, match=r"stored in the pointer owner: no object that has a name is there"):
+            play(small, "stray_pointer")
 
     def test_a_write_that_no_hook_has_seen(self, small: NativeProgram) -> None:
         with pytest.raises(PipeError, match=r"s\[3\] was written by code without a hook"):

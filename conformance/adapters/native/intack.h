@@ -138,6 +138,9 @@ void intack_share(const volatile void *object, size_t size, const char *name, ..
 /* These bytes are the bits of the location `name` from this one on: a register of 64 bits may lie scattered in memory. */
 void intack_share_part(const volatile void *object, size_t size, unsigned bit, const char *name, ...) INTACK_PRINTF(4, 5);
 
+/* A pointer to an object that has a name: the location holds that name, as a tuple, and () for NULL. */
+void intack_share_pointer(const volatile void *pointer, const char *name, ...) INTACK_PRINTF(2, 3);
+
 /* The object stands for a location that holds a tuple of names, or for a lock. Its own memory is not looked at. */
 void intack_share_list(const volatile void *list, const char *name, ...) INTACK_PRINTF(2, 3);
 void intack_share_lock(const volatile void *lock, const char *name, ...) INTACK_PRINTF(2, 3);

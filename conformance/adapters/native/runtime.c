@@ -43,6 +43,7 @@ struct word { /* one location, or a part of one: up to 8 bytes of a shared objec
     const char *name;
     unsigned shift; /* where its lowest bit is in the location; masks and values are those of its own bytes */
     uint64_t known; /* what hooks and answers left there */
+    bool pointer;   /* it holds an object's address, the location its name */
 };
 
 struct named {
@@ -320,8 +321,33 @@ static void look_for_strays(void)
                         "returns a struct into it, or an object that was not compiled with -fsanitize=thread", w->name);
 }
 
+static const char *name_in(const struct named *table, size_t count, const volatile void *at);
+static void *object_named(const char *name);
+
+static uint64_t load_pointer(struct word *w, const char *order)
+{
+    const struct token *result =
+        perform(OPEN, "{\"op\":\"load\",\"at\":\"%s\",\"order\":\"%s\"}", w->name, order) + 1;
+    if (result->kind != CLOSE && (result->kind != STRING || result[1].kind != CLOSE))
+        give_up("result %lu, a load of the pointer %s, is not a tuple of one name or none", run.operations - 1, w->name);
+    uint64_t bits = result->kind == CLOSE ? 0 : (uintptr_t)object_named(result->text);
+    poke(w, ~0ull, bits);
+    return bits;
+}
+
+static void store_pointer(const struct word *w, uint64_t bits, const char *order)
+{
+    const char *name = bits ? name_in(named, names, (const void *)(uintptr_t)bits) : "";
+    if (!name)
+        give_up("%#llx is stored in the pointer %s: no object that has a name is there", (unsigned long long)bits, w->name);
+    const char *quote = bits ? "\"" : "";
+    perform(NONE, "{\"op\":\"store\",\"at\":\"%s\",\"value\":[%s%s%s],\"order\":\"%s\"}", w->name, quote, name, quote, order);
+}
+
 static uint64_t load(struct word *w, uint64_t mask, const char *order)
 {
+    if (w->pointer)
+        return load_pointer(w, order) & mask;
     uint64_t asked = mask << w->shift;
     uint64_t bits = perform(INTEGER, "{\"op\":\"load\",\"at\":\"%s\",\"mask\":%llu,\"order\":\"%s\"}", w->name,
                             (unsigned long long)asked, order)->number;
@@ -334,6 +360,12 @@ static uint64_t load(struct word *w, uint64_t mask, const char *order)
 
 static void store(const struct word *w, uint64_t mask, uint64_t bits, const char *order)
 {
+    if (w->pointer && mask == ~0ull) {
+        store_pointer(w, bits, order);
+        return;
+    }
+    if (w->pointer)
+        give_up("a part of the pointer %s is written", w->name);
     perform(NONE, "{\"op\":\"store\",\"at\":\"%s\",\"value\":%llu,\"mask\":%llu,\"order\":\"%s\"}", w->name,
             (unsigned long long)(bits << w->shift), (unsigned long long)(mask << w->shift), order);
 }
@@ -624,6 +656,8 @@ static uint64_t combine(enum intack_how how, uint64_t old, uint64_t value, uint6
 static uint64_t rmw(const struct word *w, uint64_t mask, enum intack_how how, uint64_t value, uint64_t expect,
                     const char *order)
 {
+    if (w->pointer)
+        give_up("an atomic on the pointer %s: only loads and stores are known", w->name);
     uint64_t bits = (value & mask) << w->shift, asked = mask << w->shift;
     char expected[64] = "";
     if (how == INTACK_CAS)
@@ -1128,7 +1162,7 @@ static struct named *new_named(struct named *table, size_t *count, const char *w
     return &table[(*count)++];
 }
 
-static void add_word(uintptr_t at, size_t bytes, unsigned shift, const char *name)
+static struct word *add_word(uintptr_t at, size_t bytes, unsigned shift, const char *name)
 {
     size_t place = words;
     if (words == WORDS)
@@ -1137,8 +1171,9 @@ static void add_word(uintptr_t at, size_t bytes, unsigned shift, const char *nam
         give_up("%s overlaps an object that is already shared", name);
     for (; place && word[place - 1].at > at; place--)
         word[place] = word[place - 1];
-    word[place] = (struct word){at, bytes, name, shift, 0};
+    word[place] = (struct word){at, bytes, name, shift, 0, false};
     words++;
+    return &word[place];
 }
 
 void intack_share(const volatile void *object, size_t size, const char *format, ...)
@@ -1164,6 +1199,14 @@ void intack_share_part(const volatile void *object, size_t size, unsigned bit, c
     if (!size || bit + 8 * size > 64)
         give_up("%s has 64 bits: %zu bytes from bit %u on are none of them", name, size, bit);
     add_word((uintptr_t)object, size, bit, name);
+}
+
+void intack_share_pointer(const volatile void *pointer, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    add_word((uintptr_t)pointer, sizeof(void *), 0, keep_name(format, arguments))->pointer = true;
+    va_end(arguments);
 }
 
 #define NAMES_ONE(function, table, count, what) \
