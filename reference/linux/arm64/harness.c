@@ -1,0 +1,611 @@
+/*
+ * Asks Linux's vgic: its functions under the names of Arm's roles, and the services of the kernel that it calls, each as
+ * the operations that others can notice.
+ *
+ *     injector, distributor, run loop, residency ──> kvm_vgic_*(), dispatch_mmio_write() ──> locks, ap_list, GICH, kicks
+ *
+ * What is not the kernel's is the order of calls around an entry (arm.c), requests and kicks (kvm_main.c), and the list
+ * primitives. The run loop's steps are routines, as the reference's are.
+ */
+#include <linux/irqchip/arm-gic.h>
+#include <linux/kvm_host.h>
+
+#include "vgic.h"
+#include "vgic-mmio.h"
+
+enum { KICK = 1, DISTRIBUTOR = 0x8000000 };
+
+static struct kvm kvm;
+static struct kvm_vcpu vcpus[VCPUS];
+static struct vgic_irq private_irqs[VCPUS][VGIC_NR_PRIVATE_IRQS], spis[SPIS];
+
+static struct gich {
+    u32 hcr, vmcr, apr, lr[LIST_REGISTERS];
+} gich[CPUS];
+static u64 ipi_pending[CPUS]; /* somebody waits until this CPU has taken the kick */
+
+static unsigned vcpu_count, cpu_count; /* in this scenario */
+static bool flag_is_moot; /* no handler takes a lock, so nobody can tell whether interrupts are off under one */
+
+static struct {
+    struct kvm_vcpu *vcpu;
+} current; /* in this call: whose thread it is, if it is one */
+
+/* ---- interrupt flag, locks ---------------------------------------------------------------------------------------- */
+
+unsigned long irq_save(void) { return flag_is_moot ? 1 : intack_interrupts(false); }
+void irq_restore(unsigned long flags)
+{
+    if (flags && !flag_is_moot)
+        intack_interrupts(true);
+}
+
+/* ---- ap_lists ------------------------------------------------------------------------------------------------------ */
+
+static struct vgic_irq *irq_of(const struct list_head *entry) { return container_of(entry, struct vgic_irq, ap_list); }
+
+static struct kvm_vcpu *vcpu_of(const struct list_head *head)
+{
+    return container_of(head, struct kvm_vcpu, arch.vgic_cpu.ap_list_head);
+}
+
+/* A private interrupt is listed by its number, for its own vCPU alone lists it. */
+static struct vgic_irq *private_of(struct kvm_vcpu *vcpu, const struct vgic_irq *irq)
+{
+    return irq->intid < VGIC_NR_PRIVATE_IRQS ? &vcpu->arch.vgic_cpu.private_irqs[irq->intid] : (struct vgic_irq *)irq;
+}
+
+struct intack_list list_walk(const struct list_head *head)
+{
+    struct intack_list list = intack_list_load(head);
+    for (size_t i = 0; i < list.length; i++)
+        list.item[i] = private_of(vcpu_of(head), list.item[i]);
+    return list;
+}
+
+static void list_write(struct list_head *head, struct intack_list list)
+{
+    for (size_t i = 0; i < list.length; i++)
+        list.item[i] = private_of(&vcpus[0], list.item[i]);
+    intack_list_store(head, &list);
+}
+
+bool list_empty(const struct list_head *head) { return !intack_list_load(head).length; }
+
+bool list_is_last(const struct list_head *entry, const struct list_head *head)
+{
+    struct intack_list list = list_walk(head);
+    return list.length && list.item[list.length - 1] == irq_of(entry);
+}
+
+/* On whose list an interrupt is, or NULL: what its own links tell. */
+static struct list_head *list_of(const struct vgic_irq *irq)
+{
+    const void *heads[VCPUS];
+    for (unsigned k = 0; k < vcpu_count; k++) {
+        heads[k] = &vcpus[k].arch.vgic_cpu.ap_list_head;
+        if (irq->intid < VGIC_NR_PRIVATE_IRQS && irq->target_vcpu != &vcpus[k])
+            heads[k] = heads[0];
+    }
+    if (irq->intid < VGIC_NR_PRIVATE_IRQS)
+        heads[0] = &irq->target_vcpu->arch.vgic_cpu.ap_list_head;
+    int on = intack_list_of(private_of(&vcpus[0], irq), irq->intid < VGIC_NR_PRIVATE_IRQS ? 1 : vcpu_count, heads);
+    return on < 0 ? NULL : (struct list_head *)heads[on];
+}
+
+/* The checks are those of lib/list_debug.c. */
+void list_add_tail(struct list_head *entry, struct list_head *head)
+{
+    if (list_of(irq_of(entry))) {
+        intack_assert_failed("list_add corruption: %u is on a list", irq_of(entry)->intid);
+        return;
+    }
+    struct intack_list list = list_walk(head);
+    if (list.length == INTACK_LIST_MAX)
+        intack_fail("list_add_tail: the list is full");
+    list.item[list.length++] = irq_of(entry);
+    list_write(head, list);
+}
+
+void list_del(struct list_head *entry)
+{
+    struct list_head *head = list_of(irq_of(entry));
+    if (!head) {
+        intack_assert_failed("list_del corruption: %u is on no list", irq_of(entry)->intid);
+        return;
+    }
+    struct intack_list list = list_walk(head), left = {0};
+    for (size_t i = 0; i < list.length; i++)
+        if (list.item[i] != irq_of(entry))
+            left.item[left.length++] = list.item[i];
+    list_write(head, left);
+}
+
+/* Stable, as list_sort() is. */
+void list_sort(void *priv, struct list_head *head, list_cmp_func_t order)
+{
+    struct intack_list list = list_walk(head);
+    bool moved = false;
+    for (size_t i = 1; i < list.length; i++)
+        for (size_t k = i; k; k--) {
+            struct vgic_irq *before = list.item[k - 1], *after = list.item[k];
+            if (order(priv, &before->ap_list, &after->ap_list) <= 0)
+                break;
+            list.item[k - 1] = after, list.item[k] = before;
+            moved = true;
+        }
+    if (moved)
+        list_write(head, list);
+}
+
+/* ---- GICH ---------------------------------------------------------------------------------------------------------- */
+
+char gich_base[0x200];
+
+static u32 *gich_register(const void *at)
+{
+    struct gich *here = &gich[intack_cpu_id()];
+    long offset = (const char *)at - gich_base;
+    switch (offset) {
+    case GICH_HCR: return &here->hcr;
+    case GICH_VMCR: return &here->vmcr;
+    case GICH_APR: return &here->apr;
+    }
+    long lr = (offset - GICH_LR0) / 4;
+    if (offset < GICH_LR0 || lr >= kvm_vgic_global_state.nr_lr)
+        intack_oops("GICH has no register at %#lx here", offset);
+    return &here->lr[lr];
+}
+
+/* GICH_ELRSR0: empty, and no end to tell. */
+static u32 elrsr(void)
+{
+    struct gich *here = &gich[intack_cpu_id()];
+    u32 empty = 0;
+    for (int i = 0; i < kvm_vgic_global_state.nr_lr; i++) {
+        u32 lr = here->lr[i];
+        if (!(lr & GICH_LR_STATE) && (lr & GICH_LR_HW || !(lr & GICH_LR_EOI)))
+            empty |= 1u << i;
+    }
+    return empty;
+}
+
+u32 gich_read(const void *at)
+{
+    if (at == gich_base + GICH_VTR)
+        return (u32)(intack_fact("one-list-register") ? 0 : 1);
+    return at == gich_base + GICH_ELRSR0 ? elrsr() : *gich_register(at);
+}
+void gich_write(u32 value, void *at) { *gich_register(at) = value; }
+
+/* ---- kvm_main.c: requests and kicks -------------------------------------------------------------------------------- */
+
+struct kvm_vcpu *kvm_get_vcpu(struct kvm *vm, int number)
+{
+    return vm == &kvm && number >= 0 && number < (int)vcpu_count ? &vcpus[number] : NULL;
+}
+struct kvm_vcpu *kvm_get_running_vcpu(void) { return current.vcpu; }
+
+void kvm_make_request(int request, struct kvm_vcpu *vcpu)
+{
+    intack_rmw(&vcpu->requests, INTACK_OR, BIT(request), BIT(request));
+}
+
+static bool check_request(int request, struct kvm_vcpu *vcpu)
+{
+    return intack_load(&vcpu->requests, BIT(request)) &&
+           intack_rmw(&vcpu->requests, INTACK_AND, 0, BIT(request));
+}
+
+static u64 exiting_guest_mode(struct kvm_vcpu *vcpu)
+{
+    u64 mode = IN_GUEST_MODE;
+    __atomic_compare_exchange_n(&vcpu->mode, &mode, EXITING_GUEST_MODE, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    return mode;
+}
+
+void kvm_vcpu_kick(struct kvm_vcpu *vcpu)
+{
+    if (intack_wake(vcpu) || vcpu == current.vcpu)
+        return;
+    if (exiting_guest_mode(vcpu) == IN_GUEST_MODE)
+        intack_send_ipi(KICK, (int64_t)vcpu->cpu);
+}
+
+/* kvm_make_all_cpus_request(KVM_REQ_SLEEP): who is not outside of guest mode has taken the IPI before this returns. */
+void kvm_arm_halt_guest(struct kvm *vm)
+{
+    bool asked[CPUS] = {false};
+    for (unsigned k = 0; k < vcpu_count; k++)
+        vcpus[k].arch.pause = true;
+    for (unsigned k = 0; k < vcpu_count; k++) {
+        kvm_make_request(KVM_REQ_SLEEP, &vcpus[k]);
+        if (&vcpus[k] == current.vcpu || exiting_guest_mode(&vcpus[k]) == OUTSIDE_GUEST_MODE)
+            continue;
+        u64 cpu = vcpus[k].cpu;
+        asked[cpu] = true;
+    }
+    for (unsigned cpu = 0; cpu < cpu_count; cpu++)
+        if (asked[cpu]) {
+            ipi_pending[cpu] = 1;
+            intack_send_ipi(KICK, cpu);
+        }
+    for (unsigned cpu = 0; cpu < cpu_count; cpu++)
+        while (asked[cpu] && ipi_pending[cpu])
+            intack_relax();
+}
+
+void kvm_arm_resume_guest(struct kvm *vm)
+{
+    for (unsigned k = 0; k < vcpu_count; k++) {
+        vcpus[k].arch.pause = false;
+        intack_wake(&vcpus[k]);
+    }
+}
+
+/* reschedule_ipi(cpu) */
+static void reschedule_ipi(void)
+{
+    u64 *pending = &ipi_pending[intack_integer_argument(0)];
+    if (*pending)
+        *pending = 0;
+}
+
+/* maintenance_interrupt(cpu): only the exit it forces matters. */
+static void maintenance_interrupt(void) {}
+
+static void inject_irq(struct kvm_vcpu *vcpu, unsigned intid, bool level)
+{
+#ifdef INJECT_BY_NUMBER
+    kvm_vgic_inject_irq(&kvm, vcpu->vcpu_id, intid, level, NULL);
+#else
+    kvm_vgic_inject_irq(&kvm, vcpu, intid, level, NULL);
+#endif
+}
+
+/* irqfd's resampler: the line goes down, and the device is asked to look again. */
+void kvm_notify_acked_irq(struct kvm *vm, unsigned irqchip, unsigned pin)
+{
+    if (intack_fact("irqfd-resample"))
+        inject_irq(&vcpus[0], pin + VGIC_NR_PRIVATE_IRQS, false);
+}
+
+/* ---- inert --------------------------------------------------------------------------------------------------------- */
+
+#define ABSENT(...) { intack_fail("%s: not in this program", __func__); }
+int irq_set_irqchip_state(unsigned irq, int which, bool value) ABSENT()
+int irq_get_irqchip_state(unsigned irq, int which, bool *value) ABSENT()
+struct irq_desc *irq_to_desc(unsigned irq) ABSENT()
+int vgic_init(struct kvm *vm) ABSENT()
+int vgic_lazy_init(struct kvm *vm) { return 0; }
+int kvm_register_vgic_device(unsigned long type) { return 0; }
+bool vgic_supports_direct_msis(struct kvm *vm) { return false; }
+
+/* ---- routines: injector, distributor, residency --------------------------------------------------------------------- */
+
+static struct kvm_vcpu *subject(void) { return intack_object_argument(0); }
+static void then(const char *routine, struct kvm_vcpu *vcpu)
+{
+    intack_then(routine);
+    intack_then_object(vcpu);
+}
+
+/* inject(vcpu, intid, level) */
+static void inject(void) { inject_irq(subject(), (unsigned)intack_integer_argument(1), intack_integer_argument(2)); }
+
+/* device_quiet(vcpu, intid): the device, in userspace, lowers its line. */
+static void device_quiet(void)
+{
+    current.vcpu = subject();
+    inject_irq(subject(), (unsigned)intack_integer_argument(1), false);
+    then("vcpu_run", subject());
+}
+
+/* distributor(vcpu, register, intid, value): the address and the data that the guest's store has. */
+static void distributor(void)
+{
+    static const struct {
+        const char *name;
+        u32 offset;
+    } banks[] = {
+        {"isenabler", GIC_DIST_ENABLE_SET},  {"icenabler", GIC_DIST_ENABLE_CLEAR}, {"ispendr", GIC_DIST_PENDING_SET},
+        {"icpendr", GIC_DIST_PENDING_CLEAR}, {"isactiver", GIC_DIST_ACTIVE_SET},   {"icactiver", GIC_DIST_ACTIVE_CLEAR},
+    };
+    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    const char *name = intack_string_argument(1);
+    u32 intid = (u32)intack_integer_argument(2), value = (u32)intack_integer_argument(3), data = 1u << intid % 32;
+    gpa_t at = DISTRIBUTOR;
+    int length = 4;
+
+    if (!strcmp(name, "ctlr"))
+        at += GIC_DIST_CTRL, data = value;
+    else if (!strcmp(name, "sgir"))
+        at += GIC_DIST_SOFTINT, data = value << 16 | intid;
+    else if (!strcmp(name, "itargetsr"))
+        at += GIC_DIST_TARGET + intid, data = 1u << value, length = 1;
+    for (size_t i = 0; i < ARRAY_SIZE(banks); i++)
+        if (!strcmp(name, banks[i].name))
+            at += banks[i].offset + intid / 32 * 4;
+    kvm_io_gic_ops.write(vcpu, &kvm.arch.vgic.dist_iodev.dev, at, length, &data);
+    then("vcpu_run", vcpu);
+}
+
+/* load(vcpu, cpu) */
+static void load(void)
+{
+    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    vcpu->cpu = (u64)intack_integer_argument(1);
+    kvm_vgic_load(vcpu);
+}
+
+/* put(vcpu, preempted) */
+static void put(void)
+{
+    current.vcpu = subject();
+    kvm_vgic_put(subject());
+}
+
+/* ---- routines: arm.c's run loop --------------------------------------------------------------------------------------- */
+
+/* vcpu_run(vcpu): check_vcpu_requests() */
+static void vcpu_run(void)
+{
+    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    if (vcpu->requests) {
+        if (check_request(KVM_REQ_SLEEP, vcpu)) {
+            then("vcpu_sleep", vcpu);
+            return;
+        }
+        check_request(KVM_REQ_IRQ_PENDING, vcpu);
+    }
+    then("vcpu_enter_guest", vcpu);
+}
+
+static void vcpu_enter_guest(void)
+{
+    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    intack_preemption(false);
+    intack_interrupts(false);
+    kvm_vgic_flush_hwstate(vcpu);
+    vcpu->mode = IN_GUEST_MODE;
+    intack_fence();
+    if (vcpu->requests) {
+        then("leave_guest", vcpu);
+        intack_then_item((struct intack_item){0, "request"});
+        return;
+    }
+    struct intack_tuple reason = intack_enter_guest(vcpu);
+    then("leave_guest", vcpu);
+    for (size_t i = 0; i < reason.length; i++)
+        intack_then_item(reason.item[i]);
+}
+
+/* leave_guest(vcpu, reason...) */
+static void leave_guest(void)
+{
+    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    const char *reason = intack_string_argument(1);
+#ifdef OUT_BEFORE_SYNC
+    vcpu->mode = OUTSIDE_GUEST_MODE;
+    kvm_vgic_sync_hwstate(vcpu);
+#else
+    kvm_vgic_sync_hwstate(vcpu);
+    __atomic_store_n(&vcpu->mode, OUTSIDE_GUEST_MODE, __ATOMIC_RELEASE);
+#endif
+    intack_interrupts(true);
+    intack_preemption(true);
+    if (!strcmp(reason, "wfi"))
+        then("vcpu_wfi", vcpu);
+    else if (!strcmp(reason, "mmio")) {
+        then("distributor", vcpu);
+        intack_then_item((struct intack_item){0, intack_string_argument(2)});
+        intack_then_integer(intack_integer_argument(3));
+        intack_then_integer(intack_integer_argument(4));
+    } else if (!strcmp(reason, "device_quiet")) {
+        then("device_quiet", vcpu);
+        intack_then_integer(intack_integer_argument(2));
+    } else {
+        if (!strcmp(reason, "pause"))
+            for (unsigned k = 0; k < vcpu_count; k++)
+                if (&vcpus[k] != vcpu)
+                    kvm_vgic_vcpu_pending_irq(&vcpus[k]);
+        then("vcpu_run", vcpu);
+    }
+}
+
+/* kvm_vcpu_sleep(): out of the guest until it is resumed. */
+static void vcpu_sleep(void)
+{
+    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    intack_prepare_to_block();
+    if (vcpu->arch.pause) {
+        intack_schedule();
+        then("vcpu_sleep", vcpu);
+        return;
+    }
+    intack_finish_block();
+    then("vcpu_run", vcpu);
+}
+
+static void vcpu_wfi(void)
+{
+    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    intack_preemption(false);
+#ifdef VMCR_SYNC
+    kvm_vgic_vmcr_sync(vcpu);
+    vcpu->arch.in_wfi = 1;
+#else
+    vcpu->arch.in_wfi = 1;
+    kvm_vgic_put(vcpu);
+#endif
+    intack_preemption(true);
+    then("vcpu_block", vcpu);
+}
+
+/* One round of kvm_vcpu_block(): announce, look, sleep. */
+static void vcpu_block(void)
+{
+    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    intack_prepare_to_block();
+    intack_fence();
+    if (kvm_vgic_vcpu_pending_irq(vcpu)) {
+        intack_finish_block();
+        then("vcpu_unblock", vcpu);
+        return;
+    }
+    intack_schedule();
+    then("vcpu_block", vcpu);
+}
+
+static void vcpu_unblock(void)
+{
+    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    intack_preemption(false);
+    vcpu->arch.in_wfi = 0;
+#ifndef VMCR_SYNC
+    kvm_vgic_load(vcpu);
+#endif
+    intack_preemption(true);
+    then("vcpu_run", vcpu);
+}
+
+/* ---- set-up: what vgic-init.c leaves ----------------------------------------------------------------------------------- */
+
+static bool in_scenario(u32 intid)
+{
+    for (unsigned i = 0; i < intack_vectors(); i++)
+        if (intack_vector(i) == intid)
+            return true;
+    return false;
+}
+
+/* As roles/arm has it: all are enabled, SPI 40 and PPIs are levels, the priorities are those of PRIORITIES. */
+static void set_up_irq(struct vgic_irq *irq, u32 intid, struct kvm_vcpu *target)
+{
+    irq->intid = intid;
+    irq->enabled = true;
+    irq->target_vcpu = target;
+    irq->config = intid == 40 || (intid >= 16 && intid < 32) ? VGIC_CONFIG_LEVEL : VGIC_CONFIG_EDGE;
+    irq->priority = (u8)((intid == 3 ? 0x0c : intid == 42 ? 0x10 : intid == 43 ? 0x13 : 0x14) << 3);
+}
+
+static void share_irq(struct vgic_irq *irq, const char *name)
+{
+    intack_share_lock(&irq->irq_lock, "%s.irq_lock", name);
+    intack_share(&irq->enabled, 1, "%s.enabled", name);
+    intack_share(&irq->line_level, 1, "%s.line", name);
+    intack_share(&irq->pending_latch, 1, "%s.latch", name);
+    intack_share(&irq->active, 1, "%s.active", name);
+    intack_share_pointer(&irq->vcpu, "%s.owner", name);
+    if (irq->intid < VGIC_NR_SGIS) {
+        intack_share(&irq->source, 1, "%s.source", name);
+        intack_share(&irq->active_source, 1, "%s.active_source", name);
+    }
+    if (irq->intid >= VGIC_NR_PRIVATE_IRQS) {
+        intack_share_pointer(&irq->target_vcpu, "%s.target", name);
+        intack_share(&irq->targets, 1, "%s.targets", name);
+    }
+}
+
+static void set_up_vcpu(int k)
+{
+    struct kvm_vcpu *vcpu = &vcpus[k];
+    struct vgic_cpu *vgic_cpu = &vcpu->arch.vgic_cpu;
+    char name[32];
+
+    vcpu->kvm = &kvm;
+    vcpu->vcpu_id = vcpu->vcpu_idx = k;
+    intack_name(vcpu, "vcpu%d", k);
+    intack_share(&vcpu->cpu, 8, "vcpu%d.cpu", k);
+    intack_share(&vcpu->mode, 8, "vcpu%d.mode", k);
+    intack_share(&vcpu->requests, 8, "vcpu%d.requests", k);
+    intack_share(&vcpu->arch.pause, 8, "vcpu%d.paused", k);
+    intack_share(&vcpu->arch.in_wfi, 8, "vcpu%d.in_wfi", k);
+    intack_share_lock(&vgic_cpu->ap_list_lock, "vcpu%d.ap_list_lock", k);
+    intack_share_list(&vgic_cpu->ap_list_head, "vcpu%d.ap_list", k);
+    intack_share(&vgic_cpu->vgic_v2.vgic_hcr, 4, "vcpu%d.hcr_sw", k);
+    intack_share(&vgic_cpu->vgic_v2.vgic_vmcr, 4, "vcpu%d.vmcr_sw", k);
+    intack_share(&vgic_cpu->vgic_v2.vgic_apr, 4, "vcpu%d.apr_sw", k);
+    intack_share(&vgic_cpu->vgic_v2.used_lrs, 4, "vcpu%d.used_lrs", k);
+    for (int i = 0; i < kvm_vgic_global_state.nr_lr; i++)
+        intack_share(&vgic_cpu->vgic_v2.vgic_lr[i], 4, "vcpu%d.lr_sw[%d]", k, i);
+#ifdef PRIVATE_IRQS_APART
+    vgic_cpu->private_irqs = private_irqs[k];
+#endif
+    for (u32 intid = 0; intid < VGIC_NR_PRIVATE_IRQS; intid++) {
+        struct vgic_irq *irq = &vgic_cpu->private_irqs[intid];
+        set_up_irq(irq, intid, vcpu);
+        if (!in_scenario(intid))
+            continue;
+        if (k == 0)
+            intack_name(irq, "%u", intid);
+        snprintf(name, sizeof name, "vcpu%d.irq%u", k, intid);
+        share_irq(irq, name);
+    }
+}
+
+static void set_up_distributor(void)
+{
+    struct vgic_dist *dist = &kvm.arch.vgic;
+
+    dist->in_kernel = dist->ready = dist->initialized = dist->enabled = true;
+    dist->vgic_model = KVM_DEV_TYPE_ARM_VGIC_V2;
+    dist->nr_spis = SPIS;
+    dist->spis = spis;
+    vgic_register_dist_iodev(&kvm, DISTRIBUTOR, VGIC_V2);
+    intack_share(&dist->enabled, 1, "vm.enabled");
+    intack_share_lock(&kvm.arch.config_lock.lock, "vm.config_lock");
+    for (u32 i = 0; i < SPIS; i++) {
+        char name[32];
+        u32 intid = VGIC_NR_PRIVATE_IRQS + i;
+        set_up_irq(&spis[i], intid, &vcpus[0]);
+        if (!in_scenario(intid))
+            continue;
+        intack_name(&spis[i], "%u", intid);
+        snprintf(name, sizeof name, "irq%u", intid);
+        share_irq(&spis[i], name);
+    }
+}
+
+static void set_up_cpu(int cpu)
+{
+    intack_share(&gich[cpu].hcr, 4, "cpu%d.hcr", cpu);
+    intack_share(&gich[cpu].vmcr, 4, "cpu%d.vmcr", cpu);
+    intack_share(&gich[cpu].apr, 4, "cpu%d.apr", cpu);
+    for (int i = 0; i < kvm_vgic_global_state.nr_lr; i++)
+        intack_share(&gich[cpu].lr[i], 4, "cpu%d.lr[%d]", cpu, i);
+    intack_share(&ipi_pending[cpu], 8, "cpu%d.ipi_pending", cpu);
+}
+
+void intack_setup(void)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } routines[] = {
+        {"inject", inject}, {"distributor", distributor}, {"device_quiet", device_quiet},
+        {"load", load}, {"put", put},
+        {"vcpu_run", vcpu_run}, {"vcpu_enter_guest", vcpu_enter_guest}, {"leave_guest", leave_guest},
+        {"vcpu_sleep", vcpu_sleep}, {"vcpu_wfi", vcpu_wfi}, {"vcpu_block", vcpu_block}, {"vcpu_unblock", vcpu_unblock},
+        {"reschedule_ipi", reschedule_ipi}, {"maintenance_interrupt", maintenance_interrupt},
+    };
+    struct gic_kvm_info info = {.type = GIC_V2, .vcpu = {0x1000, 0x2fff}, .vctrl = {0x3000, 0x4fff}};
+
+    intack_architecture("arm");
+    for (size_t i = 0; i < ARRAY_SIZE(routines); i++)
+        intack_routine(routines[i].name, routines[i].run);
+    vcpu_count = intack_vcpus();
+    cpu_count = intack_cpus();
+    flag_is_moot = !intack_fact("injects-from-handler") && !intack_fact("unabridged");
+    if (vcpu_count > VCPUS || cpu_count > CPUS)
+        intack_fail("the scenario has %u vCPUs and %u CPUs; there is room for %d and %d", vcpu_count, cpu_count, VCPUS,
+                    CPUS);
+    intack_private(&current, sizeof current);
+    vgic_v2_probe(&info);
+    kvm.online_vcpus.counter = (int)vcpu_count;
+    for (int k = 0; k < (int)vcpu_count; k++)
+        set_up_vcpu(k);
+    set_up_distributor();
+    for (int cpu = 0; cpu < (int)cpu_count; cpu++)
+        set_up_cpu(cpu);
+}
