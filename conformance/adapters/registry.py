@@ -53,6 +53,10 @@ class Implementation:
     replaces: Mapping[str, MakeSource] = field(default_factory=dict)
     file: str = ""
     """What describes it, where that is no class."""
+    base: str = ""
+    """The SPEC of what it is a variant of: a result kept of that one counts where all that was asked is answered the same."""
+    assumptions: tuple[str, ...] = ()
+    """On which verdicts about it rest, beside the machine's rules."""
 
     def filled(self, architecture: str) -> Mapping[str, type[BaseRole]]:
         """The roles it fills of one architecture, by name."""

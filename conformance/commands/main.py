@@ -14,6 +14,7 @@ from conformance.commands.explain import explain
 from conformance.commands.export import export
 from conformance.commands.fences import fences
 from conformance.commands.hunt import hunt
+from conformance.commands.linux import linux
 from conformance.commands.listing import list_
 from conformance.commands.litmus import litmus
 from conformance.commands.mutate import mutate
@@ -45,6 +46,7 @@ for command in (
     replay,
     scan,
     list_,
+    linux,
     show,
     export,
     new,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import msgspec
@@ -48,6 +48,8 @@ class KeptWork(Work):
     """A hash of what the results of all items rest on."""
     code: str
     """Of what ships with the suite, or empty: `own_code`."""
+    before: str = ""
+    """`rests_on` of what the implementation is a variant of (`Implementation.base`)."""
 
     def done(self, item: Item) -> Done:
         begun = time.monotonic()
@@ -59,7 +61,14 @@ class KeptWork(Work):
         return done
 
     def _known(self, item: Item) -> tuple[Result] | None:
-        content = self.store.load(self._key(item))
+        known = self._found(item, self.rests_on)
+        if not known and self.before:
+            known = self._found(item, self.before)
+            known = None if known and _tells_places(known[0]) else known  # a schedule is of the one that was run
+        return known
+
+    def _found(self, item: Item, rests_on: str) -> tuple[Result] | None:
+        content = self.store.load(self._key(item, rests_on))
         try:
             record = msgspec.json.decode(content or b"", type=Record)
             result: Result = msgspec.json.decode(record.result, type=result_type(item))
@@ -73,7 +82,7 @@ class KeptWork(Work):
         again = self._again_its_own if trusted else self._again
         if not all(again.same(one, sites=_tells_places(result), afresh=afresh) for one in asked):
             return None
-        if self.code != record.code:
+        if self.code != record.code and rests_on == self.rests_on:
             self._save(item, msgspec.structs.replace(record, code=self.code))
         return (result,)
 
@@ -98,11 +107,11 @@ class KeptWork(Work):
 
     def _save(self, item: Item, record: Record) -> None:
         if not changed_since_loaded():
-            self.store.save(self._key(item), msgspec.json.encode(record))
+            self.store.save(self._key(item, self.rests_on), msgspec.json.encode(record))
 
-    def _key(self, item: Item) -> str:
+    def _key(self, item: Item, rests_on: str) -> str:
         scenario = None if isinstance(item, Check) else self.scenarios[getattr(item, "scenario", "")]
-        return hashed(self.rests_on, type(item).__name__, msgspec.json.encode(item), msgspec.json.encode(scenario))[:32]
+        return hashed(rests_on, type(item).__name__, msgspec.json.encode(item), msgspec.json.encode(scenario))[:32]
 
 
 def work(implementation: Implementation, profile: str, suite: Suite) -> Work:
@@ -112,11 +121,13 @@ def work(implementation: Implementation, profile: str, suite: Suite) -> Work:
             return Work(implementation, profile, suite)
         rests_on = hashed(machinery(), declared(implementation), profile)
         code = own_code(implementation)
+        base = implementation.base
+        before = hashed(machinery(), declared(replace(implementation, spec=base)), profile) if base else ""
     except (OSError, ImportError, AdapterError):  # what cannot be read has no hash
         return Work(implementation, profile, suite)
     store = Store(user_cache() / "results")
     store.trim()
-    return KeptWork(implementation, profile, suite, store, rests_on, code)
+    return KeptWork(implementation, profile, suite, store, rests_on, code, before)
 
 
 def _tells_places(result: Result) -> bool:

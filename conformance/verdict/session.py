@@ -172,9 +172,10 @@ class Session:
 
     @property
     def assumptions(self) -> Sequence[str]:
-        """Those of the architectures that are judged."""
+        """Those of the architectures that are judged, and of the implementation."""
         judged = {c.architecture for c in self.clauses} - {"any"} or set(self.implementation.architectures)
-        return [rule for name, rules in self.suite.assumptions.items() if name in ("any", *judged) for rule in rules]
+        rules = [rule for name, rules in self.suite.assumptions.items() if name in ("any", *judged) for rule in rules]
+        return [*rules, *self.implementation.assumptions]
 
 
 def check_packages() -> None:

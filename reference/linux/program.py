@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from conformance.adapters import protocol
+from conformance.adapters.kernel import Kernel
 from conformance.adapters.native import NativeError, NativeProgram
+from conformance.adapters.registry import AdapterError
+from reference.linux.patch import changed_lines
 from reference.linux.slice import CFile
-from reference.linux.tree import Tree
+from reference.linux.tree import Tree, tree_of
 
 HERE = Path(__file__).parent
 STUB = HERE / "stub"
@@ -120,6 +123,32 @@ class KernelProgram(NativeProgram):
             if name.endswith(".c"):
                 compiled.append(folder / name)
         return (*self.sources, *compiled), (*self.cflags, f"-I{folder}")
+
+
+def taken(spec: str, name: str, patch: str, parts_of: Callable[[Tree], Sequence[Part]]) -> Kernel:
+    """What an architecture takes of the tree called `name`, and what a patch to it changes of that. Raises AdapterError."""
+    try:
+        tree = tree_of(name)
+        then = tree_of(f"{name or tree.root}+{patch}") if patch else tree
+        parts = {part.file: part.functions if isinstance(part, Cut) else () for part in parts_of(then)}
+        lines = {
+            file: changed_lines(tree.read(file) if tree.has(file) else "", text)
+            for file, text in then.patched.items()
+            if file in parts
+        }
+        touched = [
+            function.name
+            for file, numbers in lines.items()
+            for functions in CFile(file, then.read(file)).functions.values()
+            for function in functions
+            if numbers & set(range(function.line, function.line + function.text.count("\n") + 1))
+            and (not parts[file] or function.name in parts[file])
+        ]
+    except NativeError as error:
+        raise AdapterError(f"{spec}: {error}") from None
+    elsewhere = tuple(file for file in then.patched if file not in parts)
+    full = f"{name or tree.root}+{patch}" if patch else name
+    return Kernel(f"{spec}:{full}" if full else spec, then.release, parts, lines, touched, elsewhere)
 
 
 def replaced(files: Mapping[str, str], replacements: Replacements, release: str = "") -> Mapping[str, str]:

@@ -7,12 +7,14 @@ import os
 import re
 import tarfile
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from conformance.adapters.native import NativeError, NativeUnavailableError
 from conformance.adapters.user_cache import user_cache
+from reference.linux.patch import patched
 
 PACKAGES = Path("/usr/src")
 """Where Debian's linux-source packages put their archives."""
@@ -36,9 +38,11 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Tree:
-    """A folder with the files of KEPT, or those of them that are needed."""
+    """A folder with the files of KEPT, or those of them that are needed, and what a patch makes of some."""
 
     root: Path
+    patched: Mapping[str, str] = field(default_factory=dict)
+    """File to its text."""
 
     @cached_property
     def release(self) -> str:
@@ -51,10 +55,12 @@ class Tree:
         return ".".join(found[1] for found in parts if found and found[1]) or "unknown"
 
     def has(self, file: str) -> bool:
-        return (self.root / file).is_file()
+        return file in self.patched or (self.root / file).is_file()
 
     def read(self, file: str) -> str:
         """The text of a file, named from the top of the tree. Raises NativeError."""
+        if file in self.patched:
+            return self.patched[file]
         try:
             return (self.root / file).read_text(errors="surrogateescape")
         except OSError as error:
@@ -66,7 +72,13 @@ class Tree:
 
 
 def tree_of(name: str = "") -> Tree:
-    """The tree at a folder, in an archive, or of Debian's package of this name. Raises NativeError."""
+    """The tree at a folder, in an archive, or of Debian's package of this name; after a plus sign a patch to do to it. Raises
+    NativeError.
+    """
+    before = unpatched(name)
+    if before != name:
+        tree = tree_of(before)
+        return Tree(tree.root, patched(Path(name.removeprefix(f"{before}+")), tree.read))
     name = name or os.environ.get(VARIABLE, "") or DEFAULT
     archive = Path(name)
     if re.fullmatch(r"linux-source-[\d.]+", name) and not archive.exists():
@@ -81,6 +93,12 @@ def tree_of(name: str = "") -> Tree:
     if not archive.is_dir():
         raise NativeError(f"{name} is no folder: name the top directory of a Linux source tree.", "build")
     return Tree(archive.absolute())
+
+
+def unpatched(name: str) -> str:
+    """What stands before the plus sign, if a patch comes after it."""
+    before, plus, patch = name.rpartition("+")
+    return before if plus and Path(patch).is_file() else name
 
 
 def _unpacked(archive: Path) -> Path:

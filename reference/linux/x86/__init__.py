@@ -5,17 +5,20 @@ It fills the sender, the run loop and the residency; the reference's KVM does wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from conformance.adapters.declared import world_of
+from conformance.adapters.kernel import Kernel
 from conformance.adapters.native import NativeError
 from conformance.adapters.registry import AdapterError, Implementation, MakeSource, routines_of
 from conformance.adapters.source import Source
-from conformance.roles.x86 import IpiVirtualization, Residency, RunLoop, Sender, World
-from reference.linux.program import Cut, KernelProgram, Part, Replacements, Whole
-from reference.linux.tree import Tree, tree_of
+from conformance.roles.role import BaseRole
+from conformance.roles.x86 import IpiVirtualization, Residency, RunLoop, Sender, StateTransfer, World
+from reference.linux.program import Cut, KernelProgram, Part, Replacements, Whole, taken
+from reference.linux.tree import Tree, tree_of, unpatched
 from reference.x86.kvm import Kvm
 
 HERE = Path(__file__).parent
@@ -29,6 +32,22 @@ NATIVE = (
     *("vcpu_enter_guest", "reenter_guest", "vcpu_halt", "vcpu_block", "block_once", "unblocked"),
 )
 """Routines that the program answers."""
+
+
+SEAMS = (
+    "Seam: vcpu_enter_guest() is written after the kernel's as far as it orders interrupts off, mode, the harvest, the look at "
+    "requests and VM entry; so is its fast path. What injects an interrupt with APICv inhibited is the reference's.",
+    "Seam: kvm_vcpu_halt() is one poll by kvm_vcpu_check_block(), at any time, then kvm_vcpu_block(); a wake-up ends the routine "
+    "in schedule(), and the next begins at the loop's head, which keeps nothing from one round to the next.",
+    "Seam: what kvm_sched_in/out(), kvm_arch_vcpu_load/put() and vmx_vcpu_load/put() do beside the posted-interrupt hooks, "
+    "kvm_running_vcpu and vcpu->cpu is left out: no guest state, timers or requests.",
+    "Seam: events other than an interrupt (NMI, SMI, INIT, exceptions, timers, signals, Xen, Hyper-V, nested) there are none; "
+    "PPR is the processor's; RVI is all of GUEST_INTR_STATUS.",
+    "Seam: no device interrupt is routed: irq_set_vcpu_affinity() is never called. IPI virtualization is in use where the "
+    "scenario uses it, and nowhere else.",
+    "Seam: saving, restoring and resetting the local APIC, assigning a device and inhibiting APICv are the reference's.",
+)
+"""What stands between the kernel's functions, and is not the kernel's."""
 
 
 def parts_of(tree: Tree) -> tuple[Part, ...]:
@@ -105,11 +124,15 @@ def adapter(argument: str) -> Implementation:
     return implementation(argument)
 
 
+def take(tree: str, patch: str) -> Kernel:
+    return taken("linux-x86", tree, patch, parts_of)
+
+
 def implementation(tree: str = "", *, replacements: Replacements = (), name: str = "linux-x86") -> Implementation:
-    program = KernelProgram(
-        tree_of(tree), HERE, parts_of(tree_of(tree)), (HERE / "harness.c",), replacements=replacements, cflags=FLAGS
-    )
     try:
+        found = tree_of(tree)
+        harness = (HERE / "harness.c",)
+        program = KernelProgram(found, HERE, parts_of(found), harness, replacements=replacements, cflags=FLAGS)
         program.build()
     except NativeError as error:
         raise AdapterError(f"{name}: {error}") from error
@@ -122,5 +145,8 @@ def implementation(tree: str = "", *, replacements: Replacements = (), name: str
 
     spec = f"{name}:{tree}" if tree else name
     replaces: dict[str, MakeSource] = dict.fromkeys(NATIVE, source)
-    roles = {Sender: LinuxX86, RunLoop: LinuxX86, Residency: LinuxX86}
-    return Implementation(name, spec, roles, Kvm.profile, replaces=replaces)
+    roles: Mapping[type[BaseRole], type[BaseRole]] = dict.fromkeys(
+        (Sender, RunLoop, Residency, StateTransfer), LinuxX86
+    )
+    base = f"{name}:{unpatched(tree)}" if found.patched else ""
+    return Implementation(name, spec, roles, Kvm.profile, replaces=replaces, base=base, assumptions=SEAMS)
