@@ -9,14 +9,13 @@ None of the kernel's text is here: it is read where it is installed, at build ti
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from conformance.adapters import protocol
 from conformance.adapters.declared import world_of
-from conformance.adapters.native import NativeError, NativeProgram
-from conformance.adapters.registry import AdapterError, Implementation
+from conformance.adapters.native import NativeError
+from conformance.adapters.registry import AdapterError, Implementation, MakeSource
 from conformance.adapters.source import Source
 from conformance.roles.arm import (
     KICK,
@@ -30,22 +29,20 @@ from conformance.roles.arm import (
     World,
 )
 from conformance.roles.role import BaseRole
+from reference.linux.program import KernelProgram, Part, Replacements, Whole
+from reference.linux.tree import Tree, tree_of
 
 HERE = Path(__file__).parent
 
-VGIC = "arch/arm64/kvm/vgic"
-SOURCES = ("vgic.c", "vgic-v2.c", "vgic-mmio.c", "vgic-mmio-v2.c")
-PRIVATE = ("vgic.h", "vgic-mmio.h")
-"""Headers beside the sources."""
-PUBLIC = (
-    "kvm/arm_vgic.h",
-    "kvm/iodev.h",
-    "linux/irqchip/arm-gic.h",
-    "linux/irqchip/arm-gic-common.h",
-    "linux/irqchip/arm-vgic-info.h",
-)
-"""Headers of the kernel's include/ that are taken as they are; every other is the stub."""
+VGIC = "arch/arm64/kvm/vgic/"
 RUN_LOOP = "arch/arm64/kvm/arm.c"
+HEADER = "include/kvm/arm_vgic.h"
+
+PARTS: tuple[Part, ...] = (
+    *(Whole(VGIC + name) for name in ("vgic.c", "vgic-v2.c", "vgic-mmio.c", "vgic-mmio-v2.c", "vgic.h", "vgic-mmio.h")),
+    *(Whole(f"include/{name}") for name in ("kvm/arm_vgic.h", "kvm/iodev.h")),
+    *(Whole(f"include/linux/irqchip/{name}.h") for name in ("arm-gic", "arm-gic-common", "arm-vgic-info")),
+)
 
 SEAMS = (
     "kvm_arch_vcpu_ioctl_run(), check_vcpu_requests(), kvm_vcpu_wfi(), kvm_vcpu_sleep(): the order of their calls, by hand, "
@@ -57,8 +54,6 @@ SEAMS = (
     "GICH_ELRSR0: computed from the list registers",
     "irqfd's resampler: it lowers the line when it is told",
 )
-
-Replacements = Sequence[tuple[str, str]]
 
 
 class LinuxVgic(Injector, Distributor, RunLoop, Residency):
@@ -111,85 +106,30 @@ ROUTINES = (
 )
 
 
-class VgicProgram(NativeProgram):
-    """ROUTINES, of the kernel source in the folder `tree`. `replacements` are done in the sources before they are compiled."""
-
-    glue = (HERE,)
-
-    def __init__(
-        self,
-        tree: Path | str,
-        *,
-        replacements: Replacements = (),
-        compiler: str = "",
-        world: protocol.WorldMessage | None = None,
-    ) -> None:
-        flags = ("-std=gnu11", "-fno-strict-aliasing", "-w", "-Werror=implicit-function-declaration")
-        super().__init__((HERE / "harness.c", HERE / "absent.c"), cflags=flags, compiler=compiler, world=world)
-        self.tree = Path(tree)
-        self.replacements = tuple(replacements)
-
-    def prepare(self, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:
-        """Copies the kernel's files to where their includes find the stub, not their neighbours."""
-        texts = replaced({name: self.text(f"{VGIC}/{name}") for name in (*SOURCES, *PRIVATE)}, self.replacements)
-        texts |= {f"include/{name}": self.text(f"include/{name}") for name in PUBLIC}
-        stub = '#include "vgic_kernel.h"\n'
-        made = {f"include/{name}": stub for text in texts.values() for name in _included(text)}
-        made |= {"trace.h": "#define trace_vgic_update_irq_pending(...) ((void)0)\n"}
-        made |= {"include/linux/kvm_host.h": '#include "vgic_kvm.h"\n'}
-        for name, text in {**made, **texts}.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
-        sources = (*self.sources, *(folder / name for name in SOURCES))
-        return sources, (*self.cflags, f"-I{folder}/include", f"-I{folder}", f"-I{HERE / 'stub'}", *self.release(texts))
-
-    def release(self, texts: Mapping[str, str]) -> Iterator[str]:
-        """What differs between releases, by what is in them."""
-        if re.search(r"kvm_vgic_inject_irq\(struct kvm \*kvm, int cpuid", texts["include/kvm/arm_vgic.h"]):
-            yield "-DINJECT_BY_NUMBER"
-        if "vmcr_sync(struct kvm_vcpu" in texts["include/kvm/arm_vgic.h"]:
-            yield "-DVMCR_SYNC"
-        if re.search(r"struct vgic_irq \*private_irqs;", texts["include/kvm/arm_vgic.h"]):
-            yield "-DPRIVATE_IRQS_APART"
-        if not re.search(r"smp_store_release\(&vcpu->mode, OUTSIDE_GUEST_MODE\)", self.text(RUN_LOOP)):
-            yield "-DOUT_BEFORE_SYNC"
-
-    def text(self, name: str) -> str:
-        try:
-            return (self.tree / name).read_text()
-        except OSError as error:
-            raise NativeError(
-                f"{self.tree / name} is not readable ({error.strerror}): name the top directory of a Linux source tree",
-                "build",
-            ) from None
-
-
-def replaced(files: Mapping[str, str], replacements: Replacements) -> dict[str, str]:
-    """The files with each old text, which must occur once in all of them, replaced by the new one."""
-    changed = dict(files)
-    for old, new in replacements:
-        found = {name: text.count(old) for name, text in changed.items() if old in text}
-        if sum(found.values()) != 1:
-            counts = ", ".join(f"{count} times in {name}" for name, count in found.items()) or "nowhere"
-            raise NativeError(
-                f"the replacement of {old!r} by {new!r} does not fit: the text occurs {counts}, not once", "build"
-            )
-        changed = {name: text.replace(old, new) for name, text in changed.items()}
-    return changed
-
-
-def _included(text: str) -> Iterator[str]:
-    yield from re.findall(r"^\s*#\s*include\s*<(.+?)>", text, re.MULTILINE)
+def release(tree: Tree) -> Iterator[str]:
+    """What differs between releases, by what is in them, as flags of the compiler."""
+    header = tree.read(HEADER)
+    if re.search(r"kvm_vgic_inject_irq\(struct kvm \*kvm, int cpuid", header):
+        yield "-DINJECT_BY_NUMBER"
+    if "vmcr_sync(struct kvm_vcpu" in header:
+        yield "-DVMCR_SYNC"
+    if re.search(r"struct vgic_irq \*private_irqs;", header):
+        yield "-DPRIVATE_IRQS_APART"
+    if not re.search(r"smp_store_release\(&vcpu->mode, OUTSIDE_GUEST_MODE\)", tree.read(RUN_LOOP)):
+        yield "-DOUT_BEFORE_SYNC"
 
 
 def adapter(argument: str) -> Implementation:
-    """Linux's own vgic of arm64: linux-vgic:TREE, the top directory of a kernel source tree."""
+    """Linux's own vGIC for Arm, of a source tree. After a colon, the tree; default: linux-source-6.1."""
     return implementation(argument)
 
 
-def implementation(tree: Path | str, *, replacements: Replacements = (), name: str = "linux-vgic") -> Implementation:
-    program = VgicProgram(tree, replacements=replacements)
+def implementation(tree: str = "", *, replacements: Replacements = (), name: str = "linux-arm64") -> Implementation:
     try:
+        source_tree = tree_of(tree)
+        harness = (HERE / "harness.c", HERE / "absent.c")
+        flags = ("-w", *release(source_tree))
+        program = KernelProgram(source_tree, HERE, PARTS, harness, replacements=replacements, cflags=flags)
         program.build()
     except NativeError as error:
         raise AdapterError(f"{name}: {error}") from error
@@ -199,12 +139,8 @@ def implementation(tree: Path | str, *, replacements: Replacements = (), name: s
 
     bases: tuple[type[BaseRole], ...] = (Injector, Distributor, RunLoop, Residency)
     roles: dict[type[BaseRole], type[BaseRole]] = dict.fromkeys(bases, LinuxVgic)
+    spec = f"{name}:{tree}" if tree else name
+    replaces: dict[str, MakeSource] = dict.fromkeys(ROUTINES, source)
     return Implementation(
-        name,
-        f"{name}:{tree}",
-        roles,
-        LinuxVgic.profile,
-        LinuxVgic.not_applicable,
-        LinuxVgic.lacks,
-        replaces=dict.fromkeys(ROUTINES, source),
+        name, spec, roles, LinuxVgic.profile, LinuxVgic.not_applicable, LinuxVgic.lacks, replaces=replaces
     )

@@ -29,113 +29,21 @@ static bool flag_is_moot; /* no handler takes a lock, so nobody can tell whether
 
 static struct {
     struct kvm_vcpu *vcpu;
-} current; /* in this call: whose thread it is, if it is one */
+} thread; /* in this call: whose it is, if it is one */
 
-/* ---- interrupt flag, locks ---------------------------------------------------------------------------------------- */
+/* ---- interrupt flag, lists ------------------------------------------------------------------------------------------- */
 
-unsigned long irq_save(void) { return flag_is_moot ? 1 : intack_interrupts(false); }
-void irq_restore(unsigned long flags)
+unsigned long stub_irq_save(void) { return flag_is_moot ? 1 : intack_interrupts(false); }
+void stub_irq_restore(unsigned long flags)
 {
     if (flags && !flag_is_moot)
         intack_interrupts(true);
 }
 
-/* ---- ap_lists ------------------------------------------------------------------------------------------------------ */
-
-static struct vgic_irq *irq_of(const struct list_head *entry) { return container_of(entry, struct vgic_irq, ap_list); }
-
-static struct kvm_vcpu *vcpu_of(const struct list_head *head)
+bool list_is_last(const struct list_head *node, const struct list_head *head)
 {
-    return container_of(head, struct kvm_vcpu, arch.vgic_cpu.ap_list_head);
-}
-
-/* A private interrupt is listed by its number, for its own vCPU alone lists it. */
-static struct vgic_irq *private_of(struct kvm_vcpu *vcpu, const struct vgic_irq *irq)
-{
-    return irq->intid < VGIC_NR_PRIVATE_IRQS ? &vcpu->arch.vgic_cpu.private_irqs[irq->intid] : (struct vgic_irq *)irq;
-}
-
-struct intack_list list_walk(const struct list_head *head)
-{
-    struct intack_list list = intack_list_load(head);
-    for (size_t i = 0; i < list.length; i++)
-        list.item[i] = private_of(vcpu_of(head), list.item[i]);
-    return list;
-}
-
-static void list_write(struct list_head *head, struct intack_list list)
-{
-    for (size_t i = 0; i < list.length; i++)
-        list.item[i] = private_of(&vcpus[0], list.item[i]);
-    intack_list_store(head, &list);
-}
-
-bool list_empty(const struct list_head *head) { return !intack_list_load(head).length; }
-
-bool list_is_last(const struct list_head *entry, const struct list_head *head)
-{
-    struct intack_list list = list_walk(head);
-    return list.length && list.item[list.length - 1] == irq_of(entry);
-}
-
-/* On whose list an interrupt is, or NULL: what its own links tell. */
-static struct list_head *list_of(const struct vgic_irq *irq)
-{
-    const void *heads[VCPUS];
-    for (unsigned k = 0; k < vcpu_count; k++) {
-        heads[k] = &vcpus[k].arch.vgic_cpu.ap_list_head;
-        if (irq->intid < VGIC_NR_PRIVATE_IRQS && irq->target_vcpu != &vcpus[k])
-            heads[k] = heads[0];
-    }
-    if (irq->intid < VGIC_NR_PRIVATE_IRQS)
-        heads[0] = &irq->target_vcpu->arch.vgic_cpu.ap_list_head;
-    int on = intack_list_of(private_of(&vcpus[0], irq), irq->intid < VGIC_NR_PRIVATE_IRQS ? 1 : vcpu_count, heads);
-    return on < 0 ? NULL : (struct list_head *)heads[on];
-}
-
-/* The checks are those of lib/list_debug.c. */
-void list_add_tail(struct list_head *entry, struct list_head *head)
-{
-    if (list_of(irq_of(entry))) {
-        intack_assert_failed("list_add corruption: %u is on a list", irq_of(entry)->intid);
-        return;
-    }
-    struct intack_list list = list_walk(head);
-    if (list.length == INTACK_LIST_MAX)
-        intack_fail("list_add_tail: the list is full");
-    list.item[list.length++] = irq_of(entry);
-    list_write(head, list);
-}
-
-void list_del(struct list_head *entry)
-{
-    struct list_head *head = list_of(irq_of(entry));
-    if (!head) {
-        intack_assert_failed("list_del corruption: %u is on no list", irq_of(entry)->intid);
-        return;
-    }
-    struct intack_list list = list_walk(head), left = {0};
-    for (size_t i = 0; i < list.length; i++)
-        if (list.item[i] != irq_of(entry))
-            left.item[left.length++] = list.item[i];
-    list_write(head, left);
-}
-
-/* Stable, as list_sort() is. */
-void list_sort(void *priv, struct list_head *head, list_cmp_func_t order)
-{
-    struct intack_list list = list_walk(head);
-    bool moved = false;
-    for (size_t i = 1; i < list.length; i++)
-        for (size_t k = i; k; k--) {
-            struct vgic_irq *before = list.item[k - 1], *after = list.item[k];
-            if (order(priv, &before->ap_list, &after->ap_list) <= 0)
-                break;
-            list.item[k - 1] = after, list.item[k] = before;
-            moved = true;
-        }
-    if (moved)
-        list_write(head, list);
+    struct stub_walk walk = stub_walk((struct list_head *)head);
+    return walk.length && walk.item[walk.length - 1] == node;
 }
 
 /* ---- GICH ---------------------------------------------------------------------------------------------------------- */
@@ -184,7 +92,7 @@ struct kvm_vcpu *kvm_get_vcpu(struct kvm *vm, int number)
 {
     return vm == &kvm && number >= 0 && number < (int)vcpu_count ? &vcpus[number] : NULL;
 }
-struct kvm_vcpu *kvm_get_running_vcpu(void) { return current.vcpu; }
+struct kvm_vcpu *kvm_get_running_vcpu(void) { return thread.vcpu; }
 
 void kvm_make_request(int request, struct kvm_vcpu *vcpu)
 {
@@ -206,7 +114,7 @@ static u64 exiting_guest_mode(struct kvm_vcpu *vcpu)
 
 void kvm_vcpu_kick(struct kvm_vcpu *vcpu)
 {
-    if (intack_wake(vcpu) || vcpu == current.vcpu)
+    if (intack_wake(vcpu) || vcpu == thread.vcpu)
         return;
     if (exiting_guest_mode(vcpu) == IN_GUEST_MODE)
         intack_send_ipi(KICK, (int64_t)vcpu->cpu);
@@ -220,7 +128,7 @@ void kvm_arm_halt_guest(struct kvm *vm)
         vcpus[k].arch.pause = true;
     for (unsigned k = 0; k < vcpu_count; k++) {
         kvm_make_request(KVM_REQ_SLEEP, &vcpus[k]);
-        if (&vcpus[k] == current.vcpu || exiting_guest_mode(&vcpus[k]) == OUTSIDE_GUEST_MODE)
+        if (&vcpus[k] == thread.vcpu || exiting_guest_mode(&vcpus[k]) == OUTSIDE_GUEST_MODE)
             continue;
         u64 cpu = vcpus[k].cpu;
         asked[cpu] = true;
@@ -296,7 +204,7 @@ static void inject(void) { inject_irq(subject(), (unsigned)intack_integer_argume
 /* device_quiet(vcpu, intid): the device, in userspace, lowers its line. */
 static void device_quiet(void)
 {
-    current.vcpu = subject();
+    thread.vcpu = subject();
     inject_irq(subject(), (unsigned)intack_integer_argument(1), false);
     then("vcpu_run", subject());
 }
@@ -311,7 +219,7 @@ static void distributor(void)
         {"isenabler", GIC_DIST_ENABLE_SET},  {"icenabler", GIC_DIST_ENABLE_CLEAR}, {"ispendr", GIC_DIST_PENDING_SET},
         {"icpendr", GIC_DIST_PENDING_CLEAR}, {"isactiver", GIC_DIST_ACTIVE_SET},   {"icactiver", GIC_DIST_ACTIVE_CLEAR},
     };
-    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    struct kvm_vcpu *vcpu = thread.vcpu = subject();
     const char *name = intack_string_argument(1);
     u32 intid = (u32)intack_integer_argument(2), value = (u32)intack_integer_argument(3), data = 1u << intid % 32;
     gpa_t at = DISTRIBUTOR;
@@ -333,7 +241,7 @@ static void distributor(void)
 /* load(vcpu, cpu) */
 static void load(void)
 {
-    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    struct kvm_vcpu *vcpu = thread.vcpu = subject();
     vcpu->cpu = (u64)intack_integer_argument(1);
     kvm_vgic_load(vcpu);
 }
@@ -341,7 +249,7 @@ static void load(void)
 /* put(vcpu, preempted) */
 static void put(void)
 {
-    current.vcpu = subject();
+    thread.vcpu = subject();
     kvm_vgic_put(subject());
 }
 
@@ -350,7 +258,7 @@ static void put(void)
 /* vcpu_run(vcpu): check_vcpu_requests() */
 static void vcpu_run(void)
 {
-    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    struct kvm_vcpu *vcpu = thread.vcpu = subject();
     if (vcpu->requests) {
         if (check_request(KVM_REQ_SLEEP, vcpu)) {
             then("vcpu_sleep", vcpu);
@@ -363,7 +271,7 @@ static void vcpu_run(void)
 
 static void vcpu_enter_guest(void)
 {
-    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    struct kvm_vcpu *vcpu = thread.vcpu = subject();
     intack_preemption(false);
     intack_interrupts(false);
     kvm_vgic_flush_hwstate(vcpu);
@@ -383,7 +291,7 @@ static void vcpu_enter_guest(void)
 /* leave_guest(vcpu, reason...) */
 static void leave_guest(void)
 {
-    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    struct kvm_vcpu *vcpu = thread.vcpu = subject();
     const char *reason = intack_string_argument(1);
 #ifdef OUT_BEFORE_SYNC
     vcpu->mode = OUTSIDE_GUEST_MODE;
@@ -416,7 +324,7 @@ static void leave_guest(void)
 /* kvm_vcpu_sleep(): out of the guest until it is resumed. */
 static void vcpu_sleep(void)
 {
-    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    struct kvm_vcpu *vcpu = thread.vcpu = subject();
     intack_prepare_to_block();
     if (vcpu->arch.pause) {
         intack_schedule();
@@ -429,7 +337,7 @@ static void vcpu_sleep(void)
 
 static void vcpu_wfi(void)
 {
-    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    struct kvm_vcpu *vcpu = thread.vcpu = subject();
     intack_preemption(false);
 #ifdef VMCR_SYNC
     kvm_vgic_vmcr_sync(vcpu);
@@ -445,7 +353,7 @@ static void vcpu_wfi(void)
 /* One round of kvm_vcpu_block(): announce, look, sleep. */
 static void vcpu_block(void)
 {
-    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    struct kvm_vcpu *vcpu = thread.vcpu = subject();
     intack_prepare_to_block();
     intack_fence();
     if (kvm_vgic_vcpu_pending_irq(vcpu)) {
@@ -459,7 +367,7 @@ static void vcpu_block(void)
 
 static void vcpu_unblock(void)
 {
-    struct kvm_vcpu *vcpu = current.vcpu = subject();
+    struct kvm_vcpu *vcpu = thread.vcpu = subject();
     intack_preemption(false);
     vcpu->arch.in_wfi = 0;
 #ifndef VMCR_SYNC
@@ -522,7 +430,8 @@ static void set_up_vcpu(int k)
     intack_share(&vcpu->arch.pause, 8, "vcpu%d.paused", k);
     intack_share(&vcpu->arch.in_wfi, 8, "vcpu%d.in_wfi", k);
     intack_share_lock(&vgic_cpu->ap_list_lock, "vcpu%d.ap_list_lock", k);
-    intack_share_list(&vgic_cpu->ap_list_head, "vcpu%d.ap_list", k);
+    stub_list_head(&vgic_cpu->ap_list_head, 0, "vcpu%d.ap_list", k);
+    stub_list_guard(&vgic_cpu->ap_list_head, &vgic_cpu->ap_list_lock);
     intack_share(&vgic_cpu->vgic_v2.vgic_hcr, 4, "vcpu%d.hcr_sw", k);
     intack_share(&vgic_cpu->vgic_v2.vgic_vmcr, 4, "vcpu%d.vmcr_sw", k);
     intack_share(&vgic_cpu->vgic_v2.vgic_apr, 4, "vcpu%d.apr_sw", k);
@@ -537,8 +446,8 @@ static void set_up_vcpu(int k)
         set_up_irq(irq, intid, vcpu);
         if (!in_scenario(intid))
             continue;
-        if (k == 0)
-            intack_name(irq, "%u", intid);
+        intack_name(irq, "vcpu%d.%u", k, intid);
+        stub_list_node(&irq->ap_list, 0, irq);
         snprintf(name, sizeof name, "vcpu%d.irq%u", k, intid);
         share_irq(irq, name);
     }
@@ -554,7 +463,7 @@ static void set_up_distributor(void)
     dist->spis = spis;
     vgic_register_dist_iodev(&kvm, DISTRIBUTOR, VGIC_V2);
     intack_share(&dist->enabled, 1, "vm.enabled");
-    intack_share_lock(&kvm.arch.config_lock.lock, "vm.config_lock");
+    intack_share_lock(&kvm.arch.config_lock, "vm.config_lock");
     for (u32 i = 0; i < SPIS; i++) {
         char name[32];
         u32 intid = VGIC_NR_PRIVATE_IRQS + i;
@@ -562,6 +471,7 @@ static void set_up_distributor(void)
         if (!in_scenario(intid))
             continue;
         intack_name(&spis[i], "%u", intid);
+        stub_list_node(&spis[i].ap_list, 0, &spis[i]);
         snprintf(name, sizeof name, "irq%u", intid);
         share_irq(&spis[i], name);
     }
@@ -600,7 +510,8 @@ void intack_setup(void)
     if (vcpu_count > VCPUS || cpu_count > CPUS)
         intack_fail("the scenario has %u vCPUs and %u CPUs; there is room for %d and %d", vcpu_count, cpu_count, VCPUS,
                     CPUS);
-    intack_private(&current, sizeof current);
+    stub_setup();
+    intack_private(&thread, sizeof thread);
     vgic_v2_probe(&info);
     kvm.online_vcpus.counter = (int)vcpu_count;
     for (int k = 0; k < (int)vcpu_count; k++)

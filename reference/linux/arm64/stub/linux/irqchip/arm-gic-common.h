@@ -1,0 +1,1 @@
+#include <arm-gic-common.h>
