@@ -10,13 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from conformance.adapters import protocol
-from conformance.adapters.native.build import compiler_for
 from conformance.adapters.native.debuginfo import DebugInfo, DebugInfoError
 from conformance.adapters.native.described import DescribedProgram, described
 from conformance.adapters.pipe import PipeError
 from conformance.adapters.registry import AdapterError, resolve
 from conformance.commands.main import cli
-from conformance.commands.scaffold import LANGUAGES
 from conformance.report.lanes import lane_table, plain
 from conformance.roles.operations import (
     Choose,
@@ -360,7 +358,7 @@ class TestDescription:
             (('"cpus"', '"cpu"'), "no global variable 'cpu'.*there are: .*cpus"),
             (
                 ('vcpu = "machine.vcpus"', 'vcpus = "machine.vcpus"'),
-                r"\[objects\] has vcpus; there are vcpu, cpu and vm",
+                r"\[objects\] has vcpus; there are vcpu, cpu, vm, irq",
             ),
             (
                 ('"pid.state"', '"pid.stat"'),
@@ -408,71 +406,7 @@ class TestDescription:
             DebugInfo(bare).object("machine")
 
 
-def needs(language: str) -> None:
-    tool = {"c++": "g++", "rust": compiler_for(".rs", "")}.get(language, "gcc")
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
-
-
-def made(language: str, role: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The SPEC of a new implementation, from within its folder."""
-    monkeypatch.chdir(folder)
-    name = f"{role}_{LANGUAGES[language]}"
-    done = CliRunner().invoke(cli, ["new", name, "--lang", language, "--role", role, "--arch", "x86"])
-    assert done.exit_code == 0, done.output
-    monkeypatch.chdir(folder / name)
-    (line,) = (line for line in done.output.splitlines() if line.startswith("Next: "))
-    return line.partition("smoke -a ")[2].partition(" && ")[0].strip("'")
-
-
 class TestCommands:
-    @pytest.mark.parametrize("language", LANGUAGES)
-    def test_from_nothing_to_a_first_answer_and_a_verdict(
-        self, language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        needs(language)
-        spec = made(language, "sender", tmp_path, monkeypatch)
-        assert 8 <= len(Path("README.md").read_text().splitlines()) <= 11
-        smoke = CliRunner().invoke(cli, ["smoke", "-a", spec], standalone_mode=False)
-        assert smoke.return_value == 0, smoke.output
-        assert "or vcpu0.PIR[200] 1" in smoke.output and "returned after 4 operations" in smoke.output
-        assert "asked again in another process: the same answers" in smoke.output
-        (scenario,) = (s for s in SUITE.scenarios if s.name == "core")
-        found = explore(resolve(spec), scenario, SUITE)
-        assert not found.fault and not found.counterexamples and found.states > 13_000
-
-    @pytest.mark.parametrize(
-        ("language", "role"),
-        [
-            *((lang, "processor") for lang in LANGUAGES if lang != "python"),
-            ("c", "residency"),
-            ("pipe", "iommu"),
-        ],
-    )
-    def test_what_is_not_written_yet_says_so(
-        self, language: str, role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        needs(language)
-        spec = made(language, role, tmp_path, monkeypatch)
-        smoke = CliRunner().invoke(cli, ["smoke", "-a", spec], standalone_mode=False)
-        assert smoke.return_value == 2, smoke.output
-        said = " ".join(smoke.output.split())  # it is wrapped to the terminal's width
-        assert "is not written yet" in said and "Not all of it works" in said
-
-    def test_new_does_not_overwrite(self, tmp_path: Path) -> None:
-        (tmp_path / "mine").mkdir()
-        (tmp_path / "mine" / "file").write_text("")
-        for arguments, message in (
-            ([str(tmp_path / "mine"), "--lang", "c"], "is not empty"),
-            ([str(tmp_path / "Not A Name"), "--lang", "c"], "cannot name a program"),
-            (
-                [str(tmp_path / "other"), "--lang", "c", "--role", "sendr"],
-                "no role is called 'sendr'; there are: ",
-            ),
-        ):
-            done = CliRunner().invoke(cli, ["new", *arguments])
-            assert done.exit_code and message in done.output
-
     def test_build_says_what_is_where(self, tmp_path: Path) -> None:
         example = Path(__file__).parent.parent / "examples" / "c" / "posted.toml"
         done = CliRunner().invoke(cli, ["build", str(example), "-o", str(tmp_path / "program")])

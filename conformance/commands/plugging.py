@@ -18,7 +18,11 @@ UNDECIDED = 2
 @click.option("--role", default="sender", metavar="ROLE", help="Which role it fills. Default: sender.")
 @click.option("--arch", default="", metavar="NAME", help="Of which architecture, where several have such a role.")
 def new(name: Path, language: str, role: str, arch: str) -> None:
-    """Write a folder NAME with an implementation that answers, how it is built, and a README."""
+    """Write a folder NAME with an implementation that passes as it stands, how it is built, and a README.
+
+    In python every role of every architecture is there, in c every role of x86 and arm; what else there is of the other
+    languages begins with x86's sender.
+    """
     from conformance.commands.scaffold import SPECS, ScaffoldError, create, role_of
 
     try:

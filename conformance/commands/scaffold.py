@@ -84,8 +84,9 @@ def create(folder: Path, language: str, role: str, architecture: str, base: type
     loader = jinja2.ChoiceLoader([jinja2.PackageLoader("conformance.commands"), jinja2.FileSystemLoader(own)])
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
                                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    example: Any = _example(environment, language, base)
-    written = [routine for routine in routines_of(base) if routine in example.written]
+    whole: Any = _whole(environment, language, role)
+    example: Any = whole or _example(environment, language, base)
+    written = [routine for routine in routines_of(base) if whole or routine in example.written]
     known = {
         "name": name,
         "camel": camel,
@@ -95,6 +96,7 @@ def create(folder: Path, language: str, role: str, architecture: str, base: type
         "module": base.__module__,
         "spec": SPECS[language].format(name=name, camel=camel),
         "language": language,
+        "whole": whole,
         "example": example,
         "written": written,
         "excerpt": excerpt(architecture, role) if language == "python" and not written else None,
@@ -116,6 +118,14 @@ def create(folder: Path, language: str, role: str, architecture: str, base: type
 def _folder(template: str) -> str | None:
     """The folder of a file to write; None of an example."""
     return None if template.startswith("example.") else template.rpartition("/")[0]
+
+
+def _whole(environment: jinja2.Environment, language: str, role: str) -> Any:
+    """All routines of a role, where an architecture has them in this language: `text`, and what the description says."""
+    try:
+        return environment.get_template(f"in_{LANGUAGES[language]}/{role}.{LANGUAGES[language]}.j2").module
+    except jinja2.TemplateNotFound:
+        return None
 
 
 def _example(environment: jinja2.Environment, language: str, base: type[BaseRole]) -> Any:

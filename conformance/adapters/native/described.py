@@ -15,6 +15,7 @@ tells. Members that are no location are private to each call.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -34,6 +35,10 @@ from conformance.adapters.pipe import STEP_SECONDS, PipeError
 from conformance.adapters.registry import AdapterError, Implementation
 from conformance.roles import architectures
 
+PRIVATE = re.compile(r"^irq(\d+)\.")
+"""Of a vCPU's location: whose it is among its private interrupts."""
+OBJECTS = ("vcpu", "cpu", "vm", "irq")
+
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A native program, as its TOML file describes it. Paths, in flags too, and `command` are relative to that file."""
@@ -42,7 +47,9 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     routines: Mapping[str, str]
     """Routine to function."""
     objects: Mapping[str, str]
-    """vcpu, cpu: an array of the program with an element for each; vm: a variable."""
+    """vcpu, cpu: an array of the program with an element for each; vm: a variable; irq: an array by interrupt number,
+    where the architecture has interrupts with state of their own. A vCPU's private ones are its member irq[n].
+    """
     members: Mapping[str, str] = {}
     """Location, without its owner, to member; `:8` after it says how many bytes from there on the location has."""
     private: tuple[str, ...] = ()
@@ -134,13 +141,15 @@ class DescribedProgram(NativeProgram):
     def _objects(self) -> Iterator[Row]:
         owners = dict.fromkeys(self.world.vcpus, "vcpu")
         owners |= {f"cpu{n}": "cpu" for n in range(self.world.cpus)} | {"vm": "vm"}
+        owners |= {f"irq{n}": "irq" for n in self.world.vectors if "irq" in self.description.objects and self._has(n)}
         used: set[str] = set()
         for name, kind in owners.items():
             expression = self.description.objects.get(kind)
             if expression is None:
                 continue
-            whole = self.debug.object(expression if kind == "vm" else f"{expression}[{name.removeprefix(kind)}]")
-            yield "object", whole.address, whole.bytes, name, ""
+            one = name.removeprefix(kind)
+            whole = self.debug.object(f"{expression}[{one}]" if one else expression)
+            yield "object", whole.address, whole.bytes, one if kind == "irq" else name, ""
             for at, what in self.world.locations.items():
                 owner, _, short = at.partition(".")
                 if owner == name and (part := self._part(whole, kind, short)) is not None:
@@ -153,9 +162,20 @@ class DescribedProgram(NativeProgram):
                 + ", ".join(known)
             )
 
+    def _has(self, interrupt: int) -> bool:
+        """Whether the array of interrupts goes so far: what only hardware has need not be in it."""
+        array = self.description.objects["irq"]
+        self.debug.object(array)
+        try:
+            self.debug.object(f"{array}[{interrupt}]")
+        except DebugInfoError:
+            return False
+        return True
+
     def _part(self, whole: Object, kind: str, short: str) -> tuple[int, int] | None:
         """Address and size of a location in its object, if the program has it there."""
         own = short in getattr(self.description.state, kind)
+        short = PRIVATE.sub(r"irq[\1].", short)
         member, _, size = self.description.members.get(short, short).partition(":")
         try:
             part = self.debug.inside(whole, member)
@@ -210,8 +230,8 @@ def described(argument: str) -> DescribedProgram:
         raise AdapterError(f"native:{argument}: cannot read it: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeError, RecursionError, ValueError) as error:
         raise AdapterError(f"native:{argument}: it does not describe a program: {error}") from None
-    if unknown := sorted(set(description.objects) - {"vcpu", "cpu", "vm"}):
-        raise AdapterError(f"native:{argument}: [objects] has {', '.join(unknown)}; there are vcpu, cpu and vm")
+    if unknown := sorted(set(description.objects) - set(OBJECTS)):
+        raise AdapterError(f"native:{argument}: [objects] has {', '.join(unknown)}; there are {', '.join(OBJECTS)}")
     return DescribedProgram(file, description)
 
 
