@@ -172,7 +172,7 @@ def test_a_wake_during_put_brings_the_thread_back() -> None:
     assert during
 
 
-def test_sleeping_with_interrupts_off_or_preemption_disabled_is_a_fault() -> None:
+def test_who_sleeps_with_interrupts_off_or_preemption_disabled_breaks_an_assertion() -> None:
     class Closed(Code):
         def off(self, cpu: Cpu) -> None:
             cpu.irq_disable()
@@ -188,8 +188,9 @@ def test_sleeping_with_interrupts_off_or_preemption_disabled_is_a_fault() -> Non
             cpu.prepare_to_block()
 
     for routine in ("off", "held"):
-        with pytest.raises(Fault, match="sleeps with interrupts off, preemption disabled or a lock held"):
-            prove(machine(Closed, routine))
+        done = prove(machine(Closed, routine))
+        said = f"{routine} sleeps with interrupts off, preemption disabled or a lock held"
+        assert done.complete and done.breached["ASSERTION"].reason == said
     with pytest.raises(Fault, match="idle CPU"):
         prove(machine(Closed, interrupts=(interrupt("idle"),)))
 

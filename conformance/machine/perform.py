@@ -1,7 +1,8 @@
 """What each operation of code under test does to the machine, and who could notice.
 
 One method an operation. Where an operation has to wait it raises `Blocked`; where the code under test breaks a rule of the
-vocabulary it raises Fault, and where it breaks a rule of its own declarations it reports a RACE and goes on.
+vocabulary it raises Fault, and where it breaks a rule of its own declarations it reports a RACE, or one of every kernel
+an ASSERTION, and goes on.
 """
 
 from __future__ import annotations
@@ -253,9 +254,8 @@ class Operations:
         depth = self.m.threads[thread].unpreemptible
         now = self.view.get(depth) + by
         if now < 0:
-            raise Fault(
-                "CRASH", f"{node.routine} enables preemption, or unlocks, more often than it disabled it", node.routine
-            )
+            self._fails("enables preemption more often than it was disabled", node, thread)
+            return
         self.view.set(depth, now)
 
     def _send_ipi(self, op: ops.SendIpi, node: Node) -> None:
@@ -281,7 +281,8 @@ class Operations:
 
     def _unlock(self, op: ops.Unlock, node: Node) -> None:
         if not self.holds(op.at):
-            raise Fault("CRASH", f"{node.routine} unlocks {op.at}, which {self._holder()} does not hold", node.routine)
+            self._fails(f"unlocks {op.at}, which {self._holder()} does not hold", node, op.at)
+            return
         if self.m.depth:
             buffer = self.view.get(self.m.cpus[self.c].buffer)
             if len(buffer) >= self.m.depth:
@@ -351,9 +352,7 @@ class Operations:
             return
         self._drained()
         if not self.view.get(self.m.cpus[self.c].flag) or self.view.get(self.m.threads[run.thread].unpreemptible):
-            raise Fault(
-                "CRASH", f"{node.routine} sleeps with interrupts off, preemption disabled or a lock held", node.routine
-            )
+            self._fails("sleeps with interrupts off, preemption disabled or a lock held", node, run.thread)
         self.view.set(status, "sleeping")
         self.emit(ev.Slept(self.c, run.thread))
         frames = self.frames
@@ -408,6 +407,11 @@ class Operations:
         self.view.findings.append(
             Breach("RACE" if op.held else "ASSERTION", reason, about(*(op.held,) * bool(op.held)))
         )
+
+    def _fails(self, what: str, node: Node, at: str) -> None:
+        """What a kernel asserts for everybody: where it warns and goes on, so does this."""
+        self.view.notes.append(Note(facts.Fails(what, routine=node.routine), node))
+        self.view.findings.append(Breach("ASSERTION", f"{node.routine} {what}", about(at)))
 
     def _list_of(self, op: ops.ListOf, node: Node) -> int:
         for n, at in enumerate(op.lists):

@@ -46,8 +46,12 @@ RACE = ANY.must_not(
 ASSERTION = ANY.must_not(
     "ASSERTION",
     "No assertion of the code itself fails: no WARN or BUG is reached, no list is joined by who is on one or left by who "
-    "is on none.",
-    INTACK("what the code under test asserts; of lists what Linux's lib/list_debug.c does"),
+    "is on none; no thread sleeps with interrupts off, preemption disabled or a lock held, enables preemption more often than "
+    "it was disabled, or unlocks what it does not hold.",
+    INTACK(
+        "what the code under test asserts; of lists what Linux's lib/list_debug.c does, of sleeping schedule_debug(), of "
+        "preemption preempt_count_sub(), of locks print_unlock_imbalance_bug()"
+    ),
     observe="Each assertion where the code makes it, told in its own words. One that a lock is held is a RACE.",
 )
 
