@@ -29,7 +29,7 @@ from conformance.roles.arm import (
     World,
 )
 from conformance.roles.role import BaseRole
-from reference.linux.program import KernelProgram, Part, Replacements, Whole
+from reference.linux.program import Cut, KernelProgram, Part, Replacements, Whole
 from reference.linux.tree import Tree, tree_of
 
 HERE = Path(__file__).parent
@@ -42,6 +42,32 @@ PARTS: tuple[Part, ...] = (
     *(Whole(VGIC + name) for name in ("vgic.c", "vgic-v2.c", "vgic-mmio.c", "vgic-mmio-v2.c", "vgic.h", "vgic-mmio.h")),
     *(Whole(f"include/{name}") for name in ("kvm/arm_vgic.h", "kvm/iodev.h")),
     *(Whole(f"include/linux/irqchip/{name}.h") for name in ("arm-gic", "arm-gic-common", "arm-vgic-info")),
+    Cut(
+        "include/linux/kvm_host.h",
+        (
+            *("__kvm_make_request", "kvm_make_request", "kvm_check_request", "kvm_clear_request"),
+            *("kvm_vcpu_exiting_guest_mode", "__kvm_vcpu_wake_up"),
+        ),
+        into="kvm_inline.h",
+        prelude="",
+    ),
+    Cut(
+        RUN_LOOP,
+        (
+            *("kvm_arch_vcpu_ioctl_run", "check_vcpu_requests", "kvm_vcpu_exit_request", "kvm_vcpu_sleep", "kvm_vcpu_wfi"),
+            *("kvm_arm_halt_guest", "kvm_arm_resume_guest", "kvm_arch_vcpu_runnable", "kvm_arch_vcpu_should_kick"),
+        ),
+        prelude='#include "units/arm.h"\n',
+    ),
+    Cut(
+        "virt/kvm/kvm_main.c",
+        (
+            *("kvm_vcpu_kick", "kvm_vcpu_wake_up", "kvm_vcpu_check_block", "kvm_make_all_cpus_request"),
+            *("kvm_make_vcpu_request", "kvm_kick_many_cpus", "kvm_request_needs_ipi"),
+        ),
+        prelude='#include "units/kvm_main.h"\n',
+        epilogue='#include "units/kvm_main_exported.h"\n',
+    ),
 )
 
 SEAMS = (
@@ -101,7 +127,7 @@ class LinuxVgic(Injector, Distributor, RunLoop, Residency):
 
 ROUTINES = (
     *("inject", "distributor", "device_quiet", "load", "put"),
-    *("vcpu_run", "vcpu_enter_guest", "leave_guest", "vcpu_sleep", "vcpu_wfi", "vcpu_block", "vcpu_unblock"),
+    *("vcpu_run", "vcpu_enter_guest", "leave_guest", "vcpu_wfi", "vcpu_block", "vcpu_unblock"),
     *("reschedule_ipi", "maintenance_interrupt"),
 )
 
@@ -111,12 +137,10 @@ def release(tree: Tree) -> Iterator[str]:
     header = tree.read(HEADER)
     if re.search(r"kvm_vgic_inject_irq\(struct kvm \*kvm, int cpuid", header):
         yield "-DINJECT_BY_NUMBER"
-    if "vmcr_sync(struct kvm_vcpu" in header:
-        yield "-DVMCR_SYNC"
     if re.search(r"struct vgic_irq \*private_irqs;", header):
         yield "-DPRIVATE_IRQS_APART"
-    if not re.search(r"smp_store_release\(&vcpu->mode, OUTSIDE_GUEST_MODE\)", tree.read(RUN_LOOP)):
-        yield "-DOUT_BEFORE_SYNC"
+    if "atomic_inc(&vcpu->arch.pause)" in tree.read(RUN_LOOP):
+        yield "-DPAUSE_COUNTS"
 
 
 def adapter(argument: str) -> Implementation:

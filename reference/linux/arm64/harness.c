@@ -10,13 +10,15 @@
 #include <linux/irqchip/arm-gic.h>
 #include <linux/kvm_host.h>
 
+#include "harness.h"
 #include "vgic.h"
 #include "vgic-mmio.h"
 
-enum { KICK = 1, DISTRIBUTOR = 0x8000000 };
+enum { DISTRIBUTOR = 0x8000000 };
 
 static struct kvm kvm;
 static struct kvm_vcpu vcpus[VCPUS];
+static struct kvm_run runs[VCPUS];
 static struct vgic_irq private_irqs[VCPUS][VGIC_NR_PRIVATE_IRQS], spis[SPIS];
 
 static struct gich {
@@ -27,9 +29,12 @@ static u64 ipi_pending[CPUS]; /* somebody waits until this CPU has taken the kic
 static unsigned vcpu_count, cpu_count; /* in this scenario */
 static bool flag_is_moot; /* no handler takes a lock, so nobody can tell whether interrupts are off under one */
 
-static struct {
-    struct kvm_vcpu *vcpu;
-} thread; /* in this call: whose it is, if it is one */
+/* Of this call. */
+struct kvm_vcpu *stub_running_vcpu; /* whose thread it is, if it is one */
+bool stub_live;
+int stub_exit_code;
+static enum part part;
+static bool went_round;
 
 /* ---- interrupt flag, lists ------------------------------------------------------------------------------------------- */
 
@@ -86,69 +91,27 @@ u32 gich_read(const void *at)
 }
 void gich_write(u32 value, void *at) { *gich_register(at) = value; }
 
-/* ---- kvm_main.c: requests and kicks -------------------------------------------------------------------------------- */
+/* ---- wake-ups, IPIs that are waited for ----------------------------------------------------------------------------- */
 
 struct kvm_vcpu *kvm_get_vcpu(struct kvm *vm, int number)
 {
     return vm == &kvm && number >= 0 && number < (int)vcpu_count ? &vcpus[number] : NULL;
 }
-struct kvm_vcpu *kvm_get_running_vcpu(void) { return thread.vcpu; }
+struct kvm_vcpu *kvm_get_running_vcpu(void) { return stub_running_vcpu; }
 
-void kvm_make_request(int request, struct kvm_vcpu *vcpu)
-{
-    intack_rmw(&vcpu->requests, INTACK_OR, BIT(request), BIT(request));
-}
+int stub_wake_up(struct rcuwait *wait) { return intack_wake(container_of(wait, struct kvm_vcpu, wait)); }
 
-static bool check_request(int request, struct kvm_vcpu *vcpu)
+void stub_call_on(u64 cpus, bool wait)
 {
-    return intack_load(&vcpu->requests, BIT(request)) &&
-           intack_rmw(&vcpu->requests, INTACK_AND, 0, BIT(request));
-}
-
-static u64 exiting_guest_mode(struct kvm_vcpu *vcpu)
-{
-    u64 mode = IN_GUEST_MODE;
-    __atomic_compare_exchange_n(&vcpu->mode, &mode, EXITING_GUEST_MODE, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    return mode;
-}
-
-void kvm_vcpu_kick(struct kvm_vcpu *vcpu)
-{
-    if (intack_wake(vcpu) || vcpu == thread.vcpu)
-        return;
-    if (exiting_guest_mode(vcpu) == IN_GUEST_MODE)
-        intack_send_ipi(KICK, (int64_t)vcpu->cpu);
-}
-
-/* kvm_make_all_cpus_request(KVM_REQ_SLEEP): who is not outside of guest mode has taken the IPI before this returns. */
-void kvm_arm_halt_guest(struct kvm *vm)
-{
-    bool asked[CPUS] = {false};
-    for (unsigned k = 0; k < vcpu_count; k++)
-        vcpus[k].arch.pause = true;
-    for (unsigned k = 0; k < vcpu_count; k++) {
-        kvm_make_request(KVM_REQ_SLEEP, &vcpus[k]);
-        if (&vcpus[k] == thread.vcpu || exiting_guest_mode(&vcpus[k]) == OUTSIDE_GUEST_MODE)
-            continue;
-        u64 cpu = vcpus[k].cpu;
-        asked[cpu] = true;
-    }
     for (unsigned cpu = 0; cpu < cpu_count; cpu++)
-        if (asked[cpu]) {
-            ipi_pending[cpu] = 1;
+        if (cpus >> cpu & 1) {
+            if (wait)
+                ipi_pending[cpu] = 1;
             intack_send_ipi(KICK, cpu);
         }
-    for (unsigned cpu = 0; cpu < cpu_count; cpu++)
-        while (asked[cpu] && ipi_pending[cpu])
+    for (unsigned cpu = 0; wait && cpu < cpu_count; cpu++)
+        while (cpus >> cpu & 1 && ipi_pending[cpu])
             intack_relax();
-}
-
-void kvm_arm_resume_guest(struct kvm *vm)
-{
-    for (unsigned k = 0; k < vcpu_count; k++) {
-        vcpus[k].arch.pause = false;
-        intack_wake(&vcpus[k]);
-    }
 }
 
 /* reschedule_ipi(cpu) */
@@ -204,7 +167,7 @@ static void inject(void) { inject_irq(subject(), (unsigned)intack_integer_argume
 /* device_quiet(vcpu, intid): the device, in userspace, lowers its line. */
 static void device_quiet(void)
 {
-    thread.vcpu = subject();
+    stub_running_vcpu = subject();
     inject_irq(subject(), (unsigned)intack_integer_argument(1), false);
     then("vcpu_run", subject());
 }
@@ -219,7 +182,7 @@ static void distributor(void)
         {"isenabler", GIC_DIST_ENABLE_SET},  {"icenabler", GIC_DIST_ENABLE_CLEAR}, {"ispendr", GIC_DIST_PENDING_SET},
         {"icpendr", GIC_DIST_PENDING_CLEAR}, {"isactiver", GIC_DIST_ACTIVE_SET},   {"icactiver", GIC_DIST_ACTIVE_CLEAR},
     };
-    struct kvm_vcpu *vcpu = thread.vcpu = subject();
+    struct kvm_vcpu *vcpu = stub_running_vcpu = subject();
     const char *name = intack_string_argument(1);
     u32 intid = (u32)intack_integer_argument(2), value = (u32)intack_integer_argument(3), data = 1u << intid % 32;
     gpa_t at = DISTRIBUTOR;
@@ -241,7 +204,7 @@ static void distributor(void)
 /* load(vcpu, cpu) */
 static void load(void)
 {
-    struct kvm_vcpu *vcpu = thread.vcpu = subject();
+    struct kvm_vcpu *vcpu = stub_running_vcpu = subject();
     vcpu->cpu = (u64)intack_integer_argument(1);
     kvm_vgic_load(vcpu);
 }
@@ -249,59 +212,75 @@ static void load(void)
 /* put(vcpu, preempted) */
 static void put(void)
 {
-    thread.vcpu = subject();
+    stub_running_vcpu = subject();
     kvm_vgic_put(subject());
 }
 
-/* ---- routines: arm.c's run loop --------------------------------------------------------------------------------------- */
+/* ---- routines: arm.c's run loop, in the parts that units/arm.h makes of it --------------------------------------------- */
 
-/* vcpu_run(vcpu): check_vcpu_requests() */
-static void vcpu_run(void)
+static const char *const routine_of[] = {"vcpu_run", "vcpu_enter_guest", "leave_guest", "vcpu_wfi", "vcpu_unblock"};
+
+bool stub_parts(enum part next, struct kvm_vcpu *vcpu)
 {
-    struct kvm_vcpu *vcpu = thread.vcpu = subject();
-    if (vcpu->requests) {
-        if (check_request(KVM_REQ_SLEEP, vcpu)) {
-            then("vcpu_sleep", vcpu);
-            return;
-        }
-        check_request(KVM_REQ_IRQ_PENDING, vcpu);
+    if (!stub_live) {
+        stub_live = part == next;
+        return false;
     }
-    then("vcpu_enter_guest", vcpu);
+    then(routine_of[next], vcpu);
+    return true;
 }
 
+bool stub_goes_round(struct kvm_vcpu *vcpu)
+{
+    if (went_round)
+        then("vcpu_run", vcpu);
+    return went_round++;
+}
+
+bool stub_enters(struct kvm_vcpu *vcpu)
+{
+    if (stub_live) {
+        struct intack_tuple reason = intack_enter_guest(vcpu);
+        then("leave_guest", vcpu);
+        for (size_t i = 0; i < reason.length; i++)
+            intack_then_item(reason.item[i]);
+        return true;
+    }
+    stub_live = true;
+    return false;
+}
+
+static void begin(enum part which)
+{
+    part = which;
+    stub_live = which == VCPU_RUN || which == VCPU_WFI;
+    went_round = false;
+    stub_running_vcpu = subject();
+}
+
+static void vcpu_run(void)
+{
+    begin(VCPU_RUN);
+    kvm_arch_vcpu_ioctl_run(subject());
+}
 static void vcpu_enter_guest(void)
 {
-    struct kvm_vcpu *vcpu = thread.vcpu = subject();
-    intack_preemption(false);
-    intack_interrupts(false);
-    kvm_vgic_flush_hwstate(vcpu);
-    vcpu->mode = IN_GUEST_MODE;
-    intack_fence();
-    if (vcpu->requests) {
-        then("leave_guest", vcpu);
-        intack_then_item((struct intack_item){0, "request"});
-        return;
-    }
-    struct intack_tuple reason = intack_enter_guest(vcpu);
-    then("leave_guest", vcpu);
-    for (size_t i = 0; i < reason.length; i++)
-        intack_then_item(reason.item[i]);
+    begin(VCPU_ENTER_GUEST);
+    kvm_arch_vcpu_ioctl_run(subject());
 }
 
 /* leave_guest(vcpu, reason...) */
 static void leave_guest(void)
 {
-    struct kvm_vcpu *vcpu = thread.vcpu = subject();
+    begin(LEAVE_GUEST);
+    stub_exit_code = strcmp(intack_string_argument(1), "interrupt") ? 1 : 0; /* ARM_EXCEPTION_TRAP, ARM_EXCEPTION_IRQ */
+    kvm_arch_vcpu_ioctl_run(subject());
+}
+
+/* What the exit was for: leave_guest's arguments say it. */
+void stub_handle_exit(struct kvm_vcpu *vcpu)
+{
     const char *reason = intack_string_argument(1);
-#ifdef OUT_BEFORE_SYNC
-    vcpu->mode = OUTSIDE_GUEST_MODE;
-    kvm_vgic_sync_hwstate(vcpu);
-#else
-    kvm_vgic_sync_hwstate(vcpu);
-    __atomic_store_n(&vcpu->mode, OUTSIDE_GUEST_MODE, __ATOMIC_RELEASE);
-#endif
-    intack_interrupts(true);
-    intack_preemption(true);
     if (!strcmp(reason, "wfi"))
         then("vcpu_wfi", vcpu);
     else if (!strcmp(reason, "mmio")) {
@@ -313,68 +292,39 @@ static void leave_guest(void)
         then("device_quiet", vcpu);
         intack_then_integer(intack_integer_argument(2));
     } else {
-        if (!strcmp(reason, "pause"))
+        if (!strcmp(reason, "pause")) /* kvm_vcpu_on_spin() asks of each other vCPU */
             for (unsigned k = 0; k < vcpu_count; k++)
                 if (&vcpus[k] != vcpu)
-                    kvm_vgic_vcpu_pending_irq(&vcpus[k]);
+                    kvm_arch_vcpu_runnable(&vcpus[k]);
         then("vcpu_run", vcpu);
     }
 }
 
-/* kvm_vcpu_sleep(): out of the guest until it is resumed. */
-static void vcpu_sleep(void)
-{
-    struct kvm_vcpu *vcpu = thread.vcpu = subject();
-    intack_prepare_to_block();
-    if (vcpu->arch.pause) {
-        intack_schedule();
-        then("vcpu_sleep", vcpu);
-        return;
-    }
-    intack_finish_block();
-    then("vcpu_run", vcpu);
-}
-
 static void vcpu_wfi(void)
 {
-    struct kvm_vcpu *vcpu = thread.vcpu = subject();
-    intack_preemption(false);
-#ifdef VMCR_SYNC
-    kvm_vgic_vmcr_sync(vcpu);
-    vcpu->arch.in_wfi = 1;
-#else
-    vcpu->arch.in_wfi = 1;
-    kvm_vgic_put(vcpu);
-#endif
-    intack_preemption(true);
-    then("vcpu_block", vcpu);
+    begin(VCPU_WFI);
+    kvm_vcpu_wfi(subject());
+}
+static void vcpu_unblock(void)
+{
+    begin(VCPU_UNBLOCK);
+    kvm_vcpu_wfi(subject());
+    then("vcpu_run", subject());
 }
 
 /* One round of kvm_vcpu_block(): announce, look, sleep. */
 static void vcpu_block(void)
 {
-    struct kvm_vcpu *vcpu = thread.vcpu = subject();
+    struct kvm_vcpu *vcpu = stub_running_vcpu = subject();
     intack_prepare_to_block();
     intack_fence();
-    if (kvm_vgic_vcpu_pending_irq(vcpu)) {
+    if (harness_check_block(vcpu) < 0) {
         intack_finish_block();
         then("vcpu_unblock", vcpu);
         return;
     }
     intack_schedule();
     then("vcpu_block", vcpu);
-}
-
-static void vcpu_unblock(void)
-{
-    struct kvm_vcpu *vcpu = thread.vcpu = subject();
-    intack_preemption(false);
-    vcpu->arch.in_wfi = 0;
-#ifndef VMCR_SYNC
-    kvm_vgic_load(vcpu);
-#endif
-    intack_preemption(true);
-    then("vcpu_run", vcpu);
 }
 
 /* ---- set-up: what vgic-init.c leaves ----------------------------------------------------------------------------------- */
@@ -422,13 +372,19 @@ static void set_up_vcpu(int k)
     char name[32];
 
     vcpu->kvm = &kvm;
+    vcpu->run = &runs[k];
+    vcpu->wants_to_run = true;
     vcpu->vcpu_id = vcpu->vcpu_idx = k;
     intack_name(vcpu, "vcpu%d", k);
     intack_share(&vcpu->cpu, 8, "vcpu%d.cpu", k);
     intack_share(&vcpu->mode, 8, "vcpu%d.mode", k);
     intack_share(&vcpu->requests, 8, "vcpu%d.requests", k);
-    intack_share(&vcpu->arch.pause, 8, "vcpu%d.paused", k);
-    intack_share(&vcpu->arch.in_wfi, 8, "vcpu%d.in_wfi", k);
+    intack_share(&vcpu->arch.pause, sizeof vcpu->arch.pause, "vcpu%d.paused", k);
+    intack_share(&vcpu->arch.IN_WFI, 8, "vcpu%d.in_wfi", k);
+    intack_private(&vcpu->stat, sizeof vcpu->stat);
+    intack_private(&vcpu->ready, sizeof vcpu->ready);
+    intack_private(&vcpu->arch.IN_WFIT, 8);
+    intack_private(&runs[k], sizeof runs[k]);
     intack_share_lock(&vgic_cpu->ap_list_lock, "vcpu%d.ap_list_lock", k);
     stub_list_head(&vgic_cpu->ap_list_head, 0, "vcpu%d.ap_list", k);
     stub_list_guard(&vgic_cpu->ap_list_head, &vgic_cpu->ap_list_lock);
@@ -496,7 +452,7 @@ void intack_setup(void)
         {"inject", inject}, {"distributor", distributor}, {"device_quiet", device_quiet},
         {"load", load}, {"put", put},
         {"vcpu_run", vcpu_run}, {"vcpu_enter_guest", vcpu_enter_guest}, {"leave_guest", leave_guest},
-        {"vcpu_sleep", vcpu_sleep}, {"vcpu_wfi", vcpu_wfi}, {"vcpu_block", vcpu_block}, {"vcpu_unblock", vcpu_unblock},
+        {"vcpu_wfi", vcpu_wfi}, {"vcpu_block", vcpu_block}, {"vcpu_unblock", vcpu_unblock},
         {"reschedule_ipi", reschedule_ipi}, {"maintenance_interrupt", maintenance_interrupt},
     };
     struct gic_kvm_info info = {.type = GIC_V2, .vcpu = {0x1000, 0x2fff}, .vctrl = {0x3000, 0x4fff}};
@@ -511,7 +467,11 @@ void intack_setup(void)
         intack_fail("the scenario has %u vCPUs and %u CPUs; there is room for %d and %d", vcpu_count, cpu_count, VCPUS,
                     CPUS);
     stub_setup();
-    intack_private(&thread, sizeof thread);
+    intack_private(&stub_running_vcpu, sizeof stub_running_vcpu);
+    intack_private(&stub_live, sizeof stub_live);
+    intack_private(&stub_exit_code, sizeof stub_exit_code);
+    intack_private(&part, sizeof part);
+    intack_private(&went_round, sizeof went_round);
     vgic_v2_probe(&info);
     kvm.online_vcpus.counter = (int)vcpu_count;
     for (int k = 0; k < (int)vcpu_count; k++)

@@ -146,7 +146,24 @@ struct kvm_kernel_irq_routing_entry;
 #define KVM_MMIO_BUS 0
 
 enum { OUTSIDE_GUEST_MODE, IN_GUEST_MODE, EXITING_GUEST_MODE };
-enum { KVM_REQ_IRQ_PENDING = 0, KVM_REQ_SLEEP = 1 }; /* numbers of bits of vcpu->requests */
+
+/* Requests that nobody makes here have no bit: testing one is no operation. */
+#define KVM_REQUEST_MASK 0xff
+#define KVM_REQUEST_NO_WAKEUP 0x100
+#define KVM_REQUEST_WAIT 0x200
+#define KVM_REQUEST_NO_ACTION 0x400
+#define KVM_REQ_SLEEP (0 | KVM_REQUEST_WAIT | KVM_REQUEST_NO_WAKEUP)
+#define KVM_REQ_IRQ_PENDING 1
+#define KVM_REQ_VM_DEAD (-1)
+#define KVM_REQ_UNBLOCK (-1)
+#define KVM_REQ_VCPU_RESET (-1)
+#define KVM_REQ_RECORD_STEAL (-1)
+#define KVM_REQ_RELOAD_GICv4 (-1)
+#define KVM_REQ_RELOAD_PMU (-1)
+#define KVM_REQ_RESYNC_PMU_EL0 (-1)
+#define KVM_REQ_SUSPEND (-1)
+#define kvm_test_request(request, vcpu) \
+    ((request) >= 0 && test_bit((request) & KVM_REQUEST_MASK, (void *)&(vcpu)->requests))
 
 struct kvm_arch {
     struct vgic_dist vgic;
@@ -154,28 +171,63 @@ struct kvm_arch {
 };
 
 struct kvm {
+    int srcu;
     struct kvm_arch arch;
     atomic_t online_vcpus;
 };
 
+struct kvm_run {
+    int exit_reason, flags;
+    struct {
+        int hardware_entry_failure_reason, cpu;
+    } fail_entry;
+};
+
+struct rcuwait {
+    char unused;
+};
+
+/* Members that are locations are as wide as one, so that every access is to the whole of it. */
 struct kvm_vcpu {
     struct kvm *kvm;
     int vcpu_id, vcpu_idx;
-    u64 cpu, mode, requests; /* as wide as a location, so that every access is to the whole of it */
+    struct kvm_run *run;
+    struct rcuwait wait;
+    bool wants_to_run, ready;
+    u64 cpu, mode, requests;
+    struct {
+        u64 exits;
+        struct {
+            u64 halt_wakeup;
+        } generic;
+    } stat;
     struct {
         struct vgic_cpu vgic_cpu;
-        u64 pause, in_wfi;
+        u64 IN_WFI, IN_WFIT, VCPU_INITIALIZED; /* flags */
+        u64 hcr;
+        int target;
+#ifdef PAUSE_COUNTS
+        atomic_t pause;
+#else
+        bool pause;
+#endif
     } arch;
 };
 
+#define kvm_arch_vcpu_get_wait(vcpu) (&(vcpu)->wait)
+int stub_wake_up(struct rcuwait *wait);
+#define rcuwait_wake_up(wait) stub_wake_up(wait)
+
 struct kvm_vcpu *kvm_get_vcpu(struct kvm *kvm, int number);
 struct kvm_vcpu *kvm_get_running_vcpu(void);
-void kvm_make_request(int request, struct kvm_vcpu *vcpu);
+bool kvm_vcpu_wake_up(struct kvm_vcpu *vcpu);
 void kvm_vcpu_kick(struct kvm_vcpu *vcpu);
+bool kvm_make_all_cpus_request(struct kvm *kvm, unsigned int req);
+int kvm_arch_vcpu_should_kick(struct kvm_vcpu *vcpu);
+int kvm_arch_vcpu_runnable(struct kvm_vcpu *vcpu);
 void kvm_arm_halt_guest(struct kvm *kvm);
 void kvm_arm_resume_guest(struct kvm *kvm);
 void kvm_notify_acked_irq(struct kvm *kvm, unsigned irqchip, unsigned pin);
-
 void __vgic_v3_save_state(struct vgic_v3_cpu_if *cpu_if);
 void __vgic_v3_restore_state(struct vgic_v3_cpu_if *cpu_if);
 void __vgic_v3_activate_traps(struct vgic_v3_cpu_if *cpu_if);
@@ -195,5 +247,7 @@ static inline unsigned long kvm_mmio_read_buf(const void *value, unsigned length
     return data;
 }
 static inline void kvm_mmio_write_buf(void *value, unsigned length, unsigned long data) { memcpy(value, &data, length); }
+
+#include "kvm_inline.h"
 
 #endif
