@@ -47,6 +47,11 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
 )
 @click.option("--draw", metavar="N", type=click.IntRange(0), default=0, help="So many scenarios more, drawn at random.")
 @click.option(
+    "--unbounded",
+    is_flag=True,
+    help="With any number of exits, preemptions, migrations and halts in the large stories too, not only in small ones.",
+)
+@click.option(
     "--environment",
     "environments",
     multiple=True,
@@ -97,6 +102,7 @@ def run(
     scenarios: tuple[str, ...],
     scenario_files: tuple[str, ...],
     draw: int,
+    unbounded: bool,
     environments: tuple[str, ...],
     reports: tuple[str, ...],
     expect: str,
@@ -133,6 +139,7 @@ def run(
                 scenario=scenarios,
                 scenario_file=scenario_files,
                 draw=draw,
+                unbounded=unbounded,
                 environment=environments,
                 report=reports,
                 keep=not no_cache,

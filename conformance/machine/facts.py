@@ -179,6 +179,12 @@ class GuestDoes(Fact, frozen=True):
     action: tuple[int | str, ...]
 
 
+class GoesOn(Fact, frozen=True):
+    """The guest is about to do the last instruction of its program once more."""
+
+    vcpu: str
+
+
 class Returns(Fact, frozen=True):
     """An interrupt handler is over: the CPU takes interrupts again."""
 
@@ -237,7 +243,7 @@ class Drains(Fact, frozen=True):
 
 Happened: TypeAlias = (
     Reads | Writes | Modifies | Fences | SetsInterrupts | SetsPreemption | Sends | Locks | Unlocks | Announces
-    | Withdraws | Schedules | Wakes | Waits | Enters | Fails | Takes | Acknowledges | Delivers | Exits | GuestDoes | Returns
+    | Withdraws | Schedules | Wakes | Waits | Enters | Fails | Takes | Acknowledges | Delivers | Exits | GuestDoes | GoesOn | Returns
     | SwitchesOut | SwitchesIn | Preempts | Migrates | Arrives | Rises | Strays | Drains
 )  # fmt: skip
 """Any fact."""

@@ -5,7 +5,8 @@
                  latched ────┘  └── send_ipi ──> wires (in flight) <┘
 
 Every step is obligatory (code, hardware, messages, drains, a guest that acknowledges and completes) or optional
-(preempt, migrate, spontaneous exit, spurious interrupt: spends a token of the scenario's budget). A state is
+(preempt, migrate, spontaneous exit, another halt, spurious interrupt: spends a token of the scenario's budget, unless that
+is unlimited). A state is
 *quiescent* when no obligatory step is enabled. This file says who can step and when, `execute` how far a step
 goes, `perform` what an operation does.
 
@@ -85,6 +86,9 @@ class Machine(Watched):
         if budget.exit:
             for c in hosts:
                 add(f"exit cpu{c}", self.cpus[c].run, lambda view, c=c: self._exit(view, c), False)
+        if budget.again:
+            for c in hosts:
+                add(f"again cpu{c}", self.cpus[c].run, lambda view, c=c: self._again(view, c), False)
         for vector, c in budget.spurious:
             token = self.layout.cell(f"budget.spurious.{vector:#x}.cpu{c}", True, 1)
             add(
@@ -168,6 +172,8 @@ class Machine(Watched):
     # Optional steps
 
     def _spend(self, view: View, budget: str) -> None:
+        if self.scenario.budget.unlimited:
+            return
         left = view.get(self.budgets[budget])
         if not left:
             raise NotEnabled
@@ -204,10 +210,23 @@ class Machine(Watched):
         self._spend(view, "exit")
         Stepping(self, view, c, self.cpus[c].run).exit_guest(("tick",))
 
+    def _again(self, view: View, c: int) -> None:
+        run = view.get(self.cpus[c].run)
+        if not run.guest or run.frames[-1].kind == "hardware":
+            raise NotEnabled
+        position, in_service = view.get(self.guests[run.guest])
+        if not position or position < len(self.programs[run.guest]) or in_service:
+            raise NotEnabled
+        if view.get(self.memory[f"{run.guest}.halted"]):
+            raise NotEnabled
+        self._spend(view, "again")
+        view.set(self.guests[run.guest], (position - 1, in_service))
+        view.notes.append(Note(facts.GoesOn(run.guest)))
+
     def _spurious(self, view: View, token: Cell[bool], vector: int, c: int) -> None:
         if not view.get(token):
             raise NotEnabled
-        view.set(token, False)
+        view.set(token, self.scenario.budget.unlimited)
         view.set(self.cpus[c].latched, view.get(self.cpus[c].latched) | 1 << vector)
         view.notes.append(Note(facts.Strays(vector, c)))
 

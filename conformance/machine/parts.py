@@ -66,11 +66,8 @@ class Parts:
         self.interrupt_calls = {(i.vector, i.cpu): (i.routine, i.args) for i in scenario.interrupts}
         self._declare_cpus()
         self._declare_threads()
-        self.budgets = {
-            "preempt": layout.cell("budget.preempt", scenario.budget.preempt, scenario.budget.preempt.bit_length()),
-            "migrate": layout.cell("budget.migrate", scenario.budget.migrate, scenario.budget.migrate.bit_length()),
-            "exit": layout.cell("budget.exit", scenario.budget.exit, scenario.budget.exit.bit_length()),
-        }
+        tokens = {what: getattr(scenario.budget, what) for what in ("preempt", "migrate", "exit", "again")}
+        self.budgets = {what: layout.cell(f"budget.{what}", n, n.bit_length()) for what, n in tokens.items()}
 
     def _refuse_own_names(self) -> None:
         """A location must not be called as what the machine keeps of its owner."""

@@ -30,6 +30,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     scenarios: tuple[str, ...] = ()
     scenario_files: tuple[str, ...] = ()
     draw: int = 0
+    unbounded: bool = False
+    """Whether the large stories, too, were explored without budgets."""
     environments: tuple[str, ...] = ()
     replay: str = ""
 

@@ -61,8 +61,12 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
     preempt: int = 0
     migrate: int = 0
     exit: int = 0
+    again: int = 0
+    """The guest does the last instruction of its program once more: it halts again."""
     spurious: tuple[tuple[int, int], ...] = ()
     """(vector, cpu) pairs, each once."""
+    unlimited: bool = False
+    """Each that may be taken at all may be taken any number of times: nothing is spent."""
 
 
 def many(count: int, what: str) -> str:
@@ -125,13 +129,15 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     def bounds(self) -> str:
         """The bounds of a proof over this scenario, in one sentence."""
+        budget = self.budget
         tokens = [
-            f"{n} {what}"
+            f"any number of {what}s" if budget.unlimited else f"{n} {what}"
             for n, what in (
-                (self.budget.preempt, "preemption"),
-                (self.budget.migrate, "migration"),
-                (self.budget.exit, "spontaneous exit"),
-                (len(self.budget.spurious), "spurious interrupt"),
+                (budget.preempt, "preemption"),
+                (budget.migrate, "migration"),
+                (budget.exit, "spontaneous exit"),
+                (budget.again, "further halt"),
+                (len(budget.spurious), "spurious interrupt"),
             )
             if n
         ]

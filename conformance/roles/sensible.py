@@ -78,6 +78,7 @@ def _numbers(scenario: Scenario) -> Iterator[str]:
         ("budget.preempt", budget.preempt, MOST_TOKENS),
         ("budget.migrate", budget.migrate, MOST_TOKENS),
         ("budget.exit", budget.exit, MOST_TOKENS),
+        ("budget.again", budget.again, MOST_TOKENS),
     ):
         if not 0 <= n <= most:
             yield f"{what} is {n}: it is 0 to {most}"

@@ -91,6 +91,8 @@ class Words:
                 return f"{vcpu} exits: {' '.join(map(str, reason))}"
             case facts.GuestDoes(action=action):
                 return f"guest: {' '.join(map(str, action))}"
+            case facts.GoesOn(vcpu=vcpu):
+                return f"{vcpu} goes on"
             case facts.Returns():
                 return "returns"
             case facts.SwitchesOut(thread=thread):

@@ -52,6 +52,12 @@ class Extent(msgspec.Struct, frozen=True, kw_only=True):
     interrupts: int = 0
     optional: tuple[str, ...] = ()
     """Steps that may happen once each, or not."""
+    unlimited: tuple[str, ...] = ()
+    """Those of them that may happen any number of times, in `unlimited_in` of `stories`: those explored without budgets
+    too, to their end, and all.
+    """
+    unlimited_in: int = 0
+    stories: int = 0
     buffered: bool = False
     """With store buffers in some of them."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from conformance.roles.scenario import Scenario, many
 from conformance.verdict.clause import Extent
 from conformance.verdict.explore import Explored
+from conformance.verdict.unlimited import story_of
 
 FEW = 3
 """Scenarios that a sentence names."""
@@ -27,13 +28,9 @@ def exhaustively(results: Sequence[Explored], known: Mapping[str, Scenario]) -> 
 def extent(results: Sequence[Explored], known: Mapping[str, Scenario], found_in: int = 0) -> Extent:
     """`known` are scenarios by name. Bounds are of what was exhausted."""
     scenarios = [known[r.scenario] for r in results if not r.samples]
-    optional = {
-        name
-        for s in scenarios
-        for name, n in (("preemption", s.budget.preempt), ("migration", s.budget.migrate), ("exit", s.budget.exit),
-                        ("spurious interrupt", len(s.budget.spurious)))
-        if n
-    }  # fmt: skip
+    without_budgets = [s for s in scenarios if s.budget.unlimited]
+    twins = {story_of(s.name) for s in without_budgets}
+    stories = {s.name for s in scenarios if s.story}
     return Extent(
         scenarios=len(results),
         found_in=found_in,
@@ -43,9 +40,25 @@ def extent(results: Sequence[Explored], known: Mapping[str, Scenario], found_in:
         cpus=max((s.cpus for s in scenarios), default=0),
         others=max((s.agents for s in scenarios), default=0),
         interrupts=max((len(s.vectors) for s in scenarios), default=0),
-        optional=tuple(sorted(optional)),
+        optional=_optional(s for s in scenarios if not s.budget.unlimited),
+        unlimited=_optional(without_budgets),
+        unlimited_in=len(twins & stories),
+        stories=len(stories),
         buffered=any(s.buffer for s in scenarios),
     )
+
+
+def _optional(scenarios: Iterable[Scenario]) -> tuple[str, ...]:
+    """What may happen in some of them, but need not."""
+    budgets = [s.budget for s in scenarios]
+    named = (
+        ("exit", lambda b: b.exit),
+        ("halt", lambda b: b.again),
+        ("migration", lambda b: b.migrate),
+        ("preemption", lambda b: b.preempt),
+        ("spurious interrupt", lambda b: b.spurious),
+    )
+    return tuple(name for name, of in named if any(of(b) for b in budgets))
 
 
 def within(bounds: Extent) -> str:
@@ -53,8 +66,17 @@ def within(bounds: Extent) -> str:
         f"at most {many(bounds.vcpus, 'vCPU')}, {many(bounds.cpus, 'pCPU')}, {many(bounds.others, 'other agent')}, "
         f"{many(bounds.interrupts, 'interrupt')}, "
         f"{'one each of ' * bool(bounds.optional)}{', '.join(bounds.optional) or 'no optional steps'}"
-        f"{'; with store buffers' * bounds.buffered}"
+        f"{'; with store buffers' * bounds.buffered}{_any_number(bounds)}"
     )
+
+
+def _any_number(bounds: Extent) -> str:
+    if not bounds.unlimited_in:
+        return ""
+    where = (
+        "each story" if bounds.unlimited_in == bounds.stories else f"{bounds.unlimited_in} of {bounds.stories} stories"
+    )
+    return f"; for any number of {', '.join(f'{name}s' for name in bounds.unlimited)} in {where}"
 
 
 def widest(extents: Iterable[Extent]) -> Extent | None:
@@ -62,6 +84,7 @@ def widest(extents: Iterable[Extent]) -> Extent | None:
     every = [e for e in extents if e.cpus]
     if not every:
         return None
+    told = max(every, key=lambda e: (e.stories, -e.unlimited_in))
     return Extent(
         scenarios=max(e.scenarios for e in every),
         states=max(e.states for e in every),
@@ -71,6 +94,9 @@ def widest(extents: Iterable[Extent]) -> Extent | None:
         others=max(e.others for e in every),
         interrupts=max(e.interrupts for e in every),
         optional=tuple(sorted({name for e in every for name in e.optional})),
+        unlimited=told.unlimited,
+        unlimited_in=told.unlimited_in,
+        stories=told.stories,
         buffered=any(e.buffered for e in every),
     )
 

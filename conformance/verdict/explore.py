@@ -18,6 +18,7 @@ from conformance.search.proof import Proof as Proved
 from conformance.search.recovery import recovery
 from conformance.search.replay import encode
 from conformance.search.trace import trace
+from conformance.verdict import unlimited
 from conformance.verdict.clause import Counterexample
 from conformance.verdict.ingredients import ships
 from conformance.verdict.suite import Suite
@@ -83,7 +84,8 @@ def _explore(machine: Machine, implementation: Implementation, reduce: bool, pro
     scenario = machine.scenario
     done = Proved()
     try:
-        prove(machine, reduce=reduce, most=MOST_STATES, done=done)
+        most = unlimited.MOST_STATES if scenario.budget.unlimited else MOST_STATES
+        prove(machine, reduce=reduce, most=most, done=done)
         machine.assembly.recheck()
         _ask_elsewhere(machine, implementation)
     except Fault as fault:

@@ -195,6 +195,7 @@ class Judge:
         return f"the reference's: {self.implementation.name} brings none of the routines that {where}"
 
     def _judge_rule(self, clause: Clause, results: Sequence[Explored]) -> Rules:
+        results = self._ended(results)
         breaking = [r for r in results if clause.id in r.counterexamples]
         if breaking:
             rests_on = self._extent(results, len(breaking))
@@ -227,6 +228,18 @@ class Judge:
         habit = ", and a discipline is one design's habit: nothing is undecided" * (clause.kind == "discipline")
         return Ruling(Status.NOT_EXERCISED, f"in {named(results)}: {premise}{habit}")
 
+    def _ended(self, results: Sequence[Explored]) -> Sequence[Explored]:
+        """Less those without budgets that come to no end, where they break nothing: the story stands for itself."""
+        known = self.work.scenarios
+        return [
+            r
+            for r in results
+            if r.complete
+            or r.counterexamples
+            or not known[r.scenario].budget.unlimited
+            or r.fault_status not in ("", "UNKNOWN")
+        ]
+
     def guaranteed(self, clause: Clause) -> bool:
         """Whether the implementation violates something if it breaks the clause."""
         applies = clause.id not in self.implementation.not_applicable and self.profile in clause.profiles
@@ -255,6 +268,7 @@ class Judge:
         return least or first.counterexamples[clause.id]
 
     def _judge_witness(self, clause: Clause, results: Sequence[Explored]) -> Rules:
+        results = self._ended(results)
         seen = [r for r in results if clause.id in r.witnessed]
         if not seen:
             if undecided := self._undecided(results):

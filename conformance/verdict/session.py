@@ -29,6 +29,8 @@ from conformance.verdict.output import ENDINGS, check_writable
 from conformance.verdict.own_scenarios import ScenarioError
 from conformance.verdict.suite import Suite, load_suite
 from conformance.verdict.unasked import remember, unasked
+from conformance.verdict.unlimited import CHEAP, twins
+from conformance.verdict.unlimited import MOST_STATES as MOST_UNLIMITED
 from conformance.verdict.work import Work
 
 DRAWN_STATES = 30_000
@@ -67,10 +69,13 @@ class Session:
         scenario: Sequence[str] = (),
         scenario_file: Sequence[str] = (),
         draw: int = 0,
+        unbounded: bool | None = None,
         keep: bool = False,
         rows: bool = True,
     ) -> None:
-        """`keep`: results are kept in the user's cache. Without `rows` only stories are judged in."""
+        """`keep`: results are kept in the user's cache. Without `rows` only stories are judged in. `unbounded`: in twins of
+        stories without budgets too, in all of them or in those that take little time; None: in none.
+        """
         self.rows = rows
         check_packages()
         self.asked: dict[str, Any] = {
@@ -81,6 +86,7 @@ class Session:
             "scenarios": tuple(scenario),
             "scenario_files": tuple(scenario_file),
             "draw": draw,
+            "unbounded": bool(unbounded),
             "environments": tuple(environment),
         }
         self.replay, self.keep = replay, keep
@@ -110,6 +116,9 @@ class Session:
             own += self._drawn(draw)
         if own:
             self.suite = _or_bad_input(lambda: own_scenarios.joined(self.suite, own))
+        if unbounded is not None:
+            more = twins(self.suite, MOST_UNLIMITED if unbounded else CHEAP)
+            self.suite = _or_bad_input(lambda: own_scenarios.joined(self.suite, more))
         globs = scenario or [s.name for s in own if scenario_file]
         self.scenarios = frozenset(matching(self.suite, globs)) if globs else None
         self.clauses = self.concerned(select(self.suite.clauses, clause))

@@ -107,6 +107,8 @@ class ArchitectureSuite:
     rules: tuple[str, ...] = ()
     """What the machine assumes of it."""
     routines: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unlimited: Mapping[str, int] = field(default_factory=dict)
+    """Stories that come to an end without budgets, and with how many states then, with the reference."""
 
     @property
     def assumptions(self) -> Mapping[str, tuple[str, ...]]:
@@ -138,6 +140,7 @@ class JoinedSuite:
         self.scenarios = tuple(scenario for suite in suites for scenario in suite.scenarios)
         self.assumptions = {name: rules for suite in suites for name, rules in suite.assumptions.items()}
         self.routines = {name: asked for suite in suites for name, asked in suite.routines.items()}
+        self.unlimited = {name: n for suite in suites for name, n in getattr(suite, "unlimited", {}).items()}
         names = [*(clause.id for clause in self.clauses), *(scenario.name for scenario in self.scenarios)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"more than one suite has {', '.join(twice)}")

@@ -57,4 +57,5 @@ ARM = ArchitectureSuite(
     routines={
         n: r.split() for n, r in json.loads(files("properties.arm").joinpath("routines.json").read_text()).items()
     },
+    unlimited=json.loads(files("properties.arm").joinpath("unlimited.json").read_text()),
 )

@@ -67,4 +67,5 @@ X86 = ArchitectureSuite(
     routines={
         n: r.split() for n, r in json.loads(files("properties.x86").joinpath("routines.json").read_text()).items()
     },
+    unlimited=json.loads(files("properties.x86").joinpath("unlimited.json").read_text()),
 )
