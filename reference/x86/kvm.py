@@ -528,7 +528,10 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
     def join_wakeup_list(self, cpu: Cpu, vcpu: Vcpu) -> None:
         here = self.world.cpus[cpu.id()]
         cpu.lock(here.wakeup_lock)
-        cpu.store(here.wakeup_list, (*cpu.load(here.wakeup_list), vcpu.name))
+        listed = cpu.load(here.wakeup_list)
+        if vcpu.name in listed:  # CONFIG_DEBUG_LIST
+            cpu.fails(f"{vcpu.name} is not on the list yet")
+        cpu.store(here.wakeup_list, (*listed, vcpu.name))
         cpu.unlock(here.wakeup_lock)
 
     @mirrors(POSTED_INTR, "vmx_vcpu_pi_load")

@@ -90,7 +90,7 @@ class KvmPreBlock(Kvm):
         cpu.store(vcpu.interruptible, 1)
         after = super().block_once(cpu, vcpu)
         cpu.store(vcpu.interruptible, 0)
-        return Then("post_block", vcpu) if after.routine == "vcpu_run" else after
+        return Then("post_block", vcpu) if after.routine == "unblocked" else after
 
     @mirrors(POSTED_INTR, "pi_post_block")
     def post_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
@@ -99,7 +99,7 @@ class KvmPreBlock(Kvm):
             flag = cpu.irq_disable()
             self.disable_wakeup_handler(cpu, vcpu)
             cpu.irq_restore(flag)
-        return Then("vcpu_run", vcpu)
+        return Then("unblocked", vcpu)
 
     @mirrors(POSTED_INTR, "__pi_post_block")
     def disable_wakeup_handler(self, cpu: Cpu, vcpu: Vcpu) -> None:

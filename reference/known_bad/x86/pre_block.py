@@ -15,7 +15,7 @@ class StaysListed(KvmPreBlock):
     """
 
     def post_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
-        return super().post_block(cpu, vcpu) if self.needs_wakeup(cpu) else Then("vcpu_run", vcpu)
+        return super().post_block(cpu, vcpu) if self.needs_wakeup(cpu) else Then("unblocked", vcpu)
 
     def join_wakeup_list(self, cpu: Cpu, vcpu: Vcpu) -> None:
         stop_if_listed(cpu, self.world.cpus[cpu.id()], vcpu)
