@@ -53,6 +53,10 @@ class Implementation:
     replaces: Mapping[str, MakeSource] = field(default_factory=dict)
     file: str = ""
     """What describes it, where that is no class."""
+    content: str = ""
+    """A hash of all that the routines in `replaces` are made of, where each is asked in a process of its own: what was made of
+    the same gives the same answers, and is not asked again.
+    """
     base: str = ""
     """The SPEC of what it is a variant of: a result kept of that one counts where all that was asked is answered the same."""
     assumptions: tuple[str, ...] = ()

@@ -5,7 +5,8 @@
 
 What code does cannot be told from its files: a class may import anything, a program may read anything. So all that an
 implementation was asked is asked again, and its result counts if every answer is the same. Only of what ships with the
-suite the code itself is enough, since all of it is here; where that has changed, it is asked like any other.
+suite the code itself is enough, since all of it is here, and a program that was built of files is what it was built of;
+where that has changed, it is asked like any other.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class KeptWork(Work):
     rests_on: str
     """A hash of what the results of all items rest on."""
     code: str
-    """Of what ships with the suite, or empty: `own_code`."""
+    """Of what ships with the suite and what was built of others' files, or empty: `own_code`."""
     before: str = ""
     """`rests_on` of what the implementation is a variant of (`Implementation.base`)."""
 
@@ -73,12 +74,12 @@ class KeptWork(Work):
             record = msgspec.json.decode(content or b"", type=Record)
             result: Result = msgspec.json.decode(record.result, type=result_type(item))
             trusted = bool(self.code) and self.code == record.code
-            if trusted and not self.implementation.replaces:
+            if trusted and (not self.implementation.replaces or self.implementation.content):
                 return (result,)
             asked = msgspec.json.decode(record.asked, type=tuple[Asked, ...])
         except msgspec.MsgspecError:  # none, or damaged
             return None
-        afresh = isinstance(result, Explored)
+        afresh = isinstance(result, Explored) and not self.implementation.content
         again = self._again_its_own if trusted else self._again
         if not all(again.same(one, sites=_tells_places(result), afresh=afresh) for one in asked):
             return None

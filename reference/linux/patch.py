@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from unidiff import PatchedFile, PatchSet, UnidiffParseError
+from unidiff.errors import UnidiffParseError
+from unidiff.patch import PatchedFile, PatchSet
 
 from conformance.adapters.native import NativeError
 

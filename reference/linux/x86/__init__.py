@@ -6,6 +6,7 @@ It fills the sender, the run loop and the residency; the reference's KVM does wh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from conformance.adapters.declared import world_of
 from conformance.adapters.kernel import Kernel
 from conformance.adapters.native import NativeError
+from conformance.adapters.native.cache import hash_of
 from conformance.adapters.registry import AdapterError, Implementation, MakeSource, routines_of
 from conformance.adapters.source import Source
 from conformance.roles.role import BaseRole
@@ -133,7 +135,7 @@ def implementation(tree: str = "", *, replacements: Replacements = (), name: str
         found = tree_of(tree)
         harness = (HERE / "harness.c",)
         program = KernelProgram(found, HERE, parts_of(found), harness, replacements=replacements, cflags=FLAGS)
-        program.build()
+        content = hash_of(program.build())
     except NativeError as error:
         raise AdapterError(f"{name}: {error}") from error
 
@@ -149,4 +151,5 @@ def implementation(tree: str = "", *, replacements: Replacements = (), name: str
         (Sender, RunLoop, Residency, StateTransfer), LinuxX86
     )
     base = f"{name}:{unpatched(tree)}" if found.patched else ""
-    return Implementation(name, spec, roles, Kvm.profile, replaces=replaces, base=base, assumptions=SEAMS)
+    built = Implementation(name, spec, roles, Kvm.profile, replaces=replaces, assumptions=SEAMS)
+    return replace(built, base=base, content=content)
