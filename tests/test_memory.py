@@ -39,11 +39,12 @@ class Locking(Code):
     shares: ClassVar = {
         **Code.shares,
         "n": Shared(guarded_by="l"),
+        "open": Shared(guarded_by="l", read_freely=True),
         "m": Shared(lock=True),
         "mine": Shared(private_to="vcpu0"),
         "fixed": Shared(7, constant=True),
     }
-    N, M, MINE, FIXED = Field("n"), Field("m"), Field("mine"), Field("fixed")
+    N, M, MINE, FIXED, OPEN = Field("n"), Field("m"), Field("mine"), Field("fixed"), Field("open")
 
     def adds(self, cpu: Cpu) -> None:
         cpu.lock(L)
@@ -54,6 +55,18 @@ class Locking(Code):
 
     def peeks(self, cpu: Cpu) -> None:
         cpu.load(self.N)
+
+    def counts_openly(self, cpu: Cpu) -> None:
+        cpu.lock(L)
+        cpu.store(self.OPEN, cpu.load(self.OPEN) + 1)
+        cpu.store(self.OPEN, cpu.load(self.OPEN) + 1)
+        cpu.unlock(L)
+
+    def looks(self, cpu: Cpu) -> None:
+        cpu.store(A, cpu.load(self.OPEN))
+
+    def writes_openly(self, cpu: Cpu) -> None:
+        cpu.store(self.OPEN, 1)
 
     def holds(self, cpu: Cpu) -> None:
         cpu.lock(L)
@@ -121,6 +134,29 @@ def test_a_guarded_access_without_the_lock_is_a_race_that_names_both_sites() -> 
     done = prove(machine(Locking, "adds", "peeks"))
     assert set(done.breached) == {"RACE"}
     assert done.breached["RACE"].reason == "peeks read n without holding l, which guards it against adds"
+
+
+def test_what_only_writers_need_a_lock_for_is_seen_at_each_of_its_values_and_is_no_race() -> None:
+    made = machine(Locking, "counts_openly", "looks")
+    assert rests(made, "a") == {0, 1, 2} and broken(made) == set()
+    (_, outcome, _) = next(moves(made, made.initial))
+    assert [type(note.fact) for note in outcome.notes] == [Locks, Reads]  # the holder's reads merge, its writes do not
+    assert set(prove(machine(Locking, "counts_openly", "writes_openly")).breached) == {"RACE"}
+
+
+def test_and_a_write_of_it_waits_in_the_store_buffer_as_any_other() -> None:
+    class Unlocks(Locking):
+        def writes_and_reads(self, cpu: Cpu) -> None:
+            cpu.lock(L)
+            cpu.store(self.OPEN, 1)
+            cpu.store(B, cpu.load(X))
+            cpu.unlock(L)
+
+        def other_way_round(self, cpu: Cpu) -> None:
+            cpu.store(X, 1)
+            cpu.store(A, cpu.load(self.OPEN))
+
+    assert (0, 0) in rests(machine(Unlocks, "writes_and_reads", "other_way_round", buffer=2), "a", "b")
 
 
 class Asserting(Code):

@@ -81,7 +81,8 @@ class Operations:
                     return False
                 if shared.private_to:
                     return not (self._owns(shared.private_to) and self._undisturbed(shared.private_to))
-                return not (shared.guarded_by and self.holds(shared.guarded_by))
+                seen = shared.read_freely and not isinstance(answer, ops.Load)
+                return seen or not (shared.guarded_by and self.holds(shared.guarded_by))
             case ops.Return() | ops.Choose() | ops.ExitGuest() | ops.Deliver() | ops.Assert() | ops.ListOf():
                 return False
             case ops.CpuId():
@@ -151,12 +152,13 @@ class Operations:
                 at,
                 f"{node.routine} touched {at} {self._where(shared.private_to)}: only {_allowed(shared.private_to)} may",
             )
-        if shared.guarded_by and not self.holds(shared.guarded_by):
+        free = shared.read_freely and not writes
+        if shared.guarded_by and not free and not self.holds(shared.guarded_by):
             self._race(
                 at, f"{node.routine} {'wrote' if writes else 'read'} {at} without holding {shared.guarded_by}, which "
                 f"guards it against {self._others(at, node.routine)}"
             )  # fmt: skip
-        return bool(shared.private_to or shared.guarded_by or shared.constant)
+        return bool(shared.private_to or (shared.guarded_by and not shared.read_freely) or shared.constant)
 
     def _race(self, at: str, reason: str) -> None:
         self.view.findings.append(Breach("RACE", reason, about(at)))
@@ -378,7 +380,8 @@ class Operations:
                 node.routine,
             )
         for at, mask, seen in node.reads:
-            if self.m.assembly.shared(at, node.routine).guarded_by:  # read under a lock, which the loop has dropped
+            shared = self.m.assembly.shared(at, node.routine)
+            if shared.guarded_by and not shared.read_freely:  # read under a lock, which the loop has dropped
                 now = meaning.seen(self.view.get(self.m.memory[at]), mask)
             else:
                 now = self._load(ops.Load(at, mask), node)

@@ -24,6 +24,7 @@ class Shared:
     """A location that more than one agent may touch, or that outlives a call.
 
     `guarded_by`: only the holder of that lock may touch it, and what the holder does merges into one step.
+    `read_freely`: the lock guards writes alone, and others may read: what the holder reads merges, what it writes does not.
     `private_to`: only that vCPU's thread and the processor running it touch it, or only what runs on that CPU.
     `constant`: holds its initial value throughout the scenario. `changed_by`: the beginnings of the only instructions
     that lead to a change of it; it is constant in scenarios whose guests execute none of them. `lock`: a spinning lock.
@@ -36,3 +37,4 @@ class Shared:
     constant: bool = False
     lock: bool = False
     changed_by: tuple[tuple[int | str, ...], ...] = ()
+    read_freely: bool = False

@@ -83,7 +83,9 @@ class BaseWorld:
             guard = f"{owner}.{shared.guarded_by}" if shared.guarded_by else ""
             private = owner if shared.private_to else ""  # the name is filled in here
             constant = shared.constant or (bool(shared.changed_by) and not self._executes(shared.changed_by))
-            self.locations[f"{owner}.{short}"] = Shared(shared.initial, guard, private, constant, shared.lock)
+            self.locations[f"{owner}.{short}"] = Shared(
+                shared.initial, guard, private, constant, shared.lock, read_freely=shared.read_freely
+            )
             fields[short] = Field(f"{owner}.{short}")
         return fields
 
