@@ -64,7 +64,8 @@ class Lists(Monitor):
         for name in mine if isinstance(mine, tuple) else ():
             on = [v for v, names in lists.items() if isinstance(names, tuple) and name in names]
             twice = isinstance(mine, tuple) and mine.count(name) > 1
-            if twice or (len(on) > 1 and int(name) >= 32):
+            private = name.isdecimal() and int(name) < 32  # each vCPU has its own, of this number
+            if twice or (len(on) > 1 and not private):
                 said = (
                     f"{routine} leaves interrupt {name} on the ap_lists of {' and '.join(on)}{', twice on one' * twice}"
                 )
