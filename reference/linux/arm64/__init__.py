@@ -54,7 +54,13 @@ PARTS: tuple[Part, ...] = (
     Cut(
         RUN_LOOP,
         (
-            *("kvm_arch_vcpu_ioctl_run", "check_vcpu_requests", "kvm_vcpu_exit_request", "kvm_vcpu_sleep", "kvm_vcpu_wfi"),
+            *(
+                "kvm_arch_vcpu_ioctl_run",
+                "check_vcpu_requests",
+                "kvm_vcpu_exit_request",
+                "kvm_vcpu_sleep",
+                "kvm_vcpu_wfi",
+            ),
             *("kvm_arm_halt_guest", "kvm_arm_resume_guest", "kvm_arch_vcpu_runnable", "kvm_arch_vcpu_should_kick"),
         ),
         prelude='#include "units/arm.h"\n',
@@ -105,7 +111,7 @@ class LinuxVgic(Injector, Distributor, RunLoop, Residency):
     }
     vcpu_state: ClassVar = {
         "ap_list_lock": Shared(lock=True),
-        "ap_list": Shared(()),
+        "ap_list": Shared((), guarded_by="ap_list_lock", read_freely=True),  # list_empty() looks without the lock
         "requests": Shared(0),
         "mode": Shared(0),
         "cpu": Shared(0),
