@@ -130,10 +130,15 @@ def test_a_decisive_read_is_told_from_one_that_is_passed_on() -> None:
         def passes_on(self, cpu: Cpu) -> None:
             cpu.store(B, cpu.load(A))
 
+        def fails_elsewhere(self, cpu: Cpu) -> None:
+            if cpu.load(A) == 1:
+                raise ValueError("there is no interrupt 1")
+            cpu.store(B, 1)
+
         def sets(self, cpu: Cpu) -> None:
             cpu.store(A, 1)
 
-    for routine, decisive in (("decides", True), ("passes_on", False)):
+    for routine, decisive in (("decides", True), ("passes_on", False), ("fails_elsewhere", False)):
         made = machine(Reader, routine, "sets")
         run = run_bursts(made, [])
         (read,) = (f for step in traced(made, run.schedule) for f in step.facts if isinstance(f, facts.Reads))

@@ -18,11 +18,12 @@ FAR = 12
 
 def decides(node: Node, result: ops.Result, others: Iterable[ops.Result]) -> bool:
     """Whether the routine goes another way after any of the other results."""
-    return any(_part(node.child(result), node.child(other)) for other in others if other != result)
+    return any(_part(node, result, other) for other in others if other != result)
 
 
-def _part(mine: Node, other: Node) -> bool:
+def _part(node: Node, result: ops.Result, instead: ops.Result) -> bool:
     try:
+        mine, other = node.child(result), node.child(instead)
         for _ in range(FAR):
             if _way(mine.answer) != _way(other.answer):
                 return True
