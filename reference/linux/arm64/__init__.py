@@ -1,9 +1,8 @@
-"""Linux's own vgic, unmodified, behind Arm's roles: injector, distributor, run loop and residency, on a GICv2.
+"""Linux's own vGIC, unmodified, behind all software roles of Arm: injector, distributor, run loop and residency, on a GICv2.
 
-    kernel source ── vgic.c, vgic-v2.c, vgic-mmio.c, vgic-mmio-v2.c and their headers ──┐
-    stub/ (stands in for the kernel's other headers), harness.c ────────────────────────┴── NativeProgram
+    whole: vgic.c, vgic-v2.c, vgic-mmio.c, vgic-mmio-v2.c and their headers   cut: arm.c's run loop, kvm_main.c's kicks
 
-None of the kernel's text is here: it is read where it is installed, at build time. `SEAMS` says what is not the kernel's.
+`SEAMS` says what is not the kernel's. 6.1 and 6.12; vgic-v3.c, vgic-v4.c and vgic-its.c are not taken.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from conformance.adapters.declared import world_of
+from conformance.adapters.kernel import Kernel
 from conformance.adapters.native import NativeError
+from conformance.adapters.native.cache import hash_of
 from conformance.adapters.registry import AdapterError, Implementation, MakeSource
 from conformance.adapters.source import Source
 from conformance.roles.arm import (
@@ -29,8 +30,8 @@ from conformance.roles.arm import (
     World,
 )
 from conformance.roles.role import BaseRole
-from reference.linux.program import Cut, KernelProgram, Part, Replacements, Whole
-from reference.linux.tree import Tree, tree_of
+from reference.linux.program import Cut, KernelProgram, Part, Replacements, Whole, taken
+from reference.linux.tree import Tree, tree_of, unpatched
 
 HERE = Path(__file__).parent
 
@@ -77,15 +78,19 @@ PARTS: tuple[Part, ...] = (
 )
 
 SEAMS = (
-    "kvm_arch_vcpu_ioctl_run(), check_vcpu_requests(), kvm_vcpu_wfi(), kvm_vcpu_sleep(): the order of their calls, by hand, "
-    "and whether mode := OUTSIDE_GUEST_MODE comes before the vGIC is synchronized, by what the tree's arm.c says",
-    "kvm_make_request(), kvm_vcpu_kick(), kvm_make_all_cpus_request(): as kvm_main.c does, by hand",
-    "list_add_tail(), list_del(), list_sort(), list_empty(): on a list that is read and written whole",
-    "spinlocks, the interrupt flag and the mutex config_lock: the machine's",
-    "vgic-init.c: what it leaves, by hand; every interrupt begins enabled",
-    "GICH_ELRSR0: computed from the list registers",
-    "irqfd's resampler: it lowers the line when it is told",
+    "Seam: kvm_arch_vcpu_ioctl_run() and kvm_vcpu_wfi() are run whole for each part of them, with what the other parts do left "
+    "out; what handle_exit() leads to, and kvm_vcpu_block()'s loop, are written after the kernel's.",
+    "Seam: what kvm_sched_in/out() and kvm_arch_vcpu_load/put() do beside kvm_vgic_load/put() and vcpu->cpu is left out; a wake-up "
+    "wakes who has announced its sleep, without rcuwait's own steps.",
+    "Seam: an IPI that is waited for (smp_call_function_many()) is a flag that the kick's handler clears; config_lock is a "
+    "spinning lock.",
+    "Seam: list_add_tail(), list_del() and list_sort() read and write a list whole; GICH is a register per CPU, GICH_ELRSR "
+    "follows from the list registers.",
+    "Seam: what vgic-init.c leaves is set up by hand: a GICv2, both groups of VMCR on, every interrupt enabled.",
+    "Seam: irqfd's resampler lowers the line when it is told of an end, by kvm_vgic_inject_irq().",
+    "Seam: no GICv3, no GICv4, no LPIs, no interrupt that is mapped to a physical one, no access by userspace.",
 )
+"""What stands between the kernel's functions, and is not the kernel's."""
 
 
 class LinuxVgic(Injector, Distributor, RunLoop, Residency):
@@ -154,13 +159,17 @@ def adapter(argument: str) -> Implementation:
     return implementation(argument)
 
 
+def take(tree: str, patch: str) -> Kernel:
+    return taken("linux-arm64", tree, patch, lambda _: PARTS)
+
+
 def implementation(tree: str = "", *, replacements: Replacements = (), name: str = "linux-arm64") -> Implementation:
     try:
         source_tree = tree_of(tree)
         harness = (HERE / "harness.c", HERE / "absent.c")
         flags = ("-w", *release(source_tree))
         program = KernelProgram(source_tree, HERE, PARTS, harness, replacements=replacements, cflags=flags)
-        program.build()
+        content = hash_of(program.build())
     except NativeError as error:
         raise AdapterError(f"{name}: {error}") from error
 
@@ -171,6 +180,8 @@ def implementation(tree: str = "", *, replacements: Replacements = (), name: str
     roles: dict[type[BaseRole], type[BaseRole]] = dict.fromkeys(bases, LinuxVgic)
     spec = f"{name}:{tree}" if tree else name
     replaces: dict[str, MakeSource] = dict.fromkeys(ROUTINES, source)
+    declared = (LinuxVgic.profile, LinuxVgic.not_applicable, LinuxVgic.lacks)
+    base = f"{name}:{unpatched(tree)}" if source_tree.patched else ""
     return Implementation(
-        name, spec, roles, LinuxVgic.profile, LinuxVgic.not_applicable, LinuxVgic.lacks, replaces=replaces
+        name, spec, roles, *declared, replaces=replaces, assumptions=SEAMS, content=content, base=base
     )
