@@ -16,7 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from heapq import heapify, heappop, heapreplace
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -61,10 +62,13 @@ class Grammar:
     triples: Sequence[tuple[str, str, str]] = ()
     """Factors of which every three options meet."""
     most: float = MOST_STATES
+    pointless: Callable[[Row], bool] | None = None
+    """Whether these options do not go together, where that is known without building."""
 
     def scenario(self, row: Row) -> Scenario | None:
         """None where its options do not go together, or are none of this grammar."""
-        if not all(o in options for options, o in zip(self.factors.values(), row, strict=True)):
+        fits = len(row) == len(self.factors) and all(o in f for f, o in zip(self.factors.values(), row, strict=True))
+        if not fits or (self.pointless and self.pointless(row)):
             return None
         return self.build(self.name(row), self.about(row), row)
 
@@ -85,8 +89,16 @@ class Grammar:
 
     def rows(self) -> list[Row]:
         """Those that go together and are small enough."""
-        every = product(*self.factors.values())
-        return [row for row in every if self.states(row) <= self.most and self.scenario(row)]
+        within: list[tuple[Row, float]] = [((), self.least)]
+        for options in self.factors.values():
+            within = [
+                ((*row, name), states * option.times)
+                for row, states in within
+                for name, option in options.items()
+                if states * option.times <= self.most
+            ]
+        senseless = self.pointless or (lambda row: self.build("", "", row) is None)
+        return [row for row, _ in within if not senseless(row)]
 
     def meetings(self, row: Row) -> frozenset[Pair]:
         """The pairs of options that meet in a row, and the triples that are asked for."""
@@ -97,17 +109,26 @@ class Grammar:
 
 
 def choose(grammar: Grammar) -> list[Row]:
-    """Rows that cover all that can meet."""
+    """Rows that cover all that can meet. What a row would add only shrinks, so who was best with what it once would have added,
+    and still adds that, is best.
+    """
     rows = grammar.rows()
     bits: dict[Pair, int] = {}
-    meetings = {row: sum(bits.setdefault(m, 1 << len(bits)) for m in grammar.meetings(row)) for row in rows}
-    cost = {row: START + A_STATE * grammar.states(row) for row in rows}
+    meetings = [sum(bits.setdefault(m, 1 << len(bits)) for m in grammar.meetings(row)) for row in rows]
+    cost = [START + A_STATE * grammar.states(row) for row in rows]
     left = (1 << len(bits)) - 1
+    best = [(-met.bit_count() / cost[n], n) for n, met in enumerate(meetings)]
+    heapify(best)
     chosen: list[Row] = []
     while left:
-        chosen.append(max(rows, key=lambda row: (meetings[row] & left).bit_count() / cost[row]))
-        left &= ~meetings[chosen[-1]]
-        rows = [row for row in rows if meetings[row] & left]
+        added, n = best[0]
+        adds = -(meetings[n] & left).bit_count() / cost[n]
+        if adds != added:
+            heapreplace(best, (adds, n))
+            continue
+        heappop(best)
+        chosen.append(rows[n])
+        left &= ~meetings[n]
     return sorted(chosen, key=grammar.states)
 
 

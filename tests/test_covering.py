@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import combinations
 
 import pytest
 
@@ -74,7 +75,7 @@ SMALL = Grammar(
     lambda name, about, row: X86.build(name, about, X86_ROW) if row[:2] != ("q", "s") else None,
     least=1,
 )
-X86_ROW: Row = ("device", "runs", "apart", "one", "plain", "none")
+X86_ROW: Row = ("device", "runs", "apart", "one", "apicv", "blocks", "assigned", "silent-eoi", "in-order", "none")
 
 
 def test_a_covering_set_of_three_factors_by_hand() -> None:
@@ -83,6 +84,17 @@ def test_a_covering_set_of_three_factors_by_hand() -> None:
     assert len(chosen) <= 5
     assert ("q", "s") not in {row[:2] for row in chosen}
     assert len({pair for row in chosen for pair in SMALL.meetings(row)}) == 11
+
+
+def test_what_is_around_an_x86_scenario_meets() -> None:
+    """APICv inhibited and store buffers, store buffers and no device: they were options of one factor once."""
+    met = {pair for row in rows(X86) for pair in combinations(row, 2)}
+    assert {
+        ("inhibited", "buffered"),
+        ("inhibited", "polling"),
+        ("no-device", "buffered"),
+        ("xapic", "buffered"),
+    } <= met
 
 
 class NeverTellsWhatEndedOutside(KvmArm):

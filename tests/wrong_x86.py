@@ -250,6 +250,26 @@ class RviOnlyIfArrived(Kvm):
         return highest
 
 
+class DropsItsOwnIpi(Kvm):
+    """The fast path enters again, and never posts."""
+
+    def reenter_guest(self, cpu: Cpu, vcpu: Any, vector: int) -> Any:
+        self.sync_pir_to_irr(cpu, vcpu)
+        return Then("leave_guest", vcpu, *cpu.enter_guest(vcpu))
+
+
+class TimerForgotten(Kvm):
+    def reset(self, cpu: Cpu, vcpu: Any, old: int, timer: int) -> Any:
+        return super().reset(cpu, vcpu, old, 0)
+
+
+class RunsElsewhereStill(Kvm):
+    """A pCPU goes on saying that it runs the vCPU that has left it."""
+
+    def put(self, cpu: Cpu, vcpu: Any, preempted: bool) -> None:
+        self.pi_put(cpu, vcpu, preempted)
+
+
 class NeverHalts(ReferenceProcessor):
     """HLT neither exits nor halts."""
 
@@ -274,32 +294,35 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     SkipsLastWord: ("self-ipi", "E2E-1"),
     LowHalf: ("reset", "E2E-1"),
     StaleRvi: ("reset", "KVM-ENT-6"),
-    MergeOverwrites: ("urgent+device/halts-closed/one-class", "E2E-1"),
+    MergeOverwrites: ("sender/self-ipi/one-class/no-device/exit+preempt", "E2E-1"),
     LowestWordFirst: ("self-ipi", "VID-13"),
-    StaleDestination: ("sender/halts/extremes/in-guest-hlt/migrate", "E2E-11"),
-    WakesFirstOnly: ("device/halts/one-vector/shared/polling", "E2E-10"),
-    WrongDescriptor: ("sender,device/closes/one-word/shared/inhibited", "E2E-10"),
+    StaleDestination: ("sender/masks/extremes/no-device/eoi-exit/migrate", "E2E-11"),
+    WakesFirstOnly: ("sleeper-beside", "E2E-10"),
+    WrongDescriptor: ("device+device/masks/one-class/shared", "E2E-10"),
     SnWheneverPut: ("one-device", "E2E-10"),
-    NoShift: ("device/word-edges/another/xapic/migrate", "KVM-PI-2"),
+    NoShift: ("sender,device/halts-closed/low-first/in-guest-hlt/xapic/buffered/migrate", "KVM-PI-2"),
     OldSnapshot: ("one-device", "E2E-10"),
-    LeftOverFirstWord: ("ipi+device/safe-halt/shared/in-guest-hlt", "E2E-11"),
+    LeftOverFirstWord: ("device/self-ipi/extremes/shared/xapic/preempt", "E2E-11"),
     NoSyncOnFastPath: ("self-ipi", "E2E-11"),
-    ChecksOnOnly: ("device+handler/halts/word-edges/inhibited", "E2E-10"),
+    ChecksOnOnly: ("handler/halts/inhibited/no-device", "E2E-10"),
     ForgetsWindow: ("inhibited-closed", "E2E-1"),
-    DropsInjected: ("handler/masks/word-edges/inhibited/exit+preempt", "E2E-1"),
-    EntersByTpr: ("handler/masks-halts/one-word/polling", "KVM-ENT-6"),
+    DropsInjected: ("sender,device/one-vector/inhibited", "E2E-1"),
+    EntersByTpr: ("device/masks-halts/one-vector/in-guest-hlt/buffered/exit+preempt", "KVM-ENT-6"),
     SavesOneWord: ("save-restore", "E2E-1"),
     PurgesOnOnly: ("reset", "E2E-3"),
-    RviDown: ("device+handler/masks/low-first/eoi-exit", "VID-13"),
-    HarvestsOne: ("device+device/self-ipi/one-class/buffered/preempt", "E2E-11"),
-    EoiForgetsRest: ("sender/closes/word-edges/eoi-exit", "E2E-15"),
-    TprForgets: ("ipi/masks/one-word/exit", "E2E-1"),
+    RviDown: ("sender,device/self-ipi", "VID-13"),
+    HarvestsOne: ("sender+device/one-class/eoi-exit/buffered", "E2E-11"),
+    EoiForgetsRest: ("device/low-first/shared/eoi-exit/buffered", "E2E-15"),
+    TprForgets: ("sender/masks/extremes/no-device/eoi-exit/migrate", "E2E-1"),
     LooksBeforeItsStoreIsSeen: ("tso-inhibited", "E2E-10"),
     LeavesAsAnother: ("two-sleepers", "E2E-10"),
     WakesOne: ("two-sleepers", "E2E-10"),
     HaltEndsByRequest: ("assign", "E2E-18"),
     RviOnlyIfArrived: ("reset-pending", "E2E-3"),
+    DropsItsOwnIpi: ("self-ipi", "E2E-1"),
+    TimerForgotten: ("reset", "E2E-1"),
+    RunsElsewhereStill: ("moved-on", "E2E-1"),
     NeverHalts: ("halt-closed", "E2E-18"),
-    IommuLateBit: ("device/low-first/shared", "E2E-11"),
+    IommuLateBit: ("self-ipi", "E2E-11"),
 }
 """Each with the smallest scenario that was seen to find it, and a guarantee that is broken there."""

@@ -45,9 +45,10 @@ RACE = ANY.must_not(
 
 ASSERTION = ANY.must_not(
     "ASSERTION",
-    "No assertion of the code itself fails: no WARN or BUG is reached, no list is joined by who is on one or left by who "
-    "is on none; no thread sleeps with interrupts off, preemption disabled or a lock held, enables preemption more often than "
-    "it was disabled, or unlocks what it does not hold.",
+    "No assertion of the code itself fails: no WARN or BUG is reached. Of lists that is what the code asks of them (`list_of`), "
+    "as a debugging kernel does: none is joined by who is on one, or left by who is on none; who does not ask is not judged. "
+    "No thread sleeps with interrupts off, preemption disabled or a lock held, enables preemption more often than it was "
+    "disabled, or unlocks what it does not hold.",
     INTACK(
         "what the code under test asserts; of lists what Linux's lib/list_debug.c does, of sleeping schedule_debug(), of "
         "preemption preempt_count_sub(), of locks print_unlock_imbalance_bug()"

@@ -17,7 +17,7 @@ every fence in its place lacks one: `missing` says where it would go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
@@ -245,8 +245,8 @@ def audit(
     """
     where: list[Buffered] = []
     too_large: list[str] = []
-    for scenario in scenarios:
-        here = Buffered(implementation, suite, _with_buffers(scenario))
+    for scenario in _with_buffers(scenarios):
+        here = Buffered(implementation, suite, scenario)
         here.plain = here.explore(most)
         if here.plain.complete:
             where.append(here)
@@ -265,8 +265,13 @@ def audit(
     )
 
 
-def _with_buffers(scenario: Scenario) -> Scenario:
-    return scenario if scenario.buffer else msgspec.structs.replace(scenario, buffer=DEPTH)
+def _with_buffers(scenarios: Iterable[Scenario]) -> list[Scenario]:
+    """Of those that differ in what they are called alone, the first."""
+    each: dict[Scenario, Scenario] = {}
+    for scenario in scenarios:
+        made = scenario if scenario.buffer else msgspec.structs.replace(scenario, buffer=DEPTH)
+        each.setdefault(msgspec.structs.replace(made, name="", about="", story=True, audited=False), made)
+    return list(each.values())
 
 
 def _judge(where: Sequence[Buffered], site: Site) -> Judged:

@@ -6,9 +6,10 @@ import json
 from importlib.resources import files
 
 from conformance.verdict.suite import ArchitectureSuite
+from properties.buffered import twins
 from properties.nested.catalogue import SECTIONS
 from properties.nested.monitors import monitors
-from properties.nested.scenarios import SCENARIOS
+from properties.nested.scenarios import GOLDEN, SCENARIOS
 
 ASSUMPTIONS = (
     "L1 posts as the manual has it: the bit, ON, and the notification if ON was clear. It does not look at PIR12 itself: what "
@@ -21,7 +22,7 @@ ASSUMPTIONS = (
 NESTED = ArchitectureSuite(
     architecture="nested",
     clauses=tuple(clause for section in SECTIONS for clause in section),
-    scenarios=SCENARIOS,
+    scenarios=(*SCENARIOS, *twins(SCENARIOS, GOLDEN)),
     watch=monitors,
     rules=ASSUMPTIONS,
     routines={

@@ -5,12 +5,14 @@ Options come in the order of what they cost, so that what shrinks gets cheaper.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hypothesis import assume
 from hypothesis import strategies as st
 
 from conformance.roles.scenario import Action, Budget, Scenario, VcpuSetup
 from conformance.roles.x86 import PINV, WAKEUP
-from properties.x86.grammar import ENVIRONMENTS, Agent, assemble
+from properties.x86.grammar import APICV, EOIS, HALTING, MEMORY, PLATFORMS, Agent, assemble
 
 KINDS = ("device", "handler", "ipi", "sender", "urgent")
 VECTORS = st.sampled_from((200, 100, 201, 216, 191, 192, 255, 16)) | st.integers(16, 255)
@@ -35,7 +37,11 @@ def actions(vectors: tuple[int, ...]) -> st.SearchStrategy[Action]:
     sends: st.SearchStrategy[Action] = st.tuples(
         st.sampled_from(("self_ipi", "fastpath_ipi")), st.sampled_from(vectors)
     )
-    return one | masks | sends
+    transfers: st.SearchStrategy[Action] = st.tuples(st.just("save_restore"), st.sampled_from(vectors))
+    resets: st.SearchStrategy[Action] = (
+        st.permutations((*vectors, 0)).filter(lambda two: two[0] != 0).map(lambda two: ("reset", two[0], two[1]))
+    )
+    return one | masks | sends | transfers | resets
 
 
 @st.composite
@@ -50,8 +56,8 @@ def scenarios(draw: st.DrawFn, states: float) -> Scenario:
             st.builds(Agent, st.sampled_from(KINDS), VECTORS, st.integers(0, vcpus - 1)), min_size=1, max_size=3
         ).filter(lambda drawn: sum(a.kind == "handler" for a in drawn) <= 1)
     )
-    environment = draw(st.sampled_from(list(ENVIRONMENTS)))
-    if environment == "no-device":
+    around = draw(st.tuples(*(st.sampled_from(list(f)) for f in (APICV, HALTING, PLATFORMS, EOIS, MEMORY))))
+    if "no-device" in around:
         assume(not any(a.kind in ("device", "urgent") for a in agents))
     vectors = tuple(sorted({a.vector for a in agents}))
     programs = [draw(st.lists(actions(vectors), max_size=3)) for _ in range(vcpus)]
@@ -65,19 +71,22 @@ def scenarios(draw: st.DrawFn, states: float) -> Scenario:
         )
     )
     assume(not (shared and any(a.kind == "handler" for a in agents)))
-    if environment == "inhibited":
+    if "inhibited" in around:
         assume(
-            not any(a.kind == "ipi" for a in agents)
+            "eoi-exit" not in around
+            and not any(a.kind == "ipi" for a in agents)
             and not any(x[0] in ("self_ipi", "fastpath_ipi") for p in programs for x in p)
         )
-    assume(_states(agents, programs, budget, vcpus, environment) <= states)
+    assume(_states(agents, programs, budget, vcpus, around) <= states)
     setups = [VcpuSetup(n * (hosts > 1), tuple(p)) for n, p in enumerate(programs)]
-    return assemble("drawn", "drawn at random", agents, setups, environment, budget)
+    return assemble("drawn", "drawn at random", agents, setups, around, budget)
 
 
-def _states(agents: list[Agent], programs: list[list[Action]], budget: Budget, vcpus: int, environment: str) -> float:
+def _states(
+    agents: list[Agent], programs: list[list[Action]], budget: Budget, vcpus: int, around: Collection[str]
+) -> float:
     """Predicted."""
-    n = 40.0 * (6.0 if vcpus > 1 else 1) * (5 if environment == "inhibited" else 3 if environment == "buffered" else 1)
+    n = 40.0 * (6.0 if vcpus > 1 else 1) * (3 if "inhibited" in around else 1) * (2 if "buffered" in around else 1)
     for agent in agents:
         n *= TIMES[agent.kind]
     for what in ("preempt", "migrate", "exit"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from conformance.machine.monitor import Monitor
 from conformance.roles.scenario import Scenario
 from conformance.verdict.suite import ArchitectureSuite
+from properties.buffered import twins
 from properties.covering import covered
 from properties.function import check
 from properties.x86.catalogue import SECTIONS
@@ -25,7 +26,7 @@ from properties.x86.monitors import (
     sender,
     wakeup,
 )
-from properties.x86.scenarios import SCENARIOS
+from properties.x86.scenarios import GOLDEN, SCENARIOS
 from properties.x86.sequential import CHECKS
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def monitors(scenario: Scenario) -> list[Monitor]:
 X86 = ArchitectureSuite(
     architecture="x86",
     clauses=tuple(clause for section in SECTIONS for clause in section),
-    scenarios=(*SCENARIOS, *COVERED),
+    scenarios=(*SCENARIOS, *twins(SCENARIOS, GOLDEN), *COVERED),
     watch=monitors,
     check=lambda clause, implementation: check(clause, implementation, CHECKS),
     record=lambda clause, implementation: CHECKS[clause].cases_for(implementation),

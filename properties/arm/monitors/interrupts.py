@@ -309,7 +309,9 @@ class Interrupt(Monitor):
     def _held(self, look: Look) -> str:
         at = self.held_in(look)
         return (
-            f"{' and '.join(at)} holds it, and it is not taken" if at else "no list register of a running vCPU holds it"
+            f"{' and '.join(at)} hold{'s' * (len(at) == 1)} it, and it is not taken"
+            if at
+            else "no list register of a running vCPU holds it"
         )
 
 

@@ -38,11 +38,10 @@ from properties.x86.catalogue import (
     XEN,
 )
 from properties.x86.monitors.delivery import VID_12
-from properties.x86.monitors.guest import open_to
+from properties.x86.monitors.guest import POSTING, open_to
 from properties.x86.monitors.registers import word
 from properties.x86.monitors.subjects import latched, pir, virr
 
-POSTING = ("deliver_interrupt", "post", "virtual_ipi")
 TRANSFERS = ("save_restore", "reset")
 
 
@@ -224,6 +223,8 @@ class Posts(NamedTuple):
     owed: bool = False
     stays: bool = False
     """Whether it will be owed when the save and restore, or the reset, is over."""
+    own: bool = False
+    """One of the calls is the guest's own IPI, which its run loop posts before it enters again."""
 
 
 class Conservation(Monitor):
@@ -234,7 +235,7 @@ class Conservation(Monitor):
         KVM_SND_7, KVM_ENT_10, KVM_ENT_11, KVM_ENT_13, PIP_15,
     )  # fmt: skip
     witnesses = (E2E_4, E2E_6, E2E_8)
-    events = (ev.Called, ev.Changed, ev.Delivered, ev.Returned, ev.GuestActed, ev.Taken)
+    events = (ev.Called, ev.Changed, ev.Delivered, ev.Entered, ev.Returned, ev.GuestActed, ev.Taken)
 
     def __init__(self, scenario: Scenario, vcpu: str, vector: int) -> None:
         self.scenario, self.vcpu, self.vector = scenario, vcpu, vector
@@ -273,6 +274,10 @@ class Conservation(Monitor):
                 return self._took_effect(memory) if routine in POSTING else memory
             case ev.GuestActed(vcpu=self.vcpu, action=("self_ipi", self.vector)) if not self.inhibited:
                 return self._posted(memory)
+            case ev.GuestActed(vcpu=self.vcpu, action=("fastpath_ipi", self.vector)):
+                return self._posted(memory)._replace(calls=memory.calls + 1, unset=memory.unset + 1, own=True)
+            case ev.Entered(vcpu=self.vcpu) if memory.own:
+                return self._over(memory)._replace(own=False)
             case ev.Returned(routine=routine, args=(self.vcpu, self.vector, *_)) if routine in POSTING:
                 return self._over(memory)
             case ev.Returned(routine=routine, args=(self.vcpu, *_)) if routine in TRANSFERS:

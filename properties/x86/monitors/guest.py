@@ -6,10 +6,14 @@ not completed, say it all.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.scenario import Action, Scenario
-from properties.x86.catalogue import END_TO_END, SDM, SDM_2A, SDM_3A
+from properties.x86.catalogue import END_TO_END, LINUX, SDM, SDM_2A, SDM_3A, VMX
+
+POSTING = ("deliver_interrupt", "post", "virtual_ipi")
 
 E2E_16 = END_TO_END.must_not(
     "E2E-16",
@@ -22,27 +26,39 @@ E2E_16 = END_TO_END.must_not(
 
 E2E_18 = END_TO_END.must_not(
     "E2E-18",
-    "A guest that has executed HLT executes nothing more before an interrupt is delivered to it. Its thread may wake for "
-    "nothing, and its processor may exit and be entered again: the guest goes on halting.",
+    "A guest that has executed HLT executes nothing more before an interrupt that it would take has come for it. Its thread may "
+    "wake for nothing, and its processor may exit and be entered again: the guest goes on halting.",
     SDM_2A("HLT", "an enabled interrupt resumes execution; NMIs, SMIs, INIT and debug exceptions are not modelled"),
     premise="guest halts",
-    observe="Each instruction of the guest's program against its last HLT and what was delivered to it since.",
+    observe=(
+        "Each instruction of the guest's program after its HLT: one that it would take was delivered since, or posted and not "
+        "delivered."
+    ),
+)
+
+E2E_19 = END_TO_END.may(
+    "E2E-19",
+    "What ends a guest's HLT may be delivered some instructions later: its vCPU has seen that it was posted, and goes on before it "
+    "is injected.",
+    LINUX(f"{VMX} vmx_deliver_interrupt", "with APICv inhibited vIRR is set before the event is requested"),
+    observe="A trace where the guest executes an instruction after HLT, and what has ended that is delivered after it.",
 )
 
 
 def open_to(look: Look, vcpu: str, vector: int, in_service: tuple[int, ...]) -> bool:
     """Whether the guest would take the vector: interrupts open, its class above that of TPR and of all that it handles."""
-    executed = look.executed(vcpu)
+    return not in_service and open_after(look.executed(vcpu), vector)
+
+
+def open_after(executed: tuple[Action, ...], vector: int) -> bool:
+    """Whether these instructions leave the vector unmasked."""
     switched = [action[0] == "sti" for action in executed if action[0] in ("sti", "cli")]
-    if in_service or not (switched or [True])[-1]:
-        return False
-    return vector >> 4 > task_priority(look, vcpu) >> 4
+    return (switched or [True])[-1] and vector >> 4 > task_priority(executed) >> 4
 
 
-def task_priority(look: Look, vcpu: str) -> int:
+def task_priority(executed: tuple[Action, ...]) -> int:
     """What the guest last wrote to TPR."""
-    written = [int(action[1]) for action in look.executed(vcpu) if action[0] == "write_tpr"]
-    return (written or [0])[-1]
+    return ([0] + [int(action[1]) for action in executed if action[0] == "write_tpr"])[-1]
 
 
 class GuestTakes(Monitor):
@@ -58,40 +74,58 @@ class GuestTakes(Monitor):
         look.witness(E2E_16)
         before = look.in_service(self.vcpu)[:-1]
         if not open_to(look, self.vcpu, event.vector, before):
+            priority = task_priority(look.executed(self.vcpu))
             because = (
                 f"it handles vector {before[-1]}"
                 if before
-                else f"its TPR is {task_priority(look, self.vcpu):#x}"
-                if event.vector >> 4 <= task_priority(look, self.vcpu) >> 4
+                else f"its TPR is {priority:#x}"
+                if event.vector >> 4 <= priority >> 4
                 else "it has interrupts closed"
             )
             said = f"vector {event.vector} is delivered to {self.vcpu}'s guest, and {because}"
             look.breach(E2E_16, said, f"{self.vcpu}.rflags_if", f"{self.vcpu}.vppr", self.vcpu)
 
 
-class Halted(Monitor):
-    """Memory: whether the guest has executed HLT, and nothing was delivered to it since."""
+class Halt(NamedTuple):
+    halted: bool = False
+    """The guest has executed HLT, and nothing was delivered to it since."""
+    posted: tuple[int, ...] = ()
+    """What was posted and not delivered, as often; posts that merge leave one more."""
 
+
+class Halted(Monitor):
     clauses = (E2E_18,)
-    events = (ev.GuestActed, ev.Delivered)
-    memory = False
+    witnesses = (E2E_19,)
+    events = (ev.Called, ev.GuestActed, ev.Delivered)
+    memory = Halt()
 
     def __init__(self, vcpu: str) -> None:
         self.vcpu, self.name = vcpu, f"{vcpu}.halted"
 
-    def on(self, event: ev.Event, memory: bool, look: Look) -> bool:
+    def on(self, event: ev.Event, memory: Halt, look: Look) -> Halt:
         match event:
+            case ev.Called(routine=routine, args=(self.vcpu, int(vector), *_)) if routine in POSTING:
+                return memory._replace(posted=tuple(sorted((*memory.posted, vector))))
             case ev.GuestActed(vcpu=self.vcpu, action=action):
-                if memory:
-                    said = f"{self.vcpu}'s guest executes {' '.join(map(str, action))} after HLT, and no interrupt has ended that"
-                    look.breach(E2E_18, said, f"{self.vcpu}.halted", f"{self.vcpu}.status", self.vcpu)
+                if memory.halted:
+                    self._goes_on(action, memory, look)
                 if action == ("hlt",):
                     look.witness(E2E_18)
-                return action == ("hlt",)
-            case ev.Delivered(vcpu=self.vcpu):
-                return False
+                return memory._replace(halted=action == ("hlt",))
+            case ev.Delivered(vcpu=self.vcpu, vector=vector):
+                left = list(memory.posted)
+                if vector in left:
+                    left.remove(vector)
+                return Halt(posted=tuple(left))
             case _:
                 return memory
+
+    def _goes_on(self, action: Action, memory: Halt, look: Look) -> None:
+        if any(open_after(look.executed(self.vcpu)[:-1], vector) for vector in memory.posted):
+            look.witness(E2E_19, f"{self.vcpu}.halted", self.vcpu)
+            return
+        said = f"{self.vcpu}'s guest executes {' '.join(map(str, action))} after HLT, and no interrupt has ended that"
+        look.breach(E2E_18, said, f"{self.vcpu}.halted", f"{self.vcpu}.status", self.vcpu)
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
