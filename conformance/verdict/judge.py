@@ -76,10 +76,12 @@ class Judge:
         environment: Collection[str] = (),
         scenarios: Collection[str] | None = None,
         work: Work | None = None,
+        *,
+        partial: bool = False,
     ) -> None:
-        """By these scenarios alone, if they are given."""
+        """By these scenarios alone, if they are given; `partial`: they are not meant to put every clause to the test."""
         self.implementation, self.profile, self.suite, self.environment = implementation, profile, suite, environment
-        self.scenarios = scenarios
+        self.scenarios, self.partial = scenarios, partial
         self.work = work or Work(implementation, profile, suite)
         self.known: dict[Item, Result] = {}
         """What `verdict` has found out so far."""
@@ -225,6 +227,10 @@ class Judge:
         if left_out := self.left_out.get(clause.id):
             others = f"{counted(left_out)}, where none of its routines runs, would be the reference's"
             return Ruling(Status.NOT_APPLICABLE, f"in {named(results)} {premise}; {others}")
+        if self.partial:
+            return Ruling(
+                Status.NOT_APPLICABLE, f"in {named(results)}: {premise}, and other scenarios were not asked for"
+            )
         habit = ", and a discipline is one design's habit: nothing is undecided" * (clause.kind == "discipline")
         return Ruling(Status.NOT_EXERCISED, f"in {named(results)}: {premise}{habit}")
 

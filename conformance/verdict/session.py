@@ -121,6 +121,9 @@ class Session:
             self.suite = _or_bad_input(lambda: own_scenarios.joined(self.suite, more))
         globs = scenario or [s.name for s in own if scenario_file]
         self.scenarios = frozenset(matching(self.suite, globs)) if globs else None
+        self.partial = (
+            not clause and bool(globs) and self.scenarios is not None and self.scenarios <= {s.name for s in own}
+        )
         self.clauses = self.concerned(select(self.suite.clauses, clause))
         self.reports = [writable(path) for path in report]
 
@@ -158,7 +161,9 @@ class Session:
         scenarios = self.scenarios
         if scenarios is None and not self.rows:
             scenarios = frozenset(s.name for s in self.suite.scenarios if s.story)
-        return Judge(self.implementation, self.profile, self.suite, self.environment, scenarios, work)
+        return Judge(
+            self.implementation, self.profile, self.suite, self.environment, scenarios, work, partial=self.partial
+        )
 
     def replayed(self) -> Verdict:
         """What became of the replay string's counterexample: the evidence begins with the word for it."""
