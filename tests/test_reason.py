@@ -224,6 +224,24 @@ def test_a_call_that_returns_early_is_where_the_story_begins() -> None:
     )
 
 
+def test_the_look_that_said_where_an_interrupt_goes_is_told_if_it_was_wrong_by_then() -> None:
+    """However many looks come after it in the call, and decide more."""
+    cpu, running = "vcpu0.cpu", "cpu0.running_vcpu"
+    early = trace(
+        By("cpu0", writes("put", running, 0), ((running, 1, 0),)),
+        By("cpu2", reads("send", cpu, 0)),
+        By("cpu2", modifies("send", "or", PIR, V200, 0, V200), ((PIR, 0, V200),)),
+        By("cpu1", (writes("enter", cpu, 1), writes("enter", MODE, 1)), ((cpu, 0, 1), (MODE, 0, 1))),
+        By("cpu1", (reads("enter", CONTROL, 0, ON, decides=True), facts.Enters("vcpu0", routine="enter"))),
+        By("cpu2", modifies("send", "or", CONTROL, ON, 0, ON), ((CONTROL, 0, ON),)),
+        By("cpu2", reads("send", MODE, 1, decides=True)),
+        By("cpu2", reads("send", running, 0, decides=True)),
+        By("cpu2", facts.Sends(0xF2, 0, routine="send"), (("cpu0.in_flight", (), (0xF2,)),)),
+    )
+    told = sentences(early, LOST_REASON, "DELAYED")
+    assert any("step 2 reads cpu = 0, before step 4 makes it 1" in sentence for sentence in told), told
+
+
 AT, FLAG, COPY = "cpu0.status_register", "vcpu0.flag", "vcpu0.copy"
 """Of no architecture: a register that hardware fills, what software keeps of it, and a copy."""
 

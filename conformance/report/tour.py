@@ -4,7 +4,8 @@ What a call read decided what it did; what it changed, sent and woke is what oth
 are kept, up to `MOST`:
 
     a read      1, and 2 more if it decided the way, 2 if it is what the story is about, 1 if another agent wrote it or
-                will, 1 if an earlier call left it so; nothing, if its own call did
+                will, 1 if an earlier call left it so; nothing, if its own call did. 4 more if it is where the call then sent
+                an interrupt, and was another by then
     what it did 2, and 1 more for an interrupt, a wake-up, an entry, a sleep, 1 if another agent reads it, 1 if it is what
                 the story is about
 """
@@ -88,7 +89,17 @@ def _weight(point: Point, call: Sequence[TraceStep], look: Look, about: Collecti
     fact = point.fact(look)
     crosses = any(point.crosses(edge) for edge in look.about)
     subject = any(cell.at == look.cell.at and cell.mask & look.cell.mask for cell in about)
-    return 1 + 2 * bool(fact and fact.decides) + crosses + 2 * subject + bool(sources)
+    stale = 4 * any(_misled(look, step) for step in call)
+    return 1 + 2 * bool(fact and fact.decides) + crosses + 2 * subject + bool(sources) + stale
+
+
+def _misled(look: Look, later: TraceStep) -> bool:
+    """Whether the step sent an interrupt to where the look said, after somebody had changed that."""
+    if not isinstance(look.value, int) or all(e.kind != "overwritten" or e.target > later.number for e in look.about):
+        return False
+    said = look.value // (look.cell.mask & -look.cell.mask)
+    where = (said, said >> 8)  # xAPIC ids lie in the second byte
+    return look.step < later.number and any(isinstance(fact, facts.Sends) and fact.to in where for fact in later.facts)
 
 
 def shared(change: Change) -> bool:
