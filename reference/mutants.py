@@ -90,6 +90,8 @@ class Report(msgspec.Struct, frozen=True):
     states: int
     """The largest scenario has so many at most."""
     mutants: tuple[Row, ...]
+    again: int = 0
+    """What differed and was not killed was judged again in scenarios of so many at most."""
 
     @property
     def title(self) -> str:
@@ -122,7 +124,8 @@ def _summary(reports: Sequence[Report]) -> Iterator[str]:
 
 def _details(report: Report) -> Iterator[str]:
     yield f"## {report.title}\n"
-    yield f"In {len(report.places)} functions and scenarios, the largest of at most {report.states:,} states.\n"
+    again = f"; what differed and was not killed, in all of at most {report.again:,} states" if report.again else ""
+    yield f"In {len(report.places)} functions and scenarios, the largest of at most {report.states:,} states{again}.\n"
     yield from _table("role", _by(report.mutants, lambda row: row.role))
     yield ""
     yield from _table("operator", _by(report.mutants, lambda row: row.family))

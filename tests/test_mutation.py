@@ -245,6 +245,19 @@ def test_sites_shared_out_among_processes_have_the_same_fates(judged: tuple[Judg
     assert sorted((*parts[0], *parts[1]), key=lambda j: j.mutant) == list(judged)
 
 
+def test_what_differs_and_lives_is_judged_again_where_that_is_asked_for() -> None:
+    """What is as before in small scenarios is left alone in the larger ones, and what is killed, too."""
+    small, *larger = where_one_posts()
+    only = Only("deliver_interrupt", "told")
+    before = {j.mutant: j for j in audit([small], only)}
+    again = {j.mutant: j for j in audit([small, *larger], only, again=[place.name for place in larger])}
+    assert {m for m, j in again.items() if len(j.reached) > 1} <= {
+        m for m, j in before.items() if j.fate not in ("same", "killed")
+    }
+    assert all(again[m].fate == "same" for m, j in before.items() if j.fate == "same")
+    assert {m for m, j in before.items() if j.fate == "killed"} <= {m for m, j in again.items() if j.fate == "killed"}
+
+
 # Functions
 
 

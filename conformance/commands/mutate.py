@@ -36,6 +36,12 @@ FEW_STATES = 30_000
 )
 @click.option("--architecture", metavar="NAME", help="Of an implementation that fills roles of several, only this one.")
 @click.option("--states", default=FEW_STATES, show_default=True, help="Leave out scenarios larger than this.")
+@click.option(
+    "--again",
+    default=0,
+    metavar="STATES",
+    help="What differs and is not killed is judged again in scenarios up to this.",
+)
 @click.option("--argued", type=click.Path(path_type=Path), help="A TOML file of mutants that are equivalent, and why.")
 @click.option("--fail-under", default=0.0, metavar="PERCENT", help="Exit status 1 if the score is lower.")
 @click.option(
@@ -57,6 +63,7 @@ def mutate(
     globs: tuple[str, ...],
     architecture: str | None,
     states: int,
+    again: int,
     argued: Path | None,
     fail_under: float,
     report: Path | None,
@@ -90,7 +97,7 @@ def mutate(
     try:
         known = arguments(argued) if argued else ()
         architectures = _architectures(spec, architecture)
-        where = _Where(spec, globs, architectures, states, journal)
+        where = _Where(spec, globs, architectures, states, again, journal)
         names, judged = _judged(where, Only(routine, operator), workers)
         whole = (routine, operator, globs) == ("*", "*", ())
         result = score(judged, known, whole=whole)
@@ -101,7 +108,9 @@ def mutate(
         return 2
     told.show(result, Console(), name=spec, places=names, all_lines=all_lines)
     if report:
-        report.write_bytes(told.document(result, name=spec, architectures=architectures, places=names, states=states))
+        report.write_bytes(
+            told.document(result, name=spec, architectures=architectures, places=names, states=states, again=again)
+        )
     return int(result.percent < fail_under)
 
 
@@ -112,6 +121,7 @@ class _Where(NamedTuple):
     globs: tuple[str, ...]
     architectures: tuple[str, ...]
     states: int
+    again: int
     journal: Path | None
 
 
@@ -159,15 +169,15 @@ def _part(where: _Where, only: Only) -> tuple[list[str], list[Judged]]:
     scenarios = [s for s in suite.scenarios if not s.samples and asked(s.name, s.architecture)]
     if not clauses and not scenarios:
         raise click.UsageError(f"nothing of {', '.join(where.architectures)} matches {', '.join(where.globs)}")
-    places = [
-        *functions(implementation, suite, clauses),
-        *smallest_first(implementation, suite, scenarios, where.states),
-    ]
+    most = max(where.states, where.again)
+    explored = smallest_first(implementation, suite, scenarios, most)
+    places = [*functions(implementation, suite, clauses), *explored]
     if left := len(clauses) + len(scenarios) - len(places):
         click.echo(
-            f"{left} of {len(clauses) + len(scenarios)} scenarios and functions are left out: larger than {where.states:,} states, "
+            f"{left} of {len(clauses) + len(scenarios)} scenarios and functions are left out: larger than {most:,} states, "
             "or the unchanged code breaks or fails them",
             err=True,
         )
     journal = JournalFile(where.journal, implementation, only) if where.journal else None
-    return [place.name for place in places], list(audit(places, only, journal))
+    larger = frozenset(place.name for place in explored if place.states > where.states)
+    return [p.name for p in places if p.name not in larger], list(audit(places, only, journal, larger))

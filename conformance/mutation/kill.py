@@ -7,7 +7,7 @@ the wires and memory at rest show nothing new, it is equivalent or wants another
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -131,8 +131,12 @@ class Only:
         )
 
 
-def audit(places: Sequence[Place], only: Only, journal: Journal | None = None) -> tuple[Judged, ...]:
-    """Judge every mutant that is wanted in these places, in their order; the mutants in the order of their sites."""
+def audit(
+    places: Sequence[Place], only: Only, journal: Journal | None = None, again: Collection[str] = ()
+) -> tuple[Judged, ...]:
+    """Judge every mutant that is wanted in these places, in their order; the mutants in the order of their sites. In those
+    called `again`, only what is alive and was seen to differ before.
+    """
     found: dict[Mutant, Judged] = {}
     for place in places:
         if journal and journal.known(place, found):
@@ -141,6 +145,8 @@ def audit(places: Sequence[Place], only: Only, journal: Journal | None = None) -
         for candidate in place.candidates():
             judged = found.get(candidate.mutant) or Judged(candidate.mutant)
             if judged.fate == "killed" or not only.wants(candidate):
+                continue
+            if place.name in again and judged.fate == "same":
                 continue
             found[candidate.mutant] = judged
             judged.reaches(candidate.routines, candidate.role, place.name)

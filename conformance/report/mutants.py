@@ -93,7 +93,9 @@ def _told(judged: Judged) -> str:
     return printable(f"{told}{detail}; reached in {many(len(judged.reached), 'place')}")
 
 
-def document(score: Score, *, name: str, architectures: Sequence[str], places: Sequence[str], states: int) -> bytes:
+def document(
+    score: Score, *, name: str, architectures: Sequence[str], places: Sequence[str], states: int, again: int = 0
+) -> bytes:
     """The same as JSON (`intack.mutants/1`): a row a mutant."""
     rows: list[dict[str, Any]] = [
         {
@@ -116,6 +118,7 @@ def document(score: Score, *, name: str, architectures: Sequence[str], places: S
         "architectures": list(architectures),
         "places": list(places),
         "states": states,
+        "again": again,
         "score": round(score.percent, 1),
         "mutants": rows,
     }
