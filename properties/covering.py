@@ -39,7 +39,7 @@ class Option(NamedTuple):
     told: str
     """What it adds to the scenario's `about`; empty for what goes without saying."""
     times: float
-    """How many times as many states as with the cheapest option of its factor: measured, by a log-linear fit."""
+    """How many times as many states as with the cheapest option of its factor, so at least 1: measured, by a log-linear fit."""
 
 
 class Chosen(msgspec.Struct, frozen=True):

@@ -33,6 +33,7 @@ from conformance.roles.arm import (
     vpendbaser_word,
 )
 from conformance.roles.arm.architecture import completion
+from conformance.roles.role import BaseRole
 from conformance.roles.scenario import Action, Budget, DeviceInterrupt, Scenario, VcpuSetup
 from conformance.search.proof import visits
 from conformance.verdict.explore import Explored, explore
@@ -129,7 +130,7 @@ class Repeats(Plain):
         return Then("vcpu_run", vcpu)
 
 
-def found(cls: type[Plain], scenario: str) -> Explored:
+def found(cls: type[BaseRole], scenario: str) -> Explored:
     where = next(s for s in SUITE.scenarios if s.name == scenario)
     explored = explore(of_class(cls, cls.__name__, f"test_arm_monitors:{cls.__name__}"), where, SUITE)
     assert not explored.fault
@@ -271,6 +272,21 @@ def test_a_handler_that_nests_opens_interrupts_before_it_ends_its_own() -> None:
         steps.append(action[0])
         assert action[0] == "unmask" or action[1] == LEVEL
     assert steps == ["unmask", "device_quiet", "end_of_interrupt", "deactivate"]
+
+
+class LeavesAPriorityActive(KvmArm):
+    def flush(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        super().flush(cpu, vcpu)
+        cpu.store(self.world.cpus[cpu.id()].apr, 1)
+
+
+def test_an_active_priority_that_blocks_an_interrupt_is_named() -> None:
+    told = found(LeavesAPriorityActive, "vgic-edge").counterexamples["VGIC-Q-1"]
+    assert (
+        "cpu0.lr[0] holds it, and it is not taken: an active priority that is as high blocks it, cpu0.apr = 0x1"
+        in told.reason
+    )
+    assert any("cpu0.apr" in sentence for sentence in why(told).sentences)
 
 
 def test_the_story_of_a_lost_interrupt_begins_where_it_is_raised() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.roles.arm.state import ACTIVE, DOORBELL_REQUEST, HCR_NPIE, PENDING_LAST, vpendbaser_word
+from conformance.roles.arm.state import ACTIVE, DOORBELL_REQUEST, HCR_NPIE, PENDING, PENDING_LAST, vpendbaser_word
 from conformance.roles.cpu import Cpu
 from conformance.roles.role import BaseRole
 from reference.arm.its import ReferenceIts
@@ -221,30 +221,74 @@ class DirSourceIgnored(ReferenceVirtualInterface):
         return [c._replace(told=c.told & 0x3FF) for c in super().list_registers(cpu, here)]
 
 
+class KicksWhoHasIt(KvmArm):
+    """What is on the list of a vCPU that is not its target any more stays there until that one exits."""
+
+    def listed_already(self, cpu: Cpu, vcpu: Any, intid: int, target: Any) -> None:
+        self.notify(cpu, vcpu)
+
+    def follow(self, cpu: Cpu, vcpu: Any, intid: int, target: Any) -> None:
+        if vcpu is not target and not self.migrate(cpu, vcpu, intid, target):
+            self.notify(cpu, vcpu)
+
+
+class LatchesLevels(KvmArm):
+    """A level that comes back pending is latched, wherever it came from."""
+
+    def fold_latch(self, cpu: Cpu, vcpu: Any, intid: int, state: int) -> None:
+        irq = self.world.irq(vcpu, intid)
+        if state & PENDING:
+            cpu.store(irq.latch, 1)
+        cpu.store(irq.taken, 0)
+
+
+class ClearForgetsTaken(KvmArm):
+    """GICD_ICPENDR clears the latch, not the note that it went along into a list register."""
+
+    def write(self, cpu: Cpu, vcpu: Any, intid: int, what: str, value: int, *more: str) -> None:
+        super().write(cpu, vcpu, intid, what, value)
+
+
+class LazyRestore(KvmArm):
+    """Back on the pCPU where it was last, VMCR and APR are taken to be there still."""
+
+    def load(self, cpu: Cpu, vcpu: Any, where: int) -> None:
+        here = self.world.cpus[where]
+        if cpu.load(vcpu.cpu) != where or not cpu.load(here.vmcr.word):
+            cpu.store(vcpu.cpu, where)
+            cpu.store(here.vmcr.word, cpu.load(vcpu.vmcr_sw))
+            cpu.store(here.apr, cpu.load(vcpu.apr_sw))
+        self.v4_load(cpu, vcpu)
+
+
 FOUND: dict[type[BaseRole], tuple[str, str]] = {
     OneTooFew: ("peer-sgi/neighbour/shared", "VGIC-EDGE-1"),
-    OnePriority: ("peer-sgi/own-crowd/masks-waits/shared", "GICV2-PRI-9"),
-    ActiveLostWhenPending: ("edge/again/waits-closed/split/in-guest-wfi", "VGIC-EDGE-3"),
-    EndsInside: ("handler-level/neighbour/clears/one-register/resampled", "VGIC-OVF-3"),
-    KicksFirst: ("own-edge/elsewhere/retargets/split/shared", "VGIC-EDGE-1"),
-    WrongSource: ("peer-sgi/elsewhere/shared", "VGIC-SGI-4"),
+    OnePriority: ("own-sgi", "GICV2-PRI-9"),
+    ActiveLostWhenPending: ("own-edge/again/clears/split/migrate", "VGIC-EDGE-3"),
+    EndsInside: ("private/own-crowd/disables", "VGIC-OVF-3"),
+    KicksFirst: ("handler-edge/off/retargets/shared", "VGIC-EDGE-1"),
+    WrongSource: ("peer-sgi/own-crowd/shared", "VGIC-SGI-4"),
     SourceOverwrites: ("vgic-sgi", "VGIC-SGI-1"),
-    DisableClears: ("peer-edge/vlpi/disables/one-register+split/shared/gicv4", "VGIC-EN-2"),
-    WrongBank: ("peer-sgi/elsewhere/shared", "VGIC-LVL-1"),
-    DropsWhatMoves: ("handler-edge/retargets/shared", "VGIC-RT-1"),
-    Relatches: ("peer-sgi/elsewhere/shared", "VGIC-LVL-6"),
-    PpiIsEdge: ("private/again/clears", "VGIC-LVL-1"),
-    RescansSpis: ("private/elsewhere/off/shared", "VGIC-EN-5"),
-    NpieOffByOne: ("own-latch/own-sgi/retargets/one-register+split/shared", "VGIC-OVF-1"),
+    DisableClears: ("own-edge/own-sgi/waits-closed/disables/one-register/in-guest-wfi/exit", "VGIC-EN-2"),
+    WrongBank: ("own-edge/elsewhere/disables/shared", "VGIC-LVL-1"),
+    DropsWhatMoves: ("peer-edge/own-crowd/retargets/shared", "VGIC-RT-1"),
+    Relatches: ("own-edge/elsewhere/disables/shared", "VGIC-LVL-6"),
+    PpiIsEdge: ("private/equal/waits/clears/one-register/in-guest-wfi", "VGIC-LVL-1"),
+    RescansSpis: ("private/falls/waits/off/in-guest-wfi", "VGIC-EN-5"),
+    NpieOffByOne: ("own-latch/own-crowd/disables/retargets/one-register/shared", "VGIC-OVF-1"),
     AffinityLate: ("vlpi/gicv4/migrate", "GICV4-RES-4"),
     SetPendingRaises: ("vgic-latch-falls", "VGIC-LVL-5"),
-    FallIsIgnored: ("private/disables", "VGIC-LVL-3"),
+    FallIsIgnored: ("vgic-handler-level", "VGIC-LVL-3"),
     FallTakesLatch: ("vgic-edge-falls", "VGIC-EDGE-4"),
-    PmrOffByOne: ("handler-level/masks-waits/resampled/exit+preempt", "VGIC-WFI-2"),
-    ReverseSort: ("own-edge/own-sgi/masks-waits/one-register/in-guest-wfi/exit", "VGIC-OVF-1"),
+    PmrOffByOne: ("own-latch/elsewhere/deactivates/retargets/shared/preempt", "VGIC-WFI-2"),
+    ReverseSort: ("own-latch/own-crowd/disables/retargets/one-register/shared", "VGIC-OVF-1"),
     PendingLastKept: ("gicv4.1-two-waits", "GICV4-DB-4"),
     TakesTwoLpis: ("gicv4-two-waits", "GICV4-DB-4"),
-    AprEqual: ("own-edge/equal/disables", "GICV2-PRI-8"),
-    DirSourceIgnored: ("peer-sgi/elsewhere/shared", "VGIC-SGI-4"),
+    AprEqual: ("resampled/equal", "GICV2-PRI-8"),
+    KicksWhoHasIt: ("handler-edge/off/retargets/shared", "VGIC-RT-1"),
+    LatchesLevels: ("private/falls/split/exit", "VGIC-LVL-3"),
+    ClearForgetsTaken: ("vgic-clear-latched", "VGIC-LVL-3"),
+    LazyRestore: ("own-latch/elsewhere/deactivates/retargets/shared/preempt", "VGIC-LVL-1"),
+    DirSourceIgnored: ("peer-sgi/own-crowd/shared", "VGIC-SGI-4"),
 }
 """Each with the smallest scenario that was seen to find it, and a guarantee that is broken there."""

@@ -21,6 +21,8 @@ KINDS = ("own", "peer", "its", "handler", "injector")
 INTIDS = (EDGE, LEVEL, EDGE3, PPI, SGI, EDGE2)
 ALONE = (("wfi",), ("mask",), ("unmask",), ("pause",), ("write_pmr", HALF), ("write_pmr", 0xF8), ("write_pmr", 0))
 REGISTERS = ("ispendr", "icpendr", "icenabler", "isenabler", "isactiver", "icactiver", "itargetsr")
+AROUND = (("icenabler", "isenabler"), ("icpendr", "ispendr"), ("isactiver", "icactiver"), ("ctlr", "ctlr"))
+"""What makes an interrupt nobody's, or holds it fast, and what undoes that."""
 TIMES = {
     "own": 2.1,
     "peer": 2.1,
@@ -52,7 +54,7 @@ AGENTS = {vcpus: agents(vcpus) for vcpus in ("one", "shared", "another")}
 
 @cache
 def actions(intids: tuple[int, ...], vcpus: int) -> st.SearchStrategy[list[Action]]:
-    """Each a step of a program: an instruction, a write of a register, the distributor off and on."""
+    """Each a step of a program: an instruction, a write of a register, a retarget while the interrupt is nobody's or active."""
     alone: st.SearchStrategy[Action] = st.sampled_from(ALONE)
     written: st.SearchStrategy[Action] = st.builds(
         lambda name, intid, to: register(name, intid, to if name == "itargetsr" else 1),
@@ -60,8 +62,14 @@ def actions(intids: tuple[int, ...], vcpus: int) -> st.SearchStrategy[list[Actio
         st.sampled_from(intids or (EDGE,)),
         st.integers(0, vcpus - 1),
     )
-    off: list[Action] = [register("ctlr", 0, 0), register("ctlr", 0, 1)]
-    return (alone | written).map(lambda action: [action]) | st.just(off)
+    around = st.builds(_around, st.sampled_from(AROUND), st.sampled_from(intids or (EDGE,)), st.integers(0, vcpus - 1))
+    return (alone | written).map(lambda action: [action]) | around
+
+
+def _around(names: tuple[str, str], intid: int, to: int) -> list[Action]:
+    """Of a private interrupt, which has no other target, the two writes alone."""
+    first, last = (register(n, 0 if n == "ctlr" else intid, v) for v, n in enumerate(names))
+    return [first, *([register("itargetsr", intid, to)] if intid >= 32 else ()), last]
 
 
 @st.composite

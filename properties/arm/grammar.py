@@ -1,5 +1,5 @@
 """What an Arm scenario can be made of: what comes first and by whose doing, what comes second, what the guest does
-meanwhile, how its handlers take interrupts, vCPUs, surroundings, budget.
+meanwhile, which registers are written, to whom it goes, how handlers take interrupts, vCPUs, WFI, GICv4, budget.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ AGENTS: Mapping[str, Agent] = {
     "private": Agent("handler", PPI),
     "handler-edge": Agent("handler", EDGE),
     "handler-level": Agent("handler", LEVEL),
+    "resampled": Agent("handler", LEVEL),
     "own-edge": Agent("own", EDGE),
     "own-latch": Agent("own", LEVEL),
     "own-sgi": Agent("own", SGI),
@@ -38,48 +39,58 @@ AGENTS: Mapping[str, Agent] = {
     "vlpi": Agent("its", LPI),
 }
 FIRST = {
-    "edge": Option("software makes an edge", 45.7),
-    "private": Option("a host interrupt's handler on the vCPU's pCPU raises a private line", 12.5),
-    "handler-edge": Option("a host interrupt's handler on the vCPU's pCPU makes an edge", 8.8),
-    "handler-level": Option("a host interrupt's handler on the vCPU's pCPU raises a line", 11.8),
-    "own-edge": Option("a guest makes an edge pending through the distributor", 2.1),
-    "own-latch": Option("a guest latches a level pending", 3.4),
-    "own-sgi": Option("a vCPU sends itself an SGI", 1.2),
+    "edge": Option("software makes an edge", 80.5),
+    "private": Option("a host interrupt's handler on the vCPU's pCPU raises a private line", 11.3),
+    "handler-edge": Option("a host interrupt's handler on the vCPU's pCPU makes an edge", 10.6),
+    "handler-level": Option("a host interrupt's handler on the vCPU's pCPU raises a line", 12.3),
+    "resampled": Option(
+        "a host interrupt's handler on the vCPU's pCPU raises a line, which its device keeps until it is told of the end",
+        10.5,
+    ),
+    "own-edge": Option("a guest makes an edge pending through the distributor", 1.8),
+    "own-latch": Option("a guest latches a level pending", 3.1),
+    "own-sgi": Option("a vCPU sends itself an SGI", 1.7),
     "peer-edge": Option("another vCPU makes an edge pending", 1.1),
     "peer-sgi": Option("another vCPU sends an SGI", 1),
-    "vlpi": Option("a device's virtual LPI comes", 7.7),
+    "vlpi": Option("a device's virtual LPI comes", 8.7),
 }
 SECOND = {
     "none": Option("", 1),
-    "again": Option("the same once more, by a handler on the vCPU's pCPU, and the guest's handlers nest", 6),
-    "falls": Option("a handler on the vCPU's pCPU lowers the line", 5),
-    "neighbour": Option("a handler on the vCPU's pCPU makes one of a priority one step higher", 12.6),
+    "again": Option("the same once more, by a handler on the vCPU's pCPU, and the guest's handlers nest", 9.1),
+    "falls": Option("a handler on the vCPU's pCPU lowers the line", 7.3),
+    "neighbour": Option("a handler on the vCPU's pCPU makes one of a priority one step higher", 13.4),
     "nested": Option(
-        "a handler on the vCPU's pCPU makes one of a priority one step higher, and the guest's handlers nest", 13.5
+        "a handler on the vCPU's pCPU makes one of a priority one step higher, and the guest's handlers nest", 13.6
     ),
     "nested-twice": Option(
         "handlers on the vCPU's pCPU make one of a priority one step higher, and one of a higher one still, and the "
         "guest's handlers nest",
-        100,
+        200,
     ),
-    "equal": Option("a handler on the vCPU's pCPU makes one of equal priority, and the guest's handlers nest", 16.8),
-    "own-sgi": Option("the vCPU sends itself an SGI, interrupts closed", 2.7),
-    "own-crowd": Option("the guest makes two edges of neighbouring priorities pending, interrupts closed", 6.5),
-    "elsewhere": Option("another vCPU latches a private level of its own", 1.9),
-    "vlpi": Option("a device's virtual LPI comes, too", 10.4),
+    "equal": Option("a handler on the vCPU's pCPU makes one of equal priority, and the guest's handlers nest", 17),
+    "own-sgi": Option("the vCPU sends itself an SGI, interrupts closed", 2.3),
+    "own-crowd": Option("the guest makes two edges of neighbouring priorities pending, interrupts closed", 6.1),
+    "elsewhere": Option("another vCPU latches a private level of its own", 1.8),
+    "vlpi": Option("a device's virtual LPI comes, too", 11.4),
 }
 NEST = ("again", "equal", "nested", "nested-twice")
 """With these the guest's handlers nest: what must not interrupt one is tried, too."""
-PROGRAMS = {
+GUEST = {
     "runs": Option("the guest runs", 1),
-    "waits": Option("the guest waits for an interrupt", 3.3),
-    "waits-closed": Option("the guest waits with PSTATE.I set", 2.6),
-    "masks-waits": Option("the guest waits with a priority mask just above the first's priority, and at it", 3.2),
-    "disables": Option("the first is disabled and enabled", 3),
-    "off": Option("the distributor is turned off and on", 3.4),
-    "clears": Option("the first is cleared by GICD_ICPENDR", 1.6),
-    "deactivates": Option("the first is activated and deactivated by registers", 2.8),
-    "retargets": Option("the first is given to the other vCPU", 2.4),
+    "waits": Option("the guest waits for an interrupt", 2),
+    "waits-closed": Option("the guest waits with PSTATE.I set", 2.1),
+    "masks-waits": Option("the guest waits with a priority mask just above the first's priority, and at it", 2.3),
+}
+REGISTERS = {
+    "none": Option("", 1),
+    "disables": Option("the first is disabled and enabled", 2),
+    "off": Option("the distributor is turned off and on", 2.4),
+    "clears": Option("the first is cleared by GICD_ICPENDR", 1.4),
+    "deactivates": Option("the first is activated and deactivated by registers", 2.4),
+}
+TARGET = {
+    "stays": Option("", 1),
+    "retargets": Option("the first is given to the other vCPU", 1.1),
 }
 INTERFACES: Mapping[str, tuple[str, ...]] = {
     "plain": (),
@@ -89,28 +100,24 @@ INTERFACES: Mapping[str, tuple[str, ...]] = {
 }
 INTERFACE = {
     "plain": Option("", 1),
-    "one-register": Option("one list register", 1.2),
-    "split": Option("EOImode=1", 1.4),
-    "one-register+split": Option("one list register, EOImode=1", 1.7),
+    "one-register": Option("one list register", 1.6),
+    "split": Option("EOImode=1", 1.1),
+    "one-register+split": Option("one list register, EOImode=1", 1.6),
 }
 VCPUS = {
     "one": Option("", 1),
-    "another": Option("another vCPU on a pCPU of its own", 234),
-    "shared": Option("another vCPU shares the pCPU and waits", 2.8),
+    "another": Option("another vCPU on a pCPU of its own", 202.5),
+    "shared": Option("another vCPU shares the pCPU and waits", 3.8),
 }
-FACTS: Mapping[str, tuple[str, ...]] = {
-    "plain": (),
-    "in-guest-wfi": ("wfi-not-trapped",),
-    "resampled": ("device-keeps-its-line", "irqfd-resample"),
-    "gicv4": ("gicv4",),
-    "gicv4.1": ("gicv4.1", "typer-dirty"),
-}
-ENVIRONMENTS = {
-    "plain": Option("", 2.5),
+WAIT = {
+    "trapped": Option("", 1.3),
     "in-guest-wfi": Option("WFI does not trap", 1),
-    "resampled": Option("the device keeps its line until it is told of the end", 2),
-    "gicv4": Option("GICv4.0", 5.3),
-    "gicv4.1": Option("GICv4.1, a doorbell for nothing", 18),
+}
+GICS: Mapping[str, tuple[str, ...]] = {"software": (), "gicv4": ("gicv4",), "gicv4.1": ("gicv4.1", "typer-dirty")}
+GIC = {
+    "software": Option("", 1),
+    "gicv4": Option("GICv4.0", 1.8),
+    "gicv4.1": Option("GICv4.1, a doorbell for nothing", 10.6),
 }
 SPENT: Mapping[str, Budget] = {
     "none": Budget(),
@@ -121,10 +128,10 @@ SPENT: Mapping[str, Budget] = {
 }
 BUDGETS = {
     "none": Option("", 1),
-    "exit": Option("one exit", 3.3),
-    "preempt": Option("one preemption", 5.4),
-    "exit+preempt": Option("one exit, one preemption", 14),
-    "migrate": Option("one preemption, one migration", 17),
+    "exit": Option("one exit", 3.8),
+    "preempt": Option("one preemption", 7.2),
+    "exit+preempt": Option("one exit, one preemption", 22.8),
+    "migrate": Option("one preemption, one migration", 13.1),
 }
 HALF = 0xA0
 """A priority mask that lets EDGE3 through, and not EDGE, whose priority is the mask."""
@@ -162,61 +169,74 @@ class Parts:
 
 
 def build(name: str, about: str, row: Row) -> Scenario | None:
-    first, second, program, interface, vcpus, environment, budget = row
-    agent = AGENTS[first]
-    if _pointless(agent, second, program, interface, vcpus, environment, budget):
+    made = Made(*row)
+    if _pointless(made):
         return None
-    parts = Parts()
+    agent, parts = AGENTS[made.first], Parts()
     parts.made(agent)
-    _add_second(parts, agent, second)
-    (parts.peer if vcpus != "one" and program in REGISTERS else parts.own).extend(_program(program, agent.intid))
-    spent = SPENT[budget]
-    if environment == "gicv4.1":
+    _add_second(parts, agent, made.second)
+    writes = _writes(made, agent.intid)
+    (parts.own if made.vcpus == "one" else parts.peer).extend(writes)
+    parts.own.extend(PROGRAMS[made.guest])
+    spent = SPENT[made.budget]
+    if made.gic == "gicv4.1":
         spent = msgspec.structs.replace(spent, spurious=((DOORBELL, 0),))
     facts = (
-        *INTERFACES[interface],
-        *FACTS[environment],
-        *(("handlers-nest",) if second in NEST else ()),
+        *INTERFACES[made.interface],
+        *GICS[made.gic],
+        *(("wfi-not-trapped",) if made.wait == "in-guest-wfi" else ()),
+        *(("device-keeps-its-line", "irqfd-resample") if made.first == "resampled" else ()),
+        *(("handlers-nest",) if made.second in NEST else ()),
         *(("injects-from-handler",) if parts.handlers else ()),
     )
-    return assemble(name, about, parts, facts, vcpus, spent)
+    return assemble(name, about, parts, facts, made.vcpus, spent)
 
 
-REGISTERS = ("disables", "off", "clears", "deactivates", "retargets")
-"""Programs of writes to the distributor: another vCPU's, where there is one."""
+class Made(NamedTuple):
+    """An option of each factor."""
+
+    first: str
+    second: str
+    guest: str
+    registers: str
+    target: str
+    interface: str
+    vcpus: str
+    wait: str
+    gic: str
+    budget: str
 
 
-def _pointless(
-    agent: Agent, second: str, program: str, interface: str, vcpus: str, environment: str, budget: str
-) -> bool:
+def _pointless(row: Made) -> bool:
     """These do not go together, or the one leaves nothing of the other: a private interrupt has no other target, GICD_ICPENDR
     does nothing to an SGI, a line falls that rose, one list register is enough for one interrupt and always holds a level that
     is taken last, somebody else's vCPU is there to do something, and what waits in its guest leaves the pCPU to another vCPU
     if it is preempted.
     """
-    who, intid = agent
+    who, intid = AGENTS[row.first]
+    second, several = row.second, row.vcpus != "one"
     spi = 32 <= intid < LPI
     level = intid in (LEVEL, PPI)
     virtual = intid == LPI or second == "vlpi"
     peer = who == "peer" or second == "elsewhere"
+    one_register, in_guest = row.interface.startswith("one-register"), row.wait == "in-guest-wfi"
     return (
-        (peer and vcpus == "one")
-        or (vcpus == "another" and not peer and program not in REGISTERS)
-        or (program == "retargets" and (vcpus == "one" or not spi))
-        or (program in ("disables", "clears", "deactivates") and not spi and (vcpus != "one" or intid == LPI))
-        or (program == "clears" and intid < 16)
-        or (second == "falls" and not (level and who == "handler"))
+        (peer and not several)
+        or (row.vcpus == "another" and not peer and (row.registers, row.target) == ("none", "stays"))
+        or (row.target == "retargets" and not (several and spi))
+        or (row.registers in ("disables", "clears", "deactivates") and not spi and (several or intid == LPI))
+        or (row.registers == "clears" and intid < 16)
+        or (second == "falls" and not (level and who == "handler" and row.first != "resampled"))
         or (second == "again" and who == "its")
         or (second == "equal" and intid < 16)
         or (second == "vlpi" and intid == LPI)
         or (second in ("own-sgi", "nested") and who == "own" and intid < 16)
-        or (virtual != environment.startswith("gicv4"))
-        or (environment == "in-guest-wfi" and "waits" not in program)
-        or (environment == "resampled" and not (level and spi and who == "handler" and second != "falls"))
-        or (environment == "resampled" and interface.startswith("one-register") and second in ("own-sgi", "own-crowd"))
-        or (interface.startswith("one-register") and second in ("none", "again", "falls", "elsewhere"))
-        or (vcpus == "shared" and budget == "migrate")
-        or (vcpus == "shared" and environment == "in-guest-wfi" and budget != "preempt")
+        or (virtual != (row.gic != "software"))
+        or (in_guest and row.guest == "runs")
+        or (row.first == "resampled" and one_register and second in ("own-sgi", "own-crowd"))
+        or (one_register and second in ("none", "again", "falls", "elsewhere"))
+        or (row.vcpus == "shared" and row.budget == "migrate")
+        or (row.vcpus == "shared" and in_guest and row.budget != "preempt")
     )
 
 
@@ -249,20 +269,26 @@ def _add_second(parts: Parts, first: Agent, second: str) -> None:
             pass
 
 
-def _program(name: str, first: int) -> list[Action]:
-    almost, low, all_priorities = ("write_pmr", JUST), ("write_pmr", HALF), ("write_pmr", 0xF8)
-    programs: Mapping[str, Sequence[Action]] = {
-        "runs": (),
-        "waits": WFI,
-        "waits-closed": (CLOSE, *WFI, OPEN),
-        "masks-waits": (almost, *WFI, low, *WFI, all_priorities),
+PROGRAMS: Mapping[str, Sequence[Action]] = {
+    "runs": (),
+    "waits": WFI,
+    "waits-closed": (CLOSE, *WFI, OPEN),
+    "masks-waits": (("write_pmr", JUST), *WFI, ("write_pmr", HALF), *WFI, ("write_pmr", 0xF8)),
+}
+
+
+def _writes(row: Made, first: int) -> list[Action]:
+    """What another vCPU writes, where there is one: around the retarget, what makes the interrupt nobody's and somebody's."""
+    around: Mapping[str, Sequence[Action]] = {
+        "none": (),
         "disables": (register("icenabler", first), register("isenabler", first)),
         "off": (register("ctlr", 0, 0), register("ctlr", 0, 1)),
         "clears": (register("icpendr", first),),
         "deactivates": (register("isactiver", first), register("icactiver", first)),
-        "retargets": (register("itargetsr", first, 1),),
     }
-    return list(programs[name])
+    before, after = around[row.registers][:1], around[row.registers][1:]
+    given = (register("itargetsr", first, 1),) if row.target == "retargets" else ()
+    return [*before, *given, *after]
 
 
 def assemble(name: str, about: str, parts: Parts, facts: tuple[str, ...], vcpus: str, budget: Budget) -> Scenario:
@@ -309,12 +335,16 @@ ARM = Grammar(
     {
         "first": FIRST,
         "second": SECOND,
-        "program": PROGRAMS,
+        "guest": GUEST,
+        "registers": REGISTERS,
+        "target": TARGET,
         "interface": INTERFACE,
         "vcpus": VCPUS,
-        "environment": ENVIRONMENTS,
+        "wait": WAIT,
+        "gic": GIC,
         "budget": BUDGETS,
     },
     build,
-    least=9,
+    least=8.7,
+    triples=(("first", "registers", "target"), ("second", "registers", "target")),
 )

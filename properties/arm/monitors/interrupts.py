@@ -160,7 +160,7 @@ class Interrupt(Monitor):
                 if reason == ("deactivate", self.iar) and self.bank in ("", vcpu) and memory.active == NOBODY:
                     memory = memory._replace(active=BY_REGISTER, clearing=vcpu)
                 barred, memory = self._barred(memory, vcpu), self._left(memory, vcpu)
-                return self._gate(memory, vcpu, lambda g: shut(g, cpu, self.intid, self.source, barred, look))
+                return self._gate(memory, vcpu, lambda _: shut(cpu, self.intid, self.source, barred, look))
             case _:
                 return memory
 
@@ -271,7 +271,8 @@ class Interrupt(Monitor):
         look.witness(self.lost, where=conditions)
         if due and not self._stays_elsewhere(vcpu, look):
             said = f"at rest {where}, and {due}; {self._held(look)}"
-            look.breach(self.lost, said, *self.held_in(look), *self.kept(look, vcpu), vcpu, where=conditions)
+            about = (*self.held_in(look), *self._blocking(look), *self.kept(look, vcpu), vcpu)
+            look.breach(self.lost, said, *about, where=conditions)
 
     def _went_through(self, memory: Ghost) -> Iterable[str]:
         return memory.past
@@ -308,11 +309,24 @@ class Interrupt(Monitor):
 
     def _held(self, look: Look) -> str:
         at = self.held_in(look)
-        return (
-            f"{' and '.join(at)} hold{'s' * (len(at) == 1)} it, and it is not taken"
-            if at
-            else "no list register of a running vCPU holds it"
-        )
+        if not at:
+            return "no list register of a running vCPU holds it"
+        holding = f"{' and '.join(at)} hold{'s' * (len(at) == 1)} it, and it is not taken"
+        blocking = self._blocking(look)
+        if blocking:
+            told = ", ".join(f"{apr} = {word(look.value(apr)):#x}" for apr in blocking)
+            return f"{holding}: an active priority that is as high blocks it, {told}"
+        return holding
+
+    def _blocking(self, look: Look) -> list[str]:
+        """The active priorities (GICH_APR) of running vCPUs that keep it from being taken: the lowest bit is the running one."""
+        running = [(c, word(look.value(f"cpu{c}.apr"))) for v in self.vcpus if (c := look.in_guest(v)) >= 0]
+        return [
+            f"cpu{c}.apr"
+            for c, apr in running
+            for r in list_registers(look, c)
+            if (r.intid, r.source, r.state) == (self.intid, self.source, PENDING) and apr & (2 << r.priority) - 1
+        ]
 
 
 EXERCISED = {

@@ -42,8 +42,8 @@ VGIC_LVL_3 = LEVELS_AND_EDGES.must_not(
     "nothing was latched at every moment since that vCPU last left its guest.",
     LINUX("vgic/vgic-v2.c vgic_v2_fold_lr()", '"Edge is the only case where we preserve the pending bit"'),
     observe=(
-        "At each acknowledgement: the list register held it pending at the entry and not at the exit before, and the "
-        "line was low all the time."
+        "At each acknowledgement: the list register held it pending at the entry, whatever it held at the exit before, and from "
+        "that exit to the entry the line was low and nothing was latched."
     ),
 )
 

@@ -154,8 +154,8 @@ VGIC_RT_4 = ROUTING.may(
 
 
 class Forwarding(NamedTuple):
-    """One vCPU's: whether its list registers held the interrupt pending when it last exited; why, for all the time since,
-    it must not be forwarded there; and why what a list register holds now should not be there.
+    """One vCPU's: whether its list registers held the interrupt pending when it last exited, and may go on to do so; why, for
+    all the time since, it must not be forwarded there; and why what a list register holds now should not be there.
     """
 
     held: bool = False
@@ -163,13 +163,17 @@ class Forwarding(NamedTuple):
     wrong: str = ""
 
 
-def shut(gate: Forwarding, cpu: int, intid: int, source: int, barred: str, look: Look) -> Forwarding:
+SPARED = frozenset(c.id for c in (VGIC_EN_1, VGIC_EN_5, VGIC_RT_1))
+"""Clauses that say nothing of what a list register holds already. A level's line is looked at anew before each entry."""
+
+
+def shut(cpu: int, intid: int, source: int, barred: str, look: Look) -> Forwarding:
     """At a VM exit."""
-    return Forwarding(bool(state_of(look, cpu, intid, source) & PENDING), barred, "")
+    return Forwarding(barred in SPARED and bool(state_of(look, cpu, intid, source) & PENDING), barred)
 
 
 def entered(gate: Forwarding, cpu: int, intid: int, source: int, look: Look) -> Forwarding:
-    """At a VM entry: an interrupt that is pending now, was not at the exit, and should not have been forwarded since.
+    """At a VM entry: an interrupt that is pending now, was not kept from before the exit, and should not have been forwarded since.
 
     What was active at the same time stays where it is and is judged by nothing here.
     """
