@@ -270,6 +270,18 @@ class RunsElsewhereStill(Kvm):
         self.pi_put(cpu, vcpu, preempted)
 
 
+class RunsAnybodyHere(Kvm):
+    """That some vCPU runs here is taken for that vCPU."""
+
+    def is_running_here(self, cpu: Cpu, vcpu: Any) -> bool:
+        return bool(cpu.load(self.world.cpus[cpu.id()].running_vcpu))
+
+
+class RequestNotLocked(Kvm):
+    def request(self, cpu: Cpu, vcpu: Any, bit: int) -> None:
+        cpu.store(vcpu.requests, cpu.load(vcpu.requests) | bit)
+
+
 class NeverHalts(ReferenceProcessor):
     """HLT neither exits nor halts."""
 
@@ -322,6 +334,8 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     DropsItsOwnIpi: ("self-ipi", "E2E-1"),
     TimerForgotten: ("reset", "E2E-1"),
     RunsElsewhereStill: ("moved-on", "E2E-1"),
+    RunsAnybodyHere: ("on-another", "E2E-1"),
+    RequestNotLocked: ("tso-inhibited", "E2E-10"),
     NeverHalts: ("halt-closed", "E2E-18"),
     IommuLateBit: ("self-ipi", "E2E-11"),
 }

@@ -473,6 +473,15 @@ SCENARIOS: tuple[Scenario, ...] = (
         budget=Budget(preempt=1, migrate=1),
     ),
     Scenario(
+        name="on-another",
+        about="a device's handler on the pCPU of one vCPU posts to another, which stays in its guest on a pCPU of its own",
+        architecture="x86",
+        cpus=2,
+        vcpus=(VcpuSetup(0), VcpuSetup(1)),
+        interrupts=(DeviceInterrupt(DEVICE, 0, "deliver_interrupt", ("vcpu1", HIGH)),),
+        vectors=(HIGH,),
+    ),
+    Scenario(
         name="inhibited-moves",
         about="a software sender posts to a vCPU whose APICv is inhibited and that may be preempted and move",
         architecture="x86",
@@ -545,6 +554,7 @@ GOLDEN: dict[str, int] = {
     "two-sleepers": 33_658,
     "sleeper-beside": 1_799,
     "moved-on": 7_624,
+    "on-another": 896,
     "inhibited-moves": 3_378,
     "one-sender/buffered": 678,
     "one-device/buffered": 522,
@@ -585,6 +595,7 @@ GOLDEN: dict[str, int] = {
     "two-sleepers/buffered": 48_182,
     "sleeper-beside/buffered": 2_719,
     "moved-on/buffered": 9_789,
+    "on-another/buffered": 1_319,
     "inhibited-moves/buffered": 4_518,
 }
 """States of each scenario with the reference, every monitor attached."""
