@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from conformance import __version__
 from conformance.adapters.registry import GROUP
@@ -25,6 +26,7 @@ from conformance.report.model import (
 )
 from conformance.report.reason import why
 from conformance.report.rows import lane, reason_of, rows, words_of
+from conformance.report.source import with_source
 from conformance.roles.printable import printable_struct
 from conformance.roles.registered import registered
 from conformance.search.trace import TraceStep
@@ -79,7 +81,7 @@ def report(
 def of_session(session: Session, verdicts: Sequence[Verdict], ended: Ended = "", status: int | None = None) -> Report:
     """The document of what was asked for, as far as it was judged."""
     judged = {v.clause.id for v in verdicts}
-    return report(
+    made = report(
         verdicts,
         bounds={s.name: s.bounds() for s in session.suite.scenarios},
         catalogue=catalogue_hash(session.suite),
@@ -91,6 +93,7 @@ def of_session(session: Session, verdicts: Sequence[Verdict], ended: Ended = "",
         status=status,
         versions=version_of(session.implementation.spec),
     )
+    return replace(made, clauses=with_source(made.clauses, session.implementation))
 
 
 def version_of(spec: str) -> tuple[str, ...]:

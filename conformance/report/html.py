@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from itertools import groupby
 from typing import Any
 
 import jinja2
 
+from conformance.report.glossary import used
 from conformance.report.grouped import Group, groups, hinted
 from conformance.report.lines import MARKS, plural
 from conformance.report.model import ClauseRow, Report
@@ -31,6 +33,7 @@ def html(report: Report) -> str:
         sections=_sections(report),
         bounds=widest(row.extent for row in report.clauses if row.extent),
         anchors=_anchors(report),
+        words=used(_texts(report)),
     )  # fmt: skip
 
 
@@ -60,6 +63,16 @@ def _environment() -> jinja2.Environment:
         "anchor": anchor,
     }
     return made
+
+
+def _texts(report: Report) -> Iterator[str]:
+    """What the page says of schedules: the words in it go along."""
+    for row in report.clauses:
+        yield row.status.value
+        if found := row.counterexample:
+            yield from (row.statement, found.recovery, found.reason, *found.why, "at rest" * found.at_rest)
+            for step in found.rows:
+                yield from (*step.texts, *step.changes)
 
 
 def anchor(row: ClauseRow, report: Report) -> str:

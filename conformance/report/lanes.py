@@ -15,7 +15,8 @@ unless a terminal can do better, so that it survives logs and mail.
 
 A step shows its first operation, and of what it did after that only what touches a location that another agent
 touches in these steps too; what it did to private ones is in the last column. The name of a routine stands where its
-lane enters it. `@posted.c:73` is the line that asked for an operation, where the implementation's source says so.
+lane enters it. `@posted.c:73` is the line that asked for an operation, where the implementation's source says so, and what that
+line says, the first time.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ NARROW = 12
 SEQUENTIAL = 100
 """Columns below which lanes side by side cannot be read."""
 OTHERS = "others"
+CODE = 44
+"""Characters of a line of code beside its step, at most."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Glyphs(NamedTuple):
@@ -66,7 +70,13 @@ class Line(NamedTuple):
 
 
 def lane_table(
-    found: Counterexample, clause: str, *, width: int = WIDTH, glyphs: Glyphs = ASCII, all_steps: bool = False
+    found: Counterexample,
+    clause: str,
+    *,
+    width: int = WIDTH,
+    glyphs: Glyphs = ASCII,
+    all_steps: bool = False,
+    source: Mapping[str, str] = NOTHING,
 ) -> list[Text]:
     """The table as lines of at most `width` columns (at least 60), the clause marked where it breaks, or shows."""
     width, words = max(width, 60), words_of(found)
@@ -81,11 +91,23 @@ def lane_table(
         at_rest = _verdict(f"{glyphs.mark} {when} {verb} {clause}", said.removeprefix("at rest "), width)
     named = why(found).steps
     shown, folds = (made, {}) if all_steps else folded(made, named)
+    shown = _with_source(noticed(shown), source)
     lay_out = rows_table if width >= SEQUENTIAL else rows_list
     table = lay_out(shown, width, glyphs, by_step, at_rest, named, folds)
     legend = [f"locations named without their owner are {' and '.join(words.left_out)}'s"] * bool(words.left_out)
     legend += [f"{glyphs.named} the reason names this step"] * bool(named)
     return [*(Text(f" {line}", "dim") for line in textwrap.wrap("; ".join(legend), width - 1)), *table]
+
+
+def _with_source(made: Sequence[Row], source: Mapping[str, str]) -> Sequence[Row]:
+    """After each place in the code what stands there, the first time that it comes."""
+    left = dict(source)
+
+    def told(site: str) -> str:
+        text = left.pop(site, "")
+        return f"{site}: {text if len(text) <= CODE else text[: CODE - 3].rstrip() + '...'}" if text else site
+
+    return [row._replace(items=tuple(item._replace(site=told(item.site)) for item in row.items)) for row in made]
 
 
 def folded(made: Sequence[Row], named: Collection[int]) -> tuple[Sequence[Row], dict[int, str]]:

@@ -130,6 +130,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """What it is about: locations, with the bits that matter, and agents."""
     why: tuple[str, ...] = ()
     """Three to five sentences: how the steps lead there."""
+    source: dict[str, str] = {}
+    """The text of the lines that `sites` of the steps name, where it could be read."""
     named: tuple[int, ...] = ()
     """The steps that they name."""
     breaks: tuple[str, ...] = ()

@@ -90,7 +90,12 @@ def _schedule(group: Group, found: Schedule, look: Look) -> Iterator[Text]:
     yield Text()
     if found.rows:
         yield from lane_table(
-            found.found(), group.first.id, width=look.width, glyphs=look.glyphs, all_steps=look.all_steps
+            found.found(),
+            group.first.id,
+            width=look.width,
+            glyphs=look.glyphs,
+            all_steps=look.all_steps,
+            source=found.source,
         )
     else:
         yield from hang(f"{look.glyphs.mark} ", found.reason, width, style="bold red")

@@ -1,0 +1,45 @@
+"""The words that go along with a report, and the text of the lines that a schedule names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conformance.adapters.registry import Implementation
+from conformance.report import source
+from conformance.report.glossary import PAGE, used, words
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_page_is_what_reports_take_words_from() -> None:
+    assert (ROOT / "docs" / "glossary.md").read_text() == PAGE.read_text(), f"cp {PAGE} docs/glossary.md"
+
+
+def test_a_word_is_one_to_three_sentences() -> None:
+    assert len(words()) > 45
+    for word in words():
+        assert word.says[-1] in ".)" and len(word.says) < 420, word.name
+        assert "](" not in word.says
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("or ON 1, was 0", ["ON"]),
+        ("once it goes on", []),
+        ("list registers of a vCPU", ["List register", "vCPU and pCPU"]),
+        ("VIOLATED (DELAYED)", ["DELAYED"]),
+    ],
+)
+def test_words_are_found_where_they_stand_alone(text: str, found: list[str]) -> None:
+    assert [word.name for word in used([text])] == found
+
+
+def test_what_a_line_says_is_shown_and_escaped(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text('one();\n  two("<b>\x1b[31m");\n')
+    (tmp_path / "a.toml").write_text('sources = ["a.c"]\nroutines = {}\nobjects = {}\n')
+    files = source._files(Implementation("a", f"native:{tmp_path}/a.toml", {}))
+    assert source._line("a.c:2", files) == 'two("<b>\\x1b[31m");'
+    assert source._line("a.c:9", files) == source._line("b.c:1", files) == source._line("nonsense", files) == ""
