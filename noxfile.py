@@ -66,6 +66,14 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The pages as a site, in build/site; links and anchors that lead nowhere are errors. nox -s docs -- serve shows them."""
+    session.install("-e", ".[docs]")
+    env = {"NO_MKDOCS_2_WARNING": "1"}
+    session.run("mkdocs", *(session.posargs or ["build", "--strict", "--quiet"]), env=env)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Mutated input for each door: litmus files, manifests, lines of the pipe, replay strings, orders, routines, command
     lines. nox -s fuzz -- 100000, or 1 DOOR NUMBER for one case again.
