@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @click.option("--profile", metavar="NAME", default="strict", help="strict, kvm or generic. Default: strict.")
 @click.option("--clause", "clauses", multiple=True, metavar="GLOB", help="Only clauses whose id matches. Repeatable.")
 @click.option("--scenario", "scenarios", multiple=True, metavar="GLOB", help="Only these scenarios. Repeatable.")
-@click.option("--quick", is_flag=True, help="Only scenarios that are stories: a fifth of the time, and less of a proof.")
+@click.option(
+    "--quick", is_flag=True, help="Only scenarios that are stories: a fifth of the time, and less of a proof."
+)
 @click.option(
     "--report", "reports", multiple=True, metavar="PATH", help="As of intack run; of TREE2 or the patched tree."
 )
