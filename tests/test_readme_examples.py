@@ -14,7 +14,8 @@ from conformance.commands.main import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = [README, *((ROOT / "docs" / name).read_text() for name in ("commands.md", "plugging.md"))]
+PLUGGING = (ROOT / "docs" / "plugging.md").read_text()
+PAGES = [README, PLUGGING, (ROOT / "docs" / "commands.md").read_text()]
 BLOCKS = [block for page in PAGES for block in re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)]
 LINES = [re.split(r"  +#", line)[0].strip() for block in BLOCKS for line in block.splitlines()]
 TOLD = [part.strip() for line in LINES for part in line.split("&&") if part.strip().startswith("intack ")]
@@ -39,8 +40,8 @@ VIOLATES = ("known-bad", "mine.model")
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's folder, with the README's plug-in as mine.model:Sender."""
-    plugin = re.search(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    """A user's folder, with the plug-in of docs/plugging.md as mine.model:Sender."""
+    plugin = re.search(r"^```python\n(.*?)^```", PLUGGING, re.MULTILINE | re.DOTALL)
     assert plugin
     text = (
         plugin[1]
