@@ -31,11 +31,12 @@ from conformance.search.proof import prove
 from conformance.verdict.explore import explore
 from properties.arm.grammar import ARM
 from properties.covering import covered, pin, rows
+from properties.nested.grammar import NESTED
 from properties.suite import SUITE
 from properties.x86.grammar import X86
 
 MODULES = {"x86": x86, "nested": nested, "arm": arm}
-GRAMMARS = (X86, ARM)
+GRAMMARS = (X86, NESTED, ARM)
 EXHAUSTED = tuple(s for s in SUITE.scenarios if not s.samples)
 FUNCTIONS = tuple(c for c in SUITE.clauses if c.check == "sequential")
 COVERED = {name: states for grammar in GRAMMARS for name, states in covered(grammar)[1].items()}

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from properties.arm.grammar import ARM
 from properties.covering import choose, pin, pinned
+from properties.nested.grammar import NESTED
 from properties.x86.grammar import X86
 
 
 def main() -> None:
-    for grammar in (X86, ARM):
+    for grammar in (X86, NESTED, ARM):
         states = {chosen.row: chosen.states for chosen in pinned(grammar)}
         pin(grammar, choose(grammar), states)
 

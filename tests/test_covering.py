@@ -14,12 +14,13 @@ from conformance.roles.role import BaseRole
 from conformance.search.proof import prove
 from properties.arm.grammar import ARM
 from properties.covering import Grammar, Row, choose, covered, rows
+from properties.nested.grammar import NESTED
 from properties.suite import SUITE
 from properties.x86.grammar import X86
 from reference.arm.kvm import KvmArm
 from reference.arm.virtual_interface import IDLE, ReferenceVirtualInterface
 
-EACH = {grammar.architecture: grammar for grammar in (X86, ARM)}
+EACH = {grammar.architecture: grammar for grammar in (X86, NESTED, ARM)}
 GRAMMARS = pytest.mark.parametrize("grammar", [*EACH.values()], ids=lambda g: g.architecture)
 
 

@@ -19,6 +19,7 @@ from conformance.roles.x86 import Vcpu
 from conformance.verdict import own_scenarios
 from conformance.verdict.hunt import Found, Hunt, sample, simpler
 from properties.arm import suite as arm
+from properties.nested import suite as nested
 from properties.suite import SUITE
 from properties.x86 import suite as x86
 from reference.x86.kvm import Kvm
@@ -56,9 +57,13 @@ def test_a_post_that_is_lost_in_a_word_is_found_and_made_small() -> None:
     assert (len(scenario.vcpus), scenario.buffer, scenario.budget.preempt) == (1, 0, 0)
 
 
-@pytest.mark.parametrize("draw", [x86.draw, arm.draw], ids=["x86", "arm"])
-def test_drawn_scenarios_differ_and_make_sense(draw: Callable[[float], SearchStrategy[Scenario]]) -> None:
-    drawn = sample(draw(2_000), 6)
+@pytest.mark.parametrize(
+    ("draw", "states"), [(x86.draw, 2_000), (nested.draw, 20_000), (arm.draw, 2_000)], ids=["x86", "nested", "arm"]
+)
+def test_drawn_scenarios_differ_and_make_sense(
+    draw: Callable[[float], SearchStrategy[Scenario]], states: float
+) -> None:
+    drawn = sample(draw(states), 6)
     assert len({replace(s, name="") for s in drawn}) == 6
     assert len({(s.vcpus, s.calls, s.facts, s.budget) for s in drawn}) > 3
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.role import BaseRole
-from conformance.roles.x86 import KICK, PINV, Vcpu
+from conformance.roles.x86 import KICK, PINV, WAKEUP, Vcpu
 from reference.x86.iommu import ReferenceIommu
 from reference.x86.kvm import IN, OUT, Kvm
 from reference.x86.processor import ReferenceProcessor
@@ -334,11 +334,64 @@ class Pinned(Kvm):
                 self.wake_up(cpu, vcpu)
 
 
+class JoinsTheListLast(Kvm):
+    """NV first, then the list: a wakeup comes to this pCPU, whose interrupts are off until both are done."""
+
+    def enable_wakeup_handler(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        flag = cpu.irq_disable()
+        control = self.update_control(cpu, vcpu, nv=WAKEUP)
+        self.join_wakeup_list(cpu, vcpu)
+        if control & 1:
+            cpu.send_ipi_self(WAKEUP)
+        cpu.irq_restore(flag)
+
+
+class TakesOffWhomItWakes(Kvm):
+    """The wakeup handler, as Xen's does: load finds nothing to take off."""
+
+    def wakeup_handler(self, cpu: Cpu, where: int) -> None:
+        here = self.world.cpus[where]
+        cpu.lock(here.wakeup_lock)
+        stays: list[str] = []
+        for name in cpu.load(here.wakeup_list):
+            vcpu = self.world.vcpus[name]
+            if cpu.load(vcpu.pid.on):
+                self.wake_up(cpu, vcpu)
+            else:
+                stays.append(name)
+        cpu.store(here.wakeup_list, tuple(stays))
+        cpu.unlock(here.wakeup_lock)
+
+
+class RestoresIntoPir(Kvm):
+    """What was pending is posted anew, and the next entry harvests it."""
+
+    def restore(self, cpu: Cpu, vcpu: Vcpu, image: tuple[int, ...], timer: int | None = None) -> None:
+        self.purge(cpu, vcpu)
+        for word, bits in zip(self.world.words, image, strict=True):
+            cpu.store(vcpu.virr[word], 0)
+            if bits:
+                cpu.fetch_or(vcpu.pid.pir[word], bits)
+        cpu.test_and_set(vcpu.pid.on)
+        if timer is not None:
+            self.deliver_interrupt(cpu, vcpu, timer)
+
+
+class HaltsInTheGuest(Kvm):
+    """An intercepted HLT that finds no interrupt enters the guest again, in the activity state HLT."""
+
+    def handle_exit(self, cpu: Cpu, vcpu: Vcpu, reason: tuple[Any, ...]) -> Any:
+        if reason[0] == "hlt" and not self.has_interrupt(cpu, vcpu):
+            cpu.store(vcpu.halted, 1)
+            return Then("vcpu_run", vcpu)
+        return super().handle_exit(cpu, vcpu, reason)
+
+
 VARIANTS: tuple[type[BaseRole], ...] = (
     LooksAtItsBitFirst, SetsOnByExchange, NotifiesAlways, WakesToo, FencesMore, HarvestsFromTheTop, HarvestsBitByBit,
     HarvestsWhateverOnSays, HarvestsTwice, AsksForRequestsTwice, LooksBeforeItAnnounces, KicksTwice, LeavesTwice, ClearsOnInOneStep,
     FromTheTop, SetsOnFirstAndLast, KicksInsteadOfNotifying, NotifiesItselfToo, NotifiesInAnyMode, WakesBeforeItAsks,
     HarvestsByCompareExchange, ClearsOnUnseen, ClearsOnWithTheWord, HarvestsBeforeItGoesIn, GoesInByExchange, LoadsTheWholeWord,
     AnnouncesAtEveryLoad, WakesAllThatAreListed, HoldsTheListLonger, PollsBeforeItBlocks, SavesWithTwoHarvests, PurgesTwice,
-    ReadsBackWhatItPosts, Pinned,
+    ReadsBackWhatItPosts, Pinned, JoinsTheListLast, TakesOffWhomItWakes, RestoresIntoPir, HaltsInTheGuest,
 )  # fmt: skip

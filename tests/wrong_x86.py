@@ -6,7 +6,8 @@ from typing import Any
 
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.role import BaseRole
-from conformance.roles.x86 import PINV
+from conformance.roles.x86 import PINV, Field
+from reference.nested.kvm import NestedKvm
 from reference.x86.iommu import ReferenceIommu
 from reference.x86.kvm import EVENT, IN, UNBLOCK, Kvm
 from reference.x86.processor import ReferenceProcessor
@@ -282,6 +283,65 @@ class RequestNotLocked(Kvm):
         cpu.store(vcpu.requests, cpu.load(vcpu.requests) | bit)
 
 
+class IrrPendingLast(Kvm):
+    """What is left is looked for first, and told in irr_pending then: a sender that comes between is forgotten."""
+
+    def inject(self, cpu: Cpu, vcpu: Any) -> None:
+        vector = self.highest(cpu, vcpu)
+        if cpu.load(vcpu.injected) or self.interrupt_blocked(cpu, vcpu):
+            cpu.store(vcpu.interrupt_window, 1)
+        elif vector >> 4 > max(self.highest_in_service(cpu, vcpu), cpu.load(vcpu.vppr)) >> 4:
+            word, bit = divmod(vector, 64)
+            cpu.fetch_and(vcpu.virr[word], ~(1 << bit))
+            cpu.store(vcpu.irr_pending, int(bool(self.find_highest(cpu, vcpu))))
+            cpu.store(vcpu.visr[word], cpu.load(vcpu.visr[word]) | 1 << bit)
+            cpu.store(vcpu.interrupt_window, 0)
+            cpu.store(vcpu.injected, vector)
+
+
+class ForgetsTpr(Kvm):
+    """What is injected is compared with what is in service, and not with TPR."""
+
+    def inject(self, cpu: Cpu, vcpu: Any) -> None:
+        vppr = cpu.load(vcpu.vppr)
+        cpu.store(vcpu.vppr, 0)
+        super().inject(cpu, vcpu)
+        cpu.store(vcpu.vppr, vppr)
+
+
+class EoiExitForgetsPriority(ReferenceProcessor):
+    """An EOI that exits leaves SVI and VPPR as they were."""
+
+    def virtualize_eoi(self, cpu: Cpu, vcpu: Any) -> None:
+        svi, vppr = cpu.load(vcpu.svi), cpu.load(vcpu.vppr)
+        word, bit = divmod(svi, 64)
+        if cpu.load(Field(f"{vcpu.name}.eoi_exit[{word}]", 1 << bit, bit)):
+            self.clear_bit(cpu, vcpu.visr, svi)
+            cpu.store(vcpu.vppr, vppr)
+            cpu.exit_guest("eoi", svi)
+        else:
+            super().virtualize_eoi(cpu, vcpu)
+
+
+class ClearsPendingLate(NestedKvm):
+    """pi_pending is cleared once PIR12 is harvested: a notification that comes between is forgotten."""
+
+    def complete(self, cpu: Cpu, vcpu: Any) -> None:
+        if not cpu.load(vcpu.pi_pending):
+            return
+        if cpu.test_and_clear(vcpu.l2.pid.on):
+            self.l1.harvest(cpu, vcpu.l2)
+            self.raise_rvi(cpu, vcpu)
+        cpu.store(vcpu.pi_pending, 0)
+
+
+class HaltsOverPosts(NestedKvm):
+    """L2 that halts is woken by what is in RVI12, and not by what L1 has posted."""
+
+    def has_nested_events(self, cpu: Cpu, vcpu: Any) -> bool:
+        return cpu.load(vcpu.l2.rvi) >> 4 > cpu.load(vcpu.l2.vppr) >> 4
+
+
 class NeverHalts(ReferenceProcessor):
     """HLT neither exits nor halts."""
 
@@ -336,6 +396,11 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     RunsElsewhereStill: ("moved-on", "E2E-1"),
     RunsAnybodyHere: ("on-another", "E2E-1"),
     RequestNotLocked: ("tso-inhibited", "E2E-10"),
+    IrrPendingLast: ("sender+handler/inhibited/no-device/buffered", "E2E-1"),
+    ForgetsTpr: ("sender/masks-halts/one-vector/shared/inhibited/in-guest-hlt/no-device/buffered", "E2E-16"),
+    EoiExitForgetsPriority: ("handler/self-ipi/one-vector/eoi-exit/notified", "E2E-1"),
+    ClearsPendingLate: ("posts+posts/one-word", "NST-E2E-1"),
+    HaltsOverPosts: ("nested-hlt", "NST-E2E-1"),
     NeverHalts: ("halt-closed", "E2E-18"),
     IommuLateBit: ("self-ipi", "E2E-11"),
 }

@@ -55,10 +55,12 @@ class Owed(NamedTuple):
 
 
 class OwnInterrupts(Monitor):
-    """One vector of L1's. That PINV12 is L1's only where L2 does without, is another clause."""
+    """One vector of L1's. That PINV12 is L1's only where L2 does without, is another clause: once an L2 is entered that has
+    posted interrupts, what has not been delivered was a notification of that one.
+    """
 
     clauses = (NST_E2E_4, KVM_NST_8, KVM_NST_12)
-    events = (ev.Called, ev.Delivered)
+    events = (ev.Called, ev.Delivered, ev.Entered)
     memory = Owed()
 
     def __init__(self, vcpu: str, vector: int) -> None:
@@ -71,6 +73,8 @@ class OwnInterrupts(Monitor):
                 active = in_l2(look, self.vcpu)
                 plain = active and not posting(look, self.vcpu)
                 return Owed(owed=self.vector != PINV12 or plain, while_l2=active)
+            case ev.Entered(vcpu=self.vcpu) if self.vector == PINV12 and memory.owed and posting(look, self.vcpu):
+                return Owed()
             case ev.Delivered(vcpu=self.vcpu, vector=self.vector):
                 self._exercised(memory, look)
                 return Owed()
