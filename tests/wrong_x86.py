@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.role import BaseRole
-from conformance.roles.x86 import PINV, Field
+from conformance.roles.x86 import PINV, Field, Shared
 from reference.nested.kvm import NestedKvm
 from reference.x86.iommu import ReferenceIommu
 from reference.x86.kvm import EVENT, IN, UNBLOCK, Kvm
@@ -342,6 +342,36 @@ class HaltsOverPosts(NestedKvm):
         return cpu.load(vcpu.l2.rvi) >> 4 > cpu.load(vcpu.l2.vppr) >> 4
 
 
+class RaisesTprUnseen(ReferenceProcessor):
+    """A TPR that is raised is not evaluated: what was recognized before is delivered."""
+
+    def write_tpr(self, cpu: Cpu, vcpu: Any, value: int) -> None:
+        before = cpu.load(vcpu.recognized)
+        raised = value >> 4 >= cpu.load(vcpu.vtpr) >> 4
+        super().write_tpr(cpu, vcpu, value)
+        if raised and self.apicv():
+            cpu.store(vcpu.recognized, before)
+
+
+class InjectsWhatWasDue(Kvm):
+    """What the interrupt window was asked for is injected when it opens, whatever TPR is by then."""
+
+    vcpu_state: ClassVar = {**Kvm.vcpu_state, "due": Shared(0, private_to="*")}
+
+    def inject(self, cpu: Cpu, vcpu: Any) -> None:
+        due = cpu.load(vcpu.due)
+        if not due or self.interrupt_blocked(cpu, vcpu) or cpu.load(vcpu.injected):
+            super().inject(cpu, vcpu)
+            waits = cpu.load(vcpu.interrupt_window) and not cpu.load(vcpu.injected)
+            cpu.store(vcpu.due, self.highest(cpu, vcpu) if waits else 0)
+            return
+        word, bit = divmod(due, 64)
+        cpu.fetch_and(vcpu.virr[word], ~(1 << bit))
+        cpu.store(vcpu.visr[word], cpu.load(vcpu.visr[word]) | 1 << bit)
+        for at, value in ((vcpu.interrupt_window, 0), (vcpu.injected, due), (vcpu.due, 0)):
+            cpu.store(at, value)
+
+
 class NeverHalts(ReferenceProcessor):
     """HLT neither exits nor halts."""
 
@@ -401,6 +431,8 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     EoiExitForgetsPriority: ("handler/self-ipi/one-vector/eoi-exit/notified", "E2E-1"),
     ClearsPendingLate: ("posts+posts/one-word", "NST-E2E-1"),
     HaltsOverPosts: ("nested-hlt", "NST-E2E-1"),
+    RaisesTprUnseen: ("closed-and-masked", "E2E-16"),
+    InjectsWhatWasDue: ("inhibited-closed-and-masked", "E2E-16"),
     NeverHalts: ("halt-closed", "E2E-18"),
     IommuLateBit: ("self-ipi", "E2E-11"),
 }

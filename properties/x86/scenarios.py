@@ -11,6 +11,7 @@ from conformance.roles.x86 import DEVICE, HIGH, LOW, PINV, WAKEUP
 HLT = (("hlt",),)
 HLT_AND_ON = (*HLT, ("sti",))
 """The instruction behind shows that the HLT has ended."""
+CLOSED_AND_MASKED = (("cli",), ("write_tpr", HIGH & 0xF0), ("sti",), ("write_tpr", 0))
 
 
 def sender(vector: int, cpu: int, vcpu: str = "vcpu0") -> Thread:
@@ -228,6 +229,27 @@ SCENARIOS: tuple[Scenario, ...] = (
         architecture="x86",
         cpus=1,
         vcpus=(VcpuSetup(0, (("cli",), ("sti",))),),
+        devices=(device(HIGH),),
+        vectors=(HIGH,),
+        budget=Budget(exit=1),
+        facts=("apicv-inhibited",),
+    ),
+    Scenario(
+        name="closed-and-masked",
+        about="a device posts to a vCPU that closes interrupts, masks them, and undoes both in turn, with one exit",
+        architecture="x86",
+        cpus=1,
+        vcpus=(VcpuSetup(0, CLOSED_AND_MASKED),),
+        devices=(device(HIGH),),
+        vectors=(HIGH,),
+        budget=Budget(exit=1),
+    ),
+    Scenario(
+        name="inhibited-closed-and-masked",
+        about="as closed-and-masked, with APICv inhibited",
+        architecture="x86",
+        cpus=1,
+        vcpus=(VcpuSetup(0, CLOSED_AND_MASKED),),
         devices=(device(HIGH),),
         vectors=(HIGH,),
         budget=Budget(exit=1),
@@ -531,6 +553,8 @@ GOLDEN: dict[str, int] = {
     "xapic": 12_337,
     "apicv-inhibited": 39_153,
     "inhibited-closed": 1_047,
+    "closed-and-masked": 828,
+    "inhibited-closed-and-masked": 1_880,
     "save-restore": 28,
     "reset": 33,
     "restored-meanwhile": 28_476,
@@ -575,6 +599,8 @@ GOLDEN: dict[str, int] = {
     "xapic/buffered": 26_305,
     "apicv-inhibited/buffered": 59_965,
     "inhibited-closed/buffered": 1_542,
+    "closed-and-masked/buffered": 1_243,
+    "inhibited-closed-and-masked/buffered": 2_767,
     "save-restore/buffered": 35,
     "reset/buffered": 40,
     "restored-meanwhile/buffered": 32_145,
