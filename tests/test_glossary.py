@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from conformance.adapters.registry import Implementation
+from conformance.machine import facts
 from conformance.report import source
 from conformance.report.glossary import PAGE, used, words
+from conformance.report.html import linked
+from conformance.search.words import Words
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,3 +46,14 @@ def test_what_a_line_says_is_shown_and_escaped(tmp_path: Path) -> None:
     files = source._files(Implementation("a", f"native:{tmp_path}/a.toml", {}))
     assert source._line("a.c:2", files) == 'two("<b>\\x1b[31m");'
     assert source._line("a.c:9", files) == source._line("b.c:1", files) == source._line("nonsense", files) == ""
+
+
+def test_steps_of_a_reason_lead_to_the_steps() -> None:
+    shown = linked("Let P be step 4, between steps 3 and 11 of <b>: step 4.", "E2E-1@2")
+    assert shown.count('href="#E2E-1@2/4"') == 2
+    assert 'between steps <a href="#E2E-1@2/3">3</a> and <a href="#E2E-1@2/11">11</a> of &lt;b&gt;' in shown
+
+
+def test_a_destination_that_was_never_set_is_no_cpu() -> None:
+    assert Words().fact(facts.Sends(0xF1, 1)) == "sends 0xf1 to cpu1"
+    assert Words().fact(facts.Sends(0xF1, 0xFFFFFFFF)) == "sends 0xf1 to 0xffffffff, which is no CPU"

@@ -21,7 +21,10 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("tutorial.md", "device-model.md", "kernel-patch.md")
+PAGES = (
+    "tutorial.md",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("device-model.md", "kernel-patch.md")),
+)
 PART = re.compile(
     r"<!-- file: (\S+) -->\n\n```\w+\n(.*?)^```$"
     r"|<!-- replace: (\S+): (.*?) -> (.*?) -->$"

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from conformance.machine import facts
 from conformance.roles.operations import WORD
 from conformance.search.trace import Held, TraceStep
+from conformance.search.words import cpu_called
 
 
 class Edge(NamedTuple):
@@ -118,7 +119,7 @@ def messages(trace: Sequence[TraceStep]) -> list[Message]:
         for fact in step.facts:
             match fact:
                 case facts.Sends(vector=vector, to=to):
-                    found.append(Message(vector, step.agent if to is None else f"cpu{to}", step.number))
+                    found.append(Message(vector, step.agent if to is None else cpu_called(to), step.number))
                 case facts.Rises(vector=vector, cpu=cpu):
                     found.append(Message(vector, f"cpu{cpu}", step.number))
                 case facts.Arrives(vector=vector, cpu=cpu):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import groupby
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from conformance.report.glossary import used
 from conformance.report.grouped import Group, groups, hinted
@@ -19,6 +21,9 @@ from conformance.report.svg import arrow_kinds, diagram
 from conformance.report.terminal import summary
 from conformance.verdict.clause import Status
 from conformance.verdict.evidence import widest, within
+
+STEPS = re.compile(r"\b[Ss]teps? \d+(?:(?:, | and )\d+)*")
+NUMBER = re.compile(r"\d+")
 
 
 def html(report: Report) -> str:
@@ -61,8 +66,18 @@ def _environment() -> jinja2.Environment:
         "marks": {status: mark for status, (_, mark) in MARKS.items()},
         "css": lambda status: status.value.lower().replace(" ", "-"),
         "anchor": anchor,
+        "linked": linked,
     }
     return made
+
+
+def linked(sentence: str, schedule: str) -> Markup:
+    """A sentence whose step numbers lead to these steps."""
+
+    def lead(found: re.Match[str]) -> str:
+        return NUMBER.sub(rf'<a href="#{escape(schedule)}/\g<0>">\g<0></a>', found[0])
+
+    return Markup(STEPS.sub(lead, str(escape(sentence))))
 
 
 def _texts(report: Report) -> Iterator[str]:

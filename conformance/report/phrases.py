@@ -14,7 +14,7 @@ from conformance.report.edges import Message, cpu_of, stored
 from conformance.report.point import Cell, Look, Point
 from conformance.report.tour import NOTED, Stop, shared
 from conformance.search.trace import Change, Held, TraceStep
-from conformance.search.words import Changed, Words, show
+from conformance.search.words import NO_CPU, Changed, Words, show
 
 VERBS = (("sets", ("0", "1")), ("clears", ("1", "0")), ("wakes", ("sleeping", "runnable")))
 
@@ -157,6 +157,8 @@ class Phrases:
         it = f"{vector} of {self.step(message.sent)}"
         sent = "" if known else f"{self.step(message.sent)} sends {vector} to {message.cpu}"
         if not message.arrived:
+            if NO_CPU in message.cpu:
+                return f"{it} goes to no CPU" if known else sent
             return f"{it} has not arrived" if known else f"{sent}, where it has not arrived"
         if not message.taken:
             latched = f"is latched in {self.step(message.arrived)} and not taken"

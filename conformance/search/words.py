@@ -26,6 +26,15 @@ class Changed(NamedTuple):
     new: str
 
 
+CPUS = 1 << 16
+"""More than any machine has: a destination from here on was never set."""
+NO_CPU = ", which is no CPU"
+
+
+def cpu_called(number: int) -> str:
+    return f"cpu{number}" if number < CPUS else f"{number:#x}{NO_CPU}"
+
+
 @dataclass(frozen=True)
 class Words:
     """An architecture's words. Locations of the owners in `left_out` are named without their owner."""
@@ -61,7 +70,7 @@ class Words:
             case facts.SetsPreemption(on=on):
                 return f"preemption {'on' if on else 'off'}"
             case facts.Sends(vector=vector, to=to):
-                return f"sends {self.interrupt(vector)} to {'itself' if to is None else f'cpu{to}'}"
+                return f"sends {self.interrupt(vector)} to {'itself' if to is None else cpu_called(to)}"
             case facts.Locks(at=at):
                 return f"locks {self.place(at)}"
             case facts.Unlocks(at=at):

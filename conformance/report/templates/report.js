@@ -30,7 +30,9 @@ function follow() {
   schedule.open = true;
   go(schedule, Number(step) || 1, { link: Boolean(step), scroll: false });
   schedule.scrollIntoView();
-  if (step) schedule.querySelector(".stepper").scrollIntoView();
+  if (!step) return;
+  schedule.querySelector(".stepper").scrollIntoView();
+  schedule.querySelector("svg .now circle")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 for (const schedule of schedules) {
