@@ -154,10 +154,11 @@ KVM_PI_15 = KVM_RESIDENCY.may(
 KVM_PI_16 = KVM_RESIDENCY.must(
     "KVM-PI-16",
     "After announcing that it will sleep the vCPU looks for pending interrupts again, sync included, before it "
-    "schedules out.",
+    "schedules out, unless its guest has interrupts closed.",
     LINUX("virt/kvm/kvm_main.c kvm_vcpu_block"),
+    LINUX("arch/x86/kvm/x86.c kvm_vcpu_has_events"),
     role="run_loop",
-    observe="Between the announcement and the schedule that sleeps there is a sync and a check.",
+    observe="Between the announcement and the schedule that sleeps ON is looked at, or the guest's interrupt flag read as 0.",
 )
 
 E2E_12 = END_TO_END.may(
@@ -266,6 +267,8 @@ class EntryOrder(Monitor):
                 if cleared and routine == "vcpu_halt":
                     look.witness(KVM_PI_15, on(self.vcpu), self.vcpu)
                 return memory._replace(looked=memory.inside, checked=memory.announced, cleared=cleared)
+            case ops.Load(at=at) if at == f"{self.vcpu}.rflags_if" and not result and memory.announced:
+                return memory._replace(checked=True)
             case ops.Load(at=at) if at == f"{self.vcpu}.requests":
                 return memory._replace(requests=memory.inside and not result)
             case ops.Rmw(at=at) | ops.Store(at=at) if at == f"{self.vcpu}.requests" and memory.moved:
