@@ -172,6 +172,27 @@ def test_a_wake_during_put_brings_the_thread_back() -> None:
     assert during
 
 
+class OpensInPut(Code):
+    def vcpu_run(self, cpu: Cpu, vcpu: str) -> None:
+        cpu.prepare_to_block()
+        cpu.schedule()
+
+    def put(self, cpu: Cpu, vcpu: str, preempted: bool) -> None:
+        cpu.store(A, 1)
+        cpu.irq_enable()
+        cpu.load(Y)
+        cpu.irq_disable()
+        cpu.store(A, 2)
+
+    def notes(self, cpu: Cpu) -> None:
+        cpu.store(B, cpu.load(A) + 1)
+
+
+def test_an_interrupt_is_taken_in_put_where_it_opens_interrupts() -> None:
+    made = machine(OpensInPut, vcpus=(VcpuSetup(0),), interrupts=(interrupt("notes"),))
+    assert rests(made, "b", "vcpu0.status") == {(seen, "sleeping") for seen in (1, 2, 3)}
+
+
 def test_who_sleeps_with_interrupts_off_or_preemption_disabled_breaks_an_assertion() -> None:
     class Closed(Code):
         def off(self, cpu: Cpu) -> None:

@@ -130,7 +130,7 @@ class Machine(Watched):
         top = run.frames[-1].kind if run.frames else "idle"
         if run.guest and top != "hardware":
             does.guest_step()
-        elif top in ("idle", "thread", "load") and view.get(cpu.flag) and takeable(self, view, c):
+        elif top in ("idle", "thread", "load", "put") and view.get(cpu.flag) and takeable(self, view, c):
             does.take_interrupt()
         elif top == "idle":
             does.switch_in(self.runnable(view, c))
