@@ -23,7 +23,7 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = (
     "tutorial.md",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("device-model.md", "kernel-patch.md")),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("device-model.md", "kernel-patch.md", "adding.md")),
 )
 PART = re.compile(
     r"<!-- file: (\S+) -->\n\n```\w+\n(.*?)^```$"
