@@ -431,3 +431,7 @@ def test_a_counterexample_shows_lines(tmp_path: Path) -> None:
     posts = next(n for n, line in enumerate(lines, 1) if "return atomic_fetch_or(word, bit)" in line)
     assert f"or PIR[200] 1, was 0 @posted.c:{posts}" in table
     assert Rmw("x", "or", 1).how in table
+    told = plain(
+        lane_table(found, "E2E-11", source={f"posted.c:{posts}": "return atomic_fetch_or(word, bit) & bit; " * 3})
+    )
+    assert told.count("atomic_fetch_or(word,") == 1, "the first time, and cut"

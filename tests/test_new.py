@@ -123,7 +123,10 @@ def test_what_it_cannot_begin_with(tmp_path: Path) -> None:
         ([str(tmp_path / "Not A Name"), "--lang", "c"], "cannot name a program"),
         ([other, "--lang", "c", "--role", "sendr"], "no role is called 'sendr'; there are: "),
         ([other, "--lang", "c", "--role", "run_loop"], "have a role run_loop: say which with --arch"),
-        ([other, "--lang", "rust", "--role", "its"], "no example in rust yet"),
+        (
+            [other, "--lang", "rust", "--role", "its"],
+            "has no its in rust to begin with yet: python, c and pipe can be had",
+        ),
     ):
         done = CliRunner().invoke(cli, ["new", *arguments])
         assert done.exit_code and message in " ".join(done.output.split())

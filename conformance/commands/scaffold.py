@@ -85,7 +85,7 @@ def create(folder: Path, language: str, role: str, architecture: str, base: type
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
                                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     whole: Any = _whole(environment, language, role)
-    example: Any = whole or _example(environment, language, base)
+    example: Any = whole or _example(environment, language, role, base)
     written = [routine for routine in routines_of(base) if whole or routine in example.written]
     known = {
         "name": name,
@@ -128,14 +128,15 @@ def _whole(environment: jinja2.Environment, language: str, role: str) -> Any:
         return None
 
 
-def _example(environment: jinja2.Environment, language: str, base: type[BaseRole]) -> Any:
+def _example(environment: jinja2.Environment, language: str, role: str, base: type[BaseRole]) -> Any:
     """What an architecture has of its own to begin with: declarations, and a routine or two that are written."""
     try:
         return environment.get_template(f"example.{LANGUAGES[language]}.j2").module
     except jinja2.TemplateNotFound:
         if language in NATIVE:  # whose structures they would be, nobody has said
+            others = ", ".join(["python", *["c"] * bool(_whole(environment, "c", role))])
             raise ScaffoldError(
-                f"{base.__module__} has no example in {language} yet: python and pipe can be had"
+                f"{base.__module__} has no {role} in {language} to begin with yet: {others} and pipe can be had"
             ) from None
         return environment.from_string(NO_EXAMPLE).module
 
