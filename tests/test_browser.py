@@ -63,6 +63,15 @@ def shown(page: Page) -> tuple[str, str, list[str]]:
     )
 
 
+def test_a_step_that_a_reason_names_is_a_link(browser: Browser, site: str) -> None:
+    page = opened(browser, f"{site}/some.html")
+    page.locator("details.schedule.violated > summary", has_text="E2E-1").click()
+    link = page.locator("details.schedule[open] .why a").last
+    number = link.inner_text()
+    link.click()
+    assert shown(page)[:2] == (f"Step {number} of 7", number) and page.url.endswith(f"#E2E-1/{number}")
+
+
 def test_arrow_keys_and_buttons_step(browser: Browser, site: str) -> None:
     page = opened(browser, f"{site}/some.html")
     page.locator("details.schedule.violated > summary", has_text="E2E-1").click()

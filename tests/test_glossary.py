@@ -34,6 +34,8 @@ def test_a_word_is_one_to_three_sentences() -> None:
         ("once it goes on", []),
         ("list registers of a vCPU", ["List register", "vCPU and pCPU"]),
         ("VIOLATED (DELAYED)", ["DELAYED"]),
+        ("if it held on", []),
+        ("cpu0 IF 1->0, cpu0.vpendbaser := 0", ["Vpendbaser", "IF and PSTATE.I"]),
     ],
 )
 def test_words_are_found_where_they_stand_alone(text: str, found: list[str]) -> None:

@@ -41,5 +41,5 @@ def used(texts: Iterable[str]) -> tuple[Word, ...]:
 @cache
 def _of(word: Word) -> re.Pattern[str]:
     """Names in capitals as they stand, others in either case and in the plural."""
-    names = "|".join(re.escape(name) + "s?" for name in word.name.split(" and "))
-    return re.compile(rf"(?<![\w-])(?:{names})(?![\w-])", 0 if word.name.isupper() else re.IGNORECASE)
+    each = (re.escape(name) if name.isupper() else f"(?i:{re.escape(name)}s?)" for name in word.name.split(" and "))
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(each)})(?![\w-])")
