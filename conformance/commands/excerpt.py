@@ -60,9 +60,9 @@ def excerpt(architecture: str, role: str) -> Excerpt | None:
     wanted = _closure(["__init__", *routines_of(known.roles[role]), *handlers.values()], members, others)
     parts = [part for name, part in members.items() if name in wanted]
     imports, definitions = _names(parts, known.roles[role])
-    where = filled.__module__.replace(".", "/")
+    modules = dict.fromkeys(part.module for part in parts)
     return Excerpt(
-        f"{where}.py",
+        " and ".join(f"{module.replace('.', '/')}.py" for module in modules),
         tuple(_imported(imports)),
         tuple(definitions),
         {f"0x{v:X}" if v >= 0xF0 else str(v): routine for v, routine in handlers.items()},
