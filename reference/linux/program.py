@@ -44,14 +44,21 @@ class Cut(NamedTuple):
 
 
 Part = Whole | Cut
-Replacements = Sequence[tuple[str, str]]
+
+
+class Edit(NamedTuple):
+    """Other text in one function. `old` is text, whose spaces stand for any white space; it must occur there once."""
+
+    function: str
+    old: str
+    new: str
 
 
 class KernelProgram(NativeProgram):
     """`parts` of `tree`, compiled with the stub headers of an architecture (`folder`/stub, then those that all share) and its
     harness. Functions that are called and not found are cut out of the same files, as far as they have them: `added`.
 
-    `replacements` are (old text, new text) done in the parts before they are compiled; each old text must occur once.
+    `edits` are done before they are compiled.
     """
 
     def __init__(
@@ -61,7 +68,7 @@ class KernelProgram(NativeProgram):
         parts: Sequence[Part],
         harness: Sequence[Path],
         *,
-        replacements: Replacements = (),
+        edits: Sequence[Edit] = (),
         cflags: Sequence[str] = (),
         compiler: str = "",
         world: protocol.WorldMessage | None = None,
@@ -70,7 +77,7 @@ class KernelProgram(NativeProgram):
         super().__init__(
             (*harness, STUB / "stub.c"), cflags=(*FLAGS, *include, *cflags), compiler=compiler, world=world
         )
-        self.tree, self.parts, self.replacements = tree, tuple(parts), tuple(replacements)
+        self.tree, self.parts, self.edits = tree, tuple(parts), tuple(edits)
         headers = (tree.root / part.file for part in parts if part.file.endswith(".h"))
         self.glue = (folder, STUB, *headers)
         self.added: dict[str, tuple[str, ...]] = {}
@@ -99,9 +106,15 @@ class KernelProgram(NativeProgram):
 
     @property
     def files(self) -> Mapping[str, CFile]:
-        """The text of each part's file by its name, replacements done. Raises NativeError."""
-        texts = {part.file: self.tree.read(part.file) for part in self.parts}
-        return {name: CFile(name, text) for name, text in replaced(texts, self.replacements, self.tree.release).items()}
+        """Each part's file by its name, edits done. Raises NativeError."""
+        files = {part.file: CFile(part.file, self.tree.read(part.file)) for part in self.parts}
+        for edit in self.edits:
+            found = [name for name, file in files.items() if edit.function in file.functions]
+            if len(found) != 1:
+                where = f"is in {', '.join(found)}" if found else "is in no file that is taken"
+                raise NativeError(f"{edit.function} {where} of Linux {self.tree.release}", "build")
+            files[found[0]] = edited(files[found[0]], edit)
+        return files
 
     def prepare(self, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:
         """Write the parts to where their includes find our stubs, not their neighbours."""
@@ -151,18 +164,13 @@ def taken(spec: str, name: str, patch: str, parts_of: Callable[[Tree], Sequence[
     return Kernel(f"{spec}:{full}" if full else spec, then.release, parts, lines, touched, elsewhere)
 
 
-def replaced(files: Mapping[str, str], replacements: Replacements, release: str = "") -> Mapping[str, str]:
-    """The files with each old text, which must occur once in all of them, replaced by the new one. Raises NativeError."""
-    changed = dict(files)
-    for old, new in replacements:
-        found = {name: text.count(old) for name, text in changed.items()}
-        if sum(found.values()) != 1:
-            counts = ", ".join(f"{count} times in {name}" for name, count in found.items() if count)
-            raise NativeError(
-                f"the replacement of {old!r} by {new!r} does not fit this Linux source, {release or 'whichever it is'}: the "
-                f"text occurs {counts or 'nowhere'}, not once. Is it another release, or has an earlier replacement "
-                "changed it?",
-                "build",
-            )
-        changed = {name: text.replace(old, new) for name, text in changed.items()}
-    return changed
+def edited(file: CFile, edit: Edit) -> CFile:
+    """Later lines keep their numbers. Raises NativeError."""
+    (function,) = file.functions[edit.function]
+    pattern = r"\s+".join(map(re.escape, edit.old.split()))
+    found = list(re.finditer(pattern, function.text))
+    if len(found) != 1:
+        raise NativeError(f"{edit.old!r} occurs {len(found)} times in {file.name}: {edit.function}, not once", "build")
+    new = edit.new + "\n" * (found[0][0].count("\n") - edit.new.count("\n"))
+    text = function.text[: found[0].start()] + new + function.text[found[0].end() :]
+    return CFile(file.name, file.text.replace(function.text, text, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import lzma
 import os
 import re
@@ -109,17 +110,17 @@ def _unpacked(archive: Path) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        new = tempfile.mkdtemp(dir=folder.parent)
+        with Path(f"{folder}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one unpacks it
+            if not folder.exists():
+                with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as new:
+                    _unpack(archive, Path(new))
+                    os.rename(new, folder)  # in one step: a process that is killed leaves nothing that looks whole
+        return folder
     except OSError:
         new = tempfile.mkdtemp(prefix="intack-linux-")
         _unpack(archive, Path(new))
         return Path(new)
-    _unpack(archive, Path(new))
-    try:
-        os.rename(new, folder)  # in one step, so that another process sees all or nothing
-    except OSError:
-        return folder if folder.exists() else Path(new)
-    return folder
 
 
 def _unpack(archive: Path, folder: Path) -> None:

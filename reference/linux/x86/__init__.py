@@ -19,8 +19,9 @@ from conformance.adapters.registry import AdapterError, Implementation, MakeSour
 from conformance.adapters.source import Source
 from conformance.roles.role import BaseRole
 from conformance.roles.x86 import IpiVirtualization, Residency, RunLoop, Sender, StateTransfer, World
-from reference.linux.program import Cut, KernelProgram, Part, Replacements, Whole, taken
+from reference.linux.program import Cut, KernelProgram, Part, Whole, taken
 from reference.linux.tree import Tree, tree_of, unpatched
+from reference.linux.x86.undone import undone
 from reference.x86.kvm import Kvm
 
 HERE = Path(__file__).parent
@@ -122,7 +123,7 @@ class LinuxX86(Kvm):
 
 
 def adapter(argument: str) -> Implementation:
-    """Linux's own code for posted interrupts, cut from a source tree. After a colon, the tree; default: linux-source-6.1."""
+    """Linux's own code for posted interrupts. After a colon: the tree; +FILE: a patch to it; ~COMMIT: a fix of it undone."""
     return implementation(argument)
 
 
@@ -130,14 +131,17 @@ def take(tree: str, patch: str) -> Kernel:
     return taken("linux-x86", tree, patch, parts_of)
 
 
-def implementation(tree: str = "", *, replacements: Replacements = (), name: str = "linux-x86") -> Implementation:
+def implementation(argument: str = "") -> Implementation:
+    tree, tilde, commit = argument.partition("~")
+    name = "linux-x86"
+    spec = f"{name}:{argument}" if argument else name
     try:
         found = tree_of(tree)
-        harness = (HERE / "harness.c",)
-        program = KernelProgram(found, HERE, parts_of(found), harness, replacements=replacements, cflags=FLAGS)
+        edits = undone(commit) if tilde else ()
+        program = KernelProgram(found, HERE, parts_of(found), (HERE / "harness.c",), edits=edits, cflags=FLAGS)
         content = hash_of(program.build())
     except NativeError as error:
-        raise AdapterError(f"{name}: {error}") from error
+        raise AdapterError(f"{spec}: {error}") from error
 
     def source(world: World) -> Source:
         told = world_of(world)
@@ -145,11 +149,10 @@ def implementation(tree: str = "", *, replacements: Replacements = (), name: str
             told = msgspec.structs.replace(told, facts=(*told.facts, "ipi-virtualization"))
         return program.in_world(told)
 
-    spec = f"{name}:{tree}" if tree else name
     replaces: dict[str, MakeSource] = dict.fromkeys(NATIVE, source)
     roles: Mapping[type[BaseRole], type[BaseRole]] = dict.fromkeys(
         (Sender, RunLoop, Residency, StateTransfer), LinuxX86
     )
-    base = f"{name}:{unpatched(tree)}" if found.patched else ""
+    base = f"{name}:{unpatched(tree)}" if found.patched or tilde else ""
     built = Implementation(name, spec, roles, Kvm.profile, replaces=replaces, assumptions=SEAMS)
     return replace(built, base=base, content=content)

@@ -207,6 +207,7 @@ void intack_setup(void)
         intack_fail("the scenario has %u vCPUs and %u CPUs; there is room for %d and %d", intack_vcpus(), intack_cpus(),
                     VCPUS, CPUS);
     intack_share(&kvm.arch.assigned_device_count, 4, "vm.assigned");
+    intack_share(&kvm.arch.inhibited, 8, "vm.inhibited");
     for (int k = 0; k < (int)intack_vcpus(); k++) {
         struct vcpu_vmx *vmx = &vcpus[k];
         struct kvm_vcpu *vcpu = &vmx->vcpu;

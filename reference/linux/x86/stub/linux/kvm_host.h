@@ -89,6 +89,7 @@ struct kvm {
     struct kvm_irq_routing_table *irq_routing;
     struct {
         atomic_t assigned_device_count;
+        u64 inhibited;
     } arch;
 };
 
