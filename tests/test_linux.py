@@ -22,6 +22,7 @@ from reference.linux.program import Cut, Edit, edited, taken
 from reference.linux.slice import CFile
 from reference.linux.tree import PACKAGES, Tree, tree_of
 from reference.linux.x86 import HERE, parts_of
+from reference.linux.x86.mends import MENDS, Mend
 from reference.linux.x86.undone import UNDONE, Undone
 
 SCENARIOS = {scenario.name: scenario for scenario in SUITE.scenarios}
@@ -217,6 +218,19 @@ class TestX86:
         explored = found(source(package), undone.of(SCENARIOS[undone.scenario]))
         known = {"E2E-1"} if package == OLD and "inhibited" in undone.scenario else set[str]()
         assert not explored.fault and not (explored.counterexamples.keys() & set(undone.clauses)) - known
+
+    @FULLY
+    @pytest.mark.parametrize("package", [OLD, NEW])
+    @pytest.mark.parametrize("mend", MENDS, ids=lambda mend: mend.name)
+    def test_which_mends_are_enough(self, mend: Mend, package: str) -> None:
+        for scenario in ("no-device", "unassign"):
+            explored = found(f"{source(package)}~{mend.name}", SCENARIOS[scenario])
+            assert explored.complete and not explored.fault
+            assert ("E2E-10" not in explored.counterexamples) is (scenario in mend.enough)
+
+    def test_an_edit_that_there_is_not_is_told(self) -> None:
+        with pytest.raises(AdapterError, match="no edit is called nothing-such; there are d76fb40637fc"):
+            resolve(f"linux-x86:{source(OLD)}~nothing-such")
 
     def test_a_function_that_a_patch_adds_is_cut_too(self, helper: Path) -> None:
         explored = found(f"{NEW}+{helper / 'moved.patch'}", SCENARIOS["on-the-target"])

@@ -21,7 +21,7 @@ from conformance.roles.role import BaseRole
 from conformance.roles.x86 import IpiVirtualization, Residency, RunLoop, Sender, StateTransfer, World
 from reference.linux.program import Cut, KernelProgram, Part, Whole, taken
 from reference.linux.tree import Tree, tree_of, unpatched
-from reference.linux.x86.undone import undone
+from reference.linux.x86.undone import edits_of
 from reference.x86.kvm import Kvm
 
 HERE = Path(__file__).parent
@@ -123,7 +123,7 @@ class LinuxX86(Kvm):
 
 
 def adapter(argument: str) -> Implementation:
-    """Linux's own code for posted interrupts. After a colon: the tree; +FILE: a patch to it; ~COMMIT: a fix of it undone."""
+    """Linux's own code for posted interrupts. After a colon: the tree; +FILE: a patch to it; ~NAME: a fix of it undone, or a mend."""
     return implementation(argument)
 
 
@@ -132,12 +132,12 @@ def take(tree: str, patch: str) -> Kernel:
 
 
 def implementation(argument: str = "") -> Implementation:
-    tree, tilde, commit = argument.partition("~")
+    tree, tilde, edit = argument.partition("~")
     name = "linux-x86"
     spec = f"{name}:{argument}" if argument else name
     try:
         found = tree_of(tree)
-        edits = undone(commit) if tilde else ()
+        edits = edits_of(edit) if tilde else ()
         program = KernelProgram(found, HERE, parts_of(found), (HERE / "harness.c",), edits=edits, cflags=FLAGS)
         content = hash_of(program.build())
     except NativeError as error:

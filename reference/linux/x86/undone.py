@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from conformance.adapters.native import NativeError
 from conformance.roles.scenario import Scenario
 from reference.linux.program import Edit
+from reference.linux.x86.mends import MENDS
 
 
 class Undone(NamedTuple):
@@ -164,10 +165,9 @@ UNDONE = (
 )
 
 
-def undone(commit: str) -> tuple[Edit, ...]:
-    """The edits that undo a commit, named by its hash. Raises NativeError."""
-    for one in UNDONE:
-        if commit == one.name:
-            return one.edits
-    known = ", ".join(one.name for one in UNDONE)
-    raise NativeError(f"no edit is known that undoes {commit or 'nothing'}; there are some for {known}", "build")
+def edits_of(name: str) -> tuple[Edit, ...]:
+    """The edits that undo a commit, named by its hash, or that are a mend of this name. Raises NativeError."""
+    known = {one.name: one.edits for one in (*UNDONE, *MENDS)}
+    if name not in known:
+        raise NativeError(f"no edit is called {name or 'so'}; there are {', '.join(known)}", "build")
+    return known[name]
