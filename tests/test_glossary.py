@@ -1,17 +1,22 @@
-"""The words that go along with a report, and the text of the lines that a schedule names."""
+"""What helps to read a report: the words that go along with it, the text of lines, links to steps, arrows that stand back."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from tiny_reports import verdict
+from tiny_traces import SLEEPER, SLEEPER_REASON, counterexample
 
 from conformance.adapters.registry import Implementation
 from conformance.machine import facts
-from conformance.report import source
+from conformance.report import document, source
 from conformance.report.glossary import PAGE, used, words
 from conformance.report.html import linked
+from conformance.report.svg import diagram
 from conformance.search.words import Words
+from conformance.verdict.clause import Status
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,3 +64,14 @@ def test_steps_of_a_reason_lead_to_the_steps() -> None:
 def test_a_destination_that_was_never_set_is_no_cpu() -> None:
     assert Words().fact(facts.Sends(0xF1, 1)) == "sends 0xf1 to cpu1"
     assert Words().fact(facts.Sends(0xF1, 0xFFFFFFFF)) == "sends 0xf1 to 0xffffffff, which is no CPU"
+
+
+def test_arrows_between_steps_that_the_reason_does_not_name_stand_back() -> None:
+    found = document.row(
+        verdict(Status.VIOLATED, counterexample=counterexample(SLEEPER, SLEEPER_REASON))
+    ).counterexample
+    assert found and found.named
+    drawn = re.findall(r'class="arrow \w+( aside)?" data-from="(\d+)" data-to="(\d+)"', diagram(found, "x"))
+    assert drawn
+    named = {*found.named}
+    assert [bool(aside) for aside, *_ in drawn] == [not {int(a), int(b)} <= named for _, a, b in drawn]

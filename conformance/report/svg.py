@@ -164,9 +164,10 @@ def _arrows(schedule: Schedule, cells: Sequence[_Cell], lanes: dict[str, _Lane],
         (x1, y1), (x2, y2) = at[edge.source], at[edge.target]
         shorter = 5 if x2 > x1 else -5
         yield Markup(
-            '<path class="arrow {0}" data-from="{1}" data-to="{2}" marker-end="url(#{3}-{0})" '
+            '<path class="arrow {0}{11}" data-from="{1}" data-to="{2}" marker-end="url(#{3}-{0})" '
             'd="M{4:.1f} {5:.1f}C{6:.1f} {5:.1f} {7:.1f} {8:.1f} {9:.1f} {8:.1f}"><title>{10}</title></path>'
         ).format(
             edge.kind, edge.source, edge.target, name, x1, y1, (x1 + x2) / 2, (x1 + x2) / 2, y2, x2 - shorter,
             f"step {edge.source} to step {edge.target}: {KINDS[edge.kind]} {edge.at}",
+            " aside" * bool(schedule.named and not {edge.source, edge.target} <= {*schedule.named}),
         )  # fmt: skip

@@ -17,7 +17,9 @@ function go(schedule, number, { link = true, scroll = true } = {}) {
     if (now && scroll) row.querySelector("circle")?.scrollIntoView({ block: "nearest", inline: "center" });
   }
   for (const arrow of schedule.querySelectorAll("svg.lanes .arrow")) {
-    arrow.classList.toggle("faint", link && arrow.dataset.from !== String(at) && arrow.dataset.to !== String(at));
+    const own = arrow.dataset.from === String(at) || arrow.dataset.to === String(at);
+    arrow.classList.toggle("own", link && own);
+    arrow.classList.toggle("faint", link && !own);
   }
   schedule.querySelector("output").textContent = `Step ${at} of ${steps.length}`;
   if (link) history.replaceState(null, "", `#${schedule.id}/${at}`);
