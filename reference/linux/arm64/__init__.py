@@ -69,17 +69,22 @@ PARTS: tuple[Part, ...] = (
     Cut(
         "virt/kvm/kvm_main.c",
         (
-            *("kvm_vcpu_kick", "kvm_vcpu_wake_up", "kvm_vcpu_check_block", "kvm_make_all_cpus_request"),
+            *(
+                "kvm_vcpu_kick",
+                "kvm_vcpu_wake_up",
+                "kvm_vcpu_block",
+                "kvm_vcpu_check_block",
+                "kvm_make_all_cpus_request",
+            ),
             *("kvm_make_vcpu_request", "kvm_kick_many_cpus", "kvm_request_needs_ipi"),
         ),
         prelude='#include "units/kvm_main.h"\n',
-        epilogue='#include "units/kvm_main_exported.h"\n',
     ),
 )
 
 SEAMS = (
     "Seam: kvm_arch_vcpu_ioctl_run() and kvm_vcpu_wfi() are run whole for each part of them, with what the other parts do left "
-    "out; what handle_exit() leads to, and kvm_vcpu_block()'s loop, are written after the kernel's.",
+    "out; kvm_vcpu_block() is, too, for each round. What handle_exit() leads to is written after the kernel's.",
     "Seam: what kvm_sched_in/out() and kvm_arch_vcpu_load/put() do beside kvm_vgic_load/put() and vcpu->cpu is left out; a wake-up "
     "wakes who has announced its sleep, without rcuwait's own steps.",
     "Seam: an IPI that is waited for (smp_call_function_many()) is a flag that the kick's handler clears; config_lock is a "
@@ -138,7 +143,7 @@ class LinuxVgic(Injector, Distributor, RunLoop, Residency):
 
 ROUTINES = (
     *("inject", "distributor", "device_quiet", "load", "put"),
-    *("vcpu_run", "vcpu_enter_guest", "leave_guest", "vcpu_wfi", "vcpu_block", "vcpu_unblock"),
+    *("vcpu_run", "vcpu_enter_guest", "leave_guest", "vcpu_wfi", "vcpu_block", "vcpu_block_again", "vcpu_unblock"),
     *("reschedule_ipi", "maintenance_interrupt"),
 )
 

@@ -31,7 +31,7 @@ static bool flag_is_moot; /* no handler takes a lock, so nobody can tell whether
 
 /* Of this call. */
 struct kvm_vcpu *stub_running_vcpu; /* whose thread it is, if it is one */
-bool stub_live;
+bool stub_live, stub_slept;
 int stub_exit_code;
 static enum part part;
 static bool went_round;
@@ -310,20 +310,17 @@ static void vcpu_unblock(void)
     then("vcpu_run", subject());
 }
 
-/* One round of kvm_vcpu_block(): announce, look, sleep. */
-static void vcpu_block(void)
+/* kvm_vcpu_block() until it sleeps, or has something to do; and each round after it was woken. */
+static void block(bool first)
 {
-    struct kvm_vcpu *vcpu = stub_running_vcpu = subject();
-    intack_prepare_to_block();
-    intack_fence();
-    if (harness_check_block(vcpu) < 0) {
-        intack_finish_block();
-        then("vcpu_unblock", vcpu);
-        return;
-    }
-    intack_schedule();
-    then("vcpu_block", vcpu);
+    stub_live = first;
+    stub_slept = false;
+    stub_running_vcpu = subject();
+    kvm_vcpu_block(subject());
+    then(stub_slept ? "vcpu_block_again" : "vcpu_unblock", subject());
 }
+static void vcpu_block(void) { block(true); }
+static void vcpu_block_again(void) { block(false); }
 
 /* ---- set-up: what vgic-init.c leaves ----------------------------------------------------------------------------------- */
 
@@ -450,7 +447,7 @@ void intack_setup(void)
         {"inject", inject}, {"distributor", distributor}, {"device_quiet", device_quiet},
         {"load", load}, {"put", put},
         {"vcpu_run", vcpu_run}, {"vcpu_enter_guest", vcpu_enter_guest}, {"leave_guest", leave_guest},
-        {"vcpu_wfi", vcpu_wfi}, {"vcpu_block", vcpu_block}, {"vcpu_unblock", vcpu_unblock},
+        {"vcpu_wfi", vcpu_wfi}, {"vcpu_block", vcpu_block}, {"vcpu_block_again", vcpu_block_again}, {"vcpu_unblock", vcpu_unblock},
         {"reschedule_ipi", reschedule_ipi}, {"maintenance_interrupt", maintenance_interrupt},
     };
     struct gic_kvm_info info = {.type = GIC_V2, .vcpu = {0x1000, 0x2fff}, .vctrl = {0x3000, 0x4fff}};
@@ -467,6 +464,7 @@ void intack_setup(void)
     stub_setup();
     intack_private(&stub_running_vcpu, sizeof stub_running_vcpu);
     intack_private(&stub_live, sizeof stub_live);
+    intack_private(&stub_slept, sizeof stub_slept);
     intack_private(&stub_exit_code, sizeof stub_exit_code);
     intack_private(&part, sizeof part);
     intack_private(&went_round, sizeof went_round);

@@ -9,6 +9,7 @@ enum { KICK = 1 }; /* the host's interrupt that only forces an exit */
 enum part { VCPU_RUN, VCPU_ENTER_GUEST, LEAVE_GUEST, VCPU_WFI, VCPU_UNBLOCK };
 
 extern bool stub_live;        /* the routine has come to its own part */
+extern bool stub_slept;       /* a round of kvm_vcpu_block() has ended in its sleep */
 extern int stub_exit_code;    /* what kvm_arm_vcpu_enter_exit() answers */
 extern struct kvm_vcpu *stub_running_vcpu;
 
@@ -21,6 +22,6 @@ void stub_call_on(u64 cpus, bool wait);
 
 int kvm_arch_vcpu_ioctl_run(struct kvm_vcpu *vcpu);
 void kvm_vcpu_wfi(struct kvm_vcpu *vcpu);
-int harness_check_block(struct kvm_vcpu *vcpu);
+bool kvm_vcpu_block(struct kvm_vcpu *vcpu);
 
 #endif

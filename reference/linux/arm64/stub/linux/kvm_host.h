@@ -198,7 +198,7 @@ struct kvm_vcpu {
     struct {
         u64 exits;
         struct {
-            u64 halt_wakeup;
+            u64 halt_wakeup, blocking;
         } generic;
     } stat;
     struct {
