@@ -18,10 +18,10 @@ UNDECIDED = 2
 @click.option("--role", default="sender", metavar="ROLE", help="Which role it fills. Default: sender.")
 @click.option("--arch", default="", metavar="NAME", help="Of which architecture, where several have such a role.")
 def new(name: Path, language: str, role: str, arch: str) -> None:
-    """Write a folder NAME with an implementation that passes as it stands, how it is built, and a README.
+    """Write a folder NAME with an implementation to begin with, how it is built, and a README.
 
-    In python every role of every architecture is there, in c every role of x86 and arm; what else there is of the other
-    languages begins with x86's sender.
+    What passes: in python every role of every architecture, in c every role of x86 and arm, in c++, rust and pipe x86's
+    sender, in pipe arm's injector. Other roles begin as routines that say that they are not written yet.
     """
     from conformance.commands.scaffold import SPECS, ScaffoldError, create, role_of
 
