@@ -22,7 +22,7 @@ Rules, each an assumption that the report lists:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from conformance.automaton.assembly import Assembly
@@ -31,7 +31,7 @@ from conformance.machine.execute import Stepping
 from conformance.machine.finding import Breach, Finding, Subject, about
 from conformance.machine.levels import rise, takeable
 from conformance.machine.monitor import Look, Monitor
-from conformance.machine.parts import ABOUT_TO_SLEEP, DONE, RUNNABLE
+from conformance.machine.parts import ABOUT_TO_SLEEP, DONE, RUNNABLE, Frame
 from conformance.machine.state import Agent, Cell, Note, NotEnabled, View
 from conformance.machine.watched import Watched
 from conformance.roles import operations as ops
@@ -243,14 +243,20 @@ class Machine(Watched):
             monitor.at_rest(view.get(cell) if cell else None, Look(self, view, monitor))
         return view.findings
 
+    def calls(self, view: View) -> Iterator[tuple[str, tuple[Frame, ...], str]]:
+        """Who is in the middle of something: an agent, its frames, and the vCPU whose guest it runs."""
+        for c, cpu in enumerate(self.cpus):
+            run = view.get(cpu.run)
+            yield f"cpu{c}", run.frames, run.guest
+        for name, device in self.devices.items():
+            yield name, view.get(device), ""
+
     def _stuck(self, view: View) -> list[Breach]:
         found: list[Breach] = []
         waiting = {d.name for d in self.scenario.devices if d.after} | {
             f"cpu{t.cpu}" for t in self.scenario.threads if t.after
         }
-        runs = [(f"cpu{c}", view.get(cpu.run).frames, view.get(cpu.run).guest) for c, cpu in enumerate(self.cpus)]
-        runs += [(name, view.get(run), "") for name, run in self.devices.items()]
-        for who, frames, guest in runs:
+        for who, frames, guest in self.calls(view):
             if not frames or (guest and frames[-1].kind != "hardware") or who in waiting:
                 continue
             node = frames[-1].node

@@ -111,6 +111,12 @@ class Monitor:
     name: str = ""
     memory: Any = None
 
+    def for_any_number(self) -> Monitor | None:
+        """What watches the same clauses, or some of them, with a memory that stays finite however many agents post and however
+        often; None if there is no such thing, as where posts are counted.
+        """
+        return None
+
     def on(self, event: ev.Event, memory: Any, look: Look) -> Any:
         """The new memory after an event. Reports through `look.breach`."""
         return memory

@@ -109,6 +109,8 @@ class ArchitectureSuite:
     routines: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unlimited: Mapping[str, int] = field(default_factory=dict)
     """Stories that come to an end without budgets, and with how many states then, with the reference."""
+    crowds: tuple[Scenario, ...] = ()
+    """Scenarios in which each device and sender stands for any number of its like."""
 
     @property
     def assumptions(self) -> Mapping[str, tuple[str, ...]]:
@@ -141,6 +143,7 @@ class JoinedSuite:
         self.assumptions = {name: rules for suite in suites for name, rules in suite.assumptions.items()}
         self.routines = {name: asked for suite in suites for name, asked in suite.routines.items()}
         self.unlimited = {name: n for suite in suites for name, n in getattr(suite, "unlimited", {}).items()}
+        self.crowds = tuple(scenario for suite in suites for scenario in getattr(suite, "crowds", ()))
         names = [*(clause.id for clause in self.clauses), *(scenario.name for scenario in self.scenarios)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"more than one suite has {', '.join(twice)}")

@@ -13,6 +13,7 @@ from properties.buffered import twins
 from properties.covering import covered
 from properties.function import check
 from properties.x86.catalogue import SECTIONS
+from properties.x86.crowds import CROWDS
 from properties.x86.grammar import X86 as GRAMMAR
 from properties.x86.monitors import (
     delivery,
@@ -68,5 +69,6 @@ X86 = ArchitectureSuite(
     routines={
         n: r.split() for n, r in json.loads(files("properties.x86").joinpath("routines.json").read_text()).items()
     },
+    crowds=CROWDS,
     unlimited=json.loads(files("properties.x86").joinpath("unlimited.json").read_text()),
 )

@@ -258,6 +258,9 @@ class Conservation(Monitor):
         self.where = frozenset(condition for condition, holds in conditions.items() if holds)
         self.about = about(pir(vcpu, vector), virr(vcpu, vector), vcpu)
 
+    def for_any_number(self) -> Monitor:
+        return Owed(self.scenario, self.vcpu, self.vector)
+
     def on(self, event: ev.Event, memory: Posts, look: Look) -> Posts:
         match event:
             case ev.Called(routine=routine, args=(self.vcpu, self.vector, *_)) if routine in POSTING:
@@ -378,6 +381,36 @@ class Conservation(Monitor):
 
     def _deliverable(self, look: Look) -> bool:
         return open_to(look, self.vcpu, self.vector, look.in_service(self.vcpu))
+
+
+OWED, NOT_OWED = Posts(posted=True, owed=True), Posts(posted=True)
+
+
+class Owed(Conservation):
+    """Of posts no more than whether one has set the bit since the last delivery began: finite for any number of posts. A
+    call that never sets the bit is not seen, and nothing is counted (E2E-2, E2E-3, E2E-4).
+    """
+
+    clauses = (E2E_1, E2E_10, E2E_11, E2E_14, VID_12, KVM_SND_7, KVM_ENT_10, KVM_ENT_11, PIP_15)
+    witnesses = ()
+    events = (ev.Changed, ev.GuestActed, ev.Delivered)
+
+    def __init__(self, scenario: Scenario, vcpu: str, vector: int) -> None:
+        super().__init__(scenario, vcpu, vector)
+        self.memory = OWED if self.memory.owed else NOT_OWED
+
+    def on(self, event: ev.Event, memory: Posts, look: Look) -> Posts:
+        match event:
+            case ev.Changed(at=self.pir, set_bits=bits) if bits & self.bit:
+                return OWED
+            case ev.Changed(at=self.virr, set_bits=bits, routine=routine) if bits & self.bit and self.inhibited:
+                return OWED if routine in POSTING else memory
+            case ev.GuestActed(vcpu=self.vcpu, action=("self_ipi", self.vector)) if not self.inhibited:
+                return OWED
+            case ev.Delivered(vcpu=self.vcpu, vector=self.vector):
+                return NOT_OWED
+            case _:
+                return memory
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:

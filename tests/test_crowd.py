@@ -1,0 +1,220 @@
+"""Any number of callers: counted against enumerated, cutoffs met, breaches confirmed by real callers.
+
+The large searches are marked slow; `intack crowds` runs them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_machine import Code, L, X, fitted, machine, reach
+from tiny_programs import Op, perform
+
+from conformance.adapters.python import PythonSource
+from conformance.adapters.registry import resolve
+from conformance.adapters.source import Fault
+from conformance.automaton.assembly import Assembly
+from conformance.automaton.unfold import Unfolding
+from conformance.machine.crowd import Crowded
+from conformance.machine.machine import Machine
+from conformance.roles.cpu import Cpu, Then
+from conformance.roles.scenario import Budget, Scenario, Thread
+from conformance.verdict import again
+from conformance.verdict.crowd import callers_of, counted, judged, meet
+from properties.suite import SUITE
+
+CROWDS = {s.name: s for s in SUITE.crowds}
+HALTS = Budget(again=1, unlimited=True)
+Words = frozenset[tuple[Any, ...]]
+
+
+def calm(name: str) -> Scenario:
+    """Without preemptions and exits: a smaller one."""
+    return msgspec.structs.replace(CROWDS[name], budget=HALTS)
+
+
+# Tiny callers, drawn
+
+
+def counts(code: type[Code], cap: int, most: int = 0) -> tuple[Words, Words]:
+    """The words that are reached, and those at rest, with counted callers."""
+
+    def made(widths: dict[str, int]) -> tuple[Words, Words]:
+        unfolding = Unfolding(PythonSource(code))
+        routines = {"once": unfolding, "over_and_over": unfolding}
+        where = Scenario(
+            name="tiny", about="", architecture="plain", cpus=1, vcpus=(), threads=(Thread("once", "once", (), 0),)
+        )
+        crowded = Crowded(Assembly(routines, {}, code.shares, {}), where, (), widths, cap=cap, most=most)
+        states = reach(crowded)
+        return words(crowded, states), words(crowded, [s for s in states if crowded.quiescent(s)])
+
+    return fitted(made)
+
+
+def words(made: Machine, states: list[int]) -> Words:
+    return frozenset((made.memory["x"].unpack(s), made.memory["y"].unpack(s)) for s in states)
+
+
+def enumerated(code: type[Code], routine: str, callers: int) -> Words:
+    """With so many threads, each on its own CPU, by a search that shares nothing with counting."""
+    names = [f"{routine}{n}" for n in range(callers)]
+    many = type("Many", (code,), {name: getattr(code, routine) for name in names})
+
+    def made(widths: dict[str, int]) -> Words:
+        plain = machine(many, *names, widths=widths)
+        return words(plain, reach(plain))
+
+    return fitted(made)
+
+
+def caller(does: tuple[Op, ...]) -> type[Code]:
+    class Caller(Code):
+        def once(self, cpu: Cpu) -> None:
+            perform(cpu, does, None)
+
+        def over_and_over(self, cpu: Cpu) -> Any:
+            perform(cpu, does, None)
+            return Then("over_and_over")
+
+    return Caller
+
+
+OPERATIONS = st.builds(
+    Op,
+    st.sampled_from(["load", "store", "swap", "add", "choose"]),
+    st.sampled_from(["x", "y"]),
+    st.integers(0, 1),
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(OPERATIONS, min_size=1, max_size=2).map(tuple))
+def test_counting_against_enumeration(does: tuple[Op, ...]) -> None:
+    """Up to four callers that call over and over: counted exactly they reach what threads reach, and never more than is
+    reached by any number of them.
+    """
+    code = caller(does)
+    by_any, rests = counts(code, 1)
+    assert counts(code, 2)[0] <= by_any, "a higher cap is no coarser"
+    for k in range(1, 5):
+        exact, resting = counts(code, k, most=k)
+        assert exact <= by_any
+        assert resting <= rests
+        if k < 4:
+            each = type("Each", (code,), {})
+            assert exact == enumerated(each, "over_and_over", k) | {(0, 0)}
+
+
+def test_a_caller_keeps_what_it_has_read() -> None:
+    """Ten may have read 0 before one of them writes."""
+
+    class Counts(Code):
+        def once(self, cpu: Cpu) -> None:
+            cpu.store(X, min(cpu.load(X) + 1, 3))
+
+    assert {x for x, _ in counts(Counts, 1)[0]} == {0, 1, 2, 3}
+    assert {x for x, _ in counts(Counts, 1, most=1)[0]} == {0, 1, 2, 3}
+
+
+def test_who_can_be_told_apart_is_not_counted() -> None:
+    class Locks(Code):
+        def once(self, cpu: Cpu) -> None:
+            cpu.lock(L)
+            cpu.unlock(L)
+
+    with pytest.raises(Fault, match="a caller changes l: callers that can be told apart are not counted"):
+        counts(Locks, 1)
+
+
+# The reference
+
+
+PINNED = {("any-devices", 1, 0): 68_148, ("any-devices", 1, 1): 2_867, ("any-devices", 1, 2): 4_426}
+"""By scenario, cap and callers at a time: states with halts alone."""
+
+
+@pytest.mark.parametrize(("name", "cap", "most"), PINNED)
+def test_states(name: str, cap: int, most: int) -> None:
+    _, done = counted(resolve("reference"), calm(name), SUITE, cap=cap, most=most)
+    assert done.states == PINNED[name, cap, most]
+    assert not done.breached
+    assert not done.at_rest
+
+
+def test_handlers_for_any_number() -> None:
+    found = judged(resolve("reference"), CROWDS["any-handlers"], SUITE)
+    assert found.states == 44_324
+    assert found.clauses == ("E2E-1", "E2E-10", "E2E-11", "E2E-14", "KVM-SND-7", "PIP-15")
+    assert not (found.broken or found.spurious or found.unknown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["any-devices", "any-senders", "any-senders-no-device"])
+def test_the_reference_holds_for_any_number(name: str) -> None:
+    found = judged(resolve("reference"), CROWDS[name], SUITE)
+    assert {"E2E-1", "E2E-10", "E2E-11"} <= set(found.clauses)
+    assert not (found.broken or found.spurious or found.unknown)
+
+
+# What is broken
+
+
+FEWEST = {("known-bad:B24", "any-handlers"): 1, ("known-bad:M16", "any-handlers"): 1}
+FEWEST_SLOWLY = {
+    ("known-bad:B17", "any-devices"): 1,
+    ("known-bad:B18", "any-senders"): 2,
+    ("known-bad:B19", "any-devices"): 1,
+    ("known-bad:B22a", "any-devices"): 1,
+    ("known-bad:B22b", "any-devices"): 1,
+    ("known-bad:M1", "any-senders"): 2,
+    ("known-bad:M2", "any-devices"): 3,
+    ("known-bad:M6", "any-devices"): 2,
+    ("kvm-vtd-only", "any-senders-no-device"): 1,
+}
+"""How many callers break it."""
+
+
+def found_with(spec: str, name: str) -> int:
+    found = judged(resolve(spec), CROWDS[name], SUITE)
+    assert found.broken
+    assert not found.spurious
+    shown = found.broken["E2E-1"]
+    assert again.replay(shown.replay)[0] == "STILL VIOLATED"
+    return found.callers["E2E-1"]
+
+
+@pytest.mark.parametrize(("spec", "name"), FEWEST)
+def test_a_breach_is_confirmed_by_callers(spec: str, name: str) -> None:
+    assert found_with(spec, name) == FEWEST[spec, name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spec", "name"), FEWEST_SLOWLY)
+def test_known_bad_implementations_are_found_by_callers(spec: str, name: str) -> None:
+    assert found_with(spec, name) == FEWEST_SLOWLY[spec, name]
+
+
+def test_what_no_number_of_callers_does_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conformance.verdict.crowd.callers_of", lambda scenario: iter(()))
+    found = judged(resolve("known-bad:B24"), CROWDS["any-handlers"], SUITE)
+    assert found.cap == 2
+    assert not found.broken
+    assert "E2E-1" in found.spurious
+    assert "E2E-1" not in found.clauses
+
+
+def test_callers_are_real() -> None:
+    two = [s for k, s in callers_of(CROWDS["any-senders"]) if k == 2]
+    assert [t.cpu for t in two[0].threads] == [1, 2]
+    assert all(not s.budget.unlimited for s in two)
+
+
+@pytest.mark.slow
+def test_cutoffs_are_met() -> None:
+    """From so many callers in progress on, one more reaches nothing new of what all share."""
+    assert meet(resolve("reference"), calm("any-devices"), SUITE, cap=1, most=4) == 2
