@@ -27,7 +27,15 @@ Exit status: 0 every site was judged; 2 the implementation misbehaved, or it cou
 @click.option("--model", type=click.Choice(["tso", "armv8"]), help="Default: what the scenario's architecture has.")
 @click.option("--axioms", is_flag=True, help="Decide by axioms for TSO too, not by store buffers.")
 @click.option("--witness/--no-witness", default=True, help="Show what needs each needed one. Default: yes.")
-def fences(adapter: str, names: tuple[str, ...], states: int, model: str | None, axioms: bool, witness: bool) -> int:
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="A document for each architecture, a line each, for programs: docs/reports.md.",
+)
+def fences(
+    adapter: str, names: tuple[str, ...], states: int, model: str | None, axioms: bool, witness: bool, as_json: bool
+) -> int:
     """Which fences and locked prefixes does an implementation need?
 
     Each is taken away in turn. For x86-TSO what then changes is found by exploring scenarios with store buffers; for
@@ -44,6 +52,7 @@ def fences(adapter: str, names: tuple[str, ...], states: int, model: str | None,
     from conformance.litmus.values import Unsupported
     from conformance.ordering import axiomatic
     from conformance.ordering import fences as buffered
+    from conformance.report import answers as documents
     from conformance.report import ordering as report
     from conformance.roles import architectures
     from conformance.verdict.suite import load_suite
@@ -59,16 +68,23 @@ def fences(adapter: str, names: tuple[str, ...], states: int, model: str | None,
                 audited = [s for s in scenarios if names or s.audited]
                 judged = axiomatic.audit(implementation, suite, audited, chosen)
                 where = [s.name for s in audited]
-                texts.append(report.fences_by_axioms(judged, where, chosen, witnesses=witness))
+                if as_json:
+                    texts.append(documents.text(documents.fences_by_axioms(implementation.name, judged, where, chosen)))
+                else:
+                    texts.append(report.fences_by_axioms(judged, where, chosen, witnesses=witness))
             else:
                 most = buffered.MOST_STATES if names else states
-                texts.append(report.fences(buffered.audit(implementation, suite, scenarios, most), witnesses=witness))
+                found = buffered.audit(implementation, suite, scenarios, most)
+                if as_json:
+                    texts.append(documents.text(documents.fences(implementation.name, found)))
+                else:
+                    texts.append(report.fences(found, witnesses=witness))
     except AdapterError as error:
         raise click.UsageError(str(error)) from None
     except (Fault, Unsupported, Undecided) as error:
         click.echo(f"{error.status if isinstance(error, Fault) else 'UNKNOWN'}: {error}", err=True)
         return UNDECIDED
-    click.echo("\n".join(texts), nl=False)
+    click.echo(("" if as_json else "\n").join(texts), nl=False)
     return 0
 
 

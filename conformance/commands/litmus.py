@@ -23,13 +23,17 @@ test; 4 the suite itself failed on one. The other files are decided all the same
 @click.option("--model", type=click.Choice(["tso", "armv8", "sc"]), help="Default: what the test's architecture has.")
 @click.option("--witness", is_flag=True, help="Show an execution that satisfies the condition, as lanes.")
 @click.option("--seconds", default=60.0, show_default=True, help="For each test; then it is UNKNOWN.")
-def litmus(files: tuple[Path, ...], model: str | None, witness: bool, seconds: float) -> int:
+@click.option(
+    "--json", "as_json", is_flag=True, help="A document for each file, a line each, for programs: docs/reports.md."
+)
+def litmus(files: tuple[Path, ...], model: str | None, witness: bool, seconds: float, as_json: bool) -> int:
     """Decide litmus tests in herd's format for X86, X86_64 and AArch64: a line a test.
 
     A directory stands for all *.litmus files in it.
     """
     from conformance.litmus.grammar import Damaged
     from conformance.litmus.observe import observe
+    from conformance.report import answers
     from conformance.report.ordering import execution
 
     status = 0
@@ -37,23 +41,35 @@ def litmus(files: tuple[Path, ...], model: str | None, witness: bool, seconds: f
         try:
             seen = observe(path.read_text("utf-8-sig"), model, seconds=seconds, alone=witness)  # type: ignore[arg-type]
         except (Damaged, UnicodeDecodeError) as error:
-            click.echo(printable_lines(f"{path} is no litmus test: {error}"), err=True)
+            _tell(as_json, path, "damaged", f"{path} is no litmus test: {error}")
             status = max(status, BAD_INPUT)
             continue
         except OSError as error:
-            click.echo(printable_lines(f"cannot read {path}: {str(error.strerror).lower()}"), err=True)
+            _tell(as_json, path, "damaged", f"cannot read {path}: {str(error.strerror).lower()}")
             status = max(status, BAD_INPUT)
             continue
         except Exception as error:  # a defect of the suite costs this file, not the others
-            click.echo(printable_lines(f"{path}: the suite itself failed: {type(error).__name__}: {error}"), err=True)
+            _tell(as_json, path, "failed", f"{path}: the suite itself failed: {type(error).__name__}: {error}")
             status = FAILED
             continue
-        click.echo(printable(str(seen), "\n"))
-        if witness and seen.positive:
+        if as_json:
+            click.echo(answers.text(answers.litmus(str(path), seen)), nl=False)
+        else:
+            click.echo(printable(str(seen), "\n"))
+        if witness and seen.positive and not as_json:
             click.echo(execution(seen.positive, seen.model))
         if seen.verdict == "UNKNOWN":
             status = status or UNDECIDED
     return status
+
+
+def _tell(as_json: bool, path: Path, verdict: str, reason: str) -> None:
+    """Why there is no answer for a file: on standard error, and in its document."""
+    click.echo(printable_lines(reason), err=True)
+    if as_json:
+        from conformance.report import answers
+
+        click.echo(answers.text(answers.Litmus(file=str(path), verdict=verdict, reason=reason)), nl=False)
 
 
 def _files(given: tuple[Path, ...]) -> Iterator[Path]:

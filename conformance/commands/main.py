@@ -9,6 +9,7 @@ import traceback
 import click
 
 from conformance import __version__
+from conformance.commands.crowds import crowds
 from conformance.commands.diff import diff
 from conformance.commands.explain import explain
 from conformance.commands.export import export
@@ -55,6 +56,7 @@ for command in (
     litmus,
     order,
     fences,
+    crowds,
     mutate,
 ):
     cli.add_command(command)

@@ -26,8 +26,11 @@ could not be decided; 3 bad usage.
     metavar="NAME",
     help="Only here. Repeatable. Default: all stories.",
 )
+@click.option("--json", "as_json", is_flag=True, help="A document for programs: docs/reports.md.")
 @click.option("--names", is_flag=True, help="List what can be named in these scenarios, and ask nothing.")
-def order(constraints: tuple[str, ...], adapter: str, profile: str, scenarios: tuple[str, ...], names: bool) -> int:
+def order(
+    constraints: tuple[str, ...], adapter: str, profile: str, scenarios: tuple[str, ...], names: bool, as_json: bool
+) -> int:
     """Is there a schedule that fits, and does any that fits break a clause?
 
     A CONSTRAINT is a chain such as "cpu1.reads mode < cpu0.mode := 1 < cpu0.enters", or "not reached cpu1.sends"; several
@@ -38,6 +41,7 @@ def order(constraints: tuple[str, ...], adapter: str, profile: str, scenarios: t
     from conformance.adapters.source import Fault
     from conformance.ordering.names import BadConstraint
     from conformance.ordering.order import nameable, schedules
+    from conformance.report import answers as documents
     from conformance.report.ordering import directed_schedules
     from conformance.roles.printable import printable, printable_lines
 
@@ -55,7 +59,10 @@ def order(constraints: tuple[str, ...], adapter: str, profile: str, scenarios: t
     except Fault as fault:
         click.echo(printable_lines(f"{fault.status}: {fault}"), err=True)
         return UNDECIDED
-    click.echo(directed_schedules(answers, color=sys.stdout.isatty()), nl=False)
+    if as_json:
+        click.echo(documents.text(documents.order(constraints, answers)), nl=False)
+    else:
+        click.echo(directed_schedules(answers, color=sys.stdout.isatty()), nl=False)
     if any(answer.violated for answer in answers):
         return 1
     decided = any(answer.fits for answer in answers) and not any(answer.undecided for answer in answers)
