@@ -117,6 +117,24 @@ class TestSlice:
         with pytest.raises(NativeError, match=f"small.c: {why}"):
             CFile("small.c", SMALL).cut([name])
 
+    def test_assembly_that_touches_memory_is_told_by_function_and_line(self) -> None:
+        text = (
+            SMALL
+            + """
+static void barrier_only(void) { asm volatile("" ::: "memory"); }
+static void in_registers(int n) { asm("bsf %1,%0" : "=r"(n) : "r"(n)); }
+static void locked(long *at)
+{
+\tasm volatile("lock incl %0" : "+m"(*at));
+}
+static void hidden(long at) { asm volatile("lock incl (%0)" : : "r"(at) : "memory"); }
+"""
+        )
+        at = text[: text.index("\tasm volatile(")].count("\n") + 1
+        file = CFile("small.c", text)
+        assert file.unseen() == [f"small.c:{at}: locked", f"small.c:{at + 2}: hidden"]
+        assert file.unseen(["barrier_only", "in_registers", "hidden"]) == [f"small.c:{at + 2}: hidden"]
+
     def test_an_edit_leaves_the_lines_after_it_where_they_are(self) -> None:
         file = edited(CFile("small.c", SMALL), Edit("pointer_to", "if (one) return &one->number;", "continue;"))
         assert "continue;" in file.text and file.text.count("\n") == SMALL.count("\n")

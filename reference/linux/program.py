@@ -119,6 +119,7 @@ class KernelProgram(NativeProgram):
     def prepare(self, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:
         """Write the parts to where their includes find our stubs, not their neighbours."""
         files, texts, compiled = self.files, dict[str, str](), list[Path]()
+        self._refuse_assembly(files)
         for part in self.parts:
             name = Path(part.file).name
             file = CFile(str(self.tree.root / part.file), files[part.file].text)
@@ -136,6 +137,18 @@ class KernelProgram(NativeProgram):
             if name.endswith(".c"):
                 compiled.append(folder / name)
         return (*self.sources, *compiled), (*self.cflags, f"-I{folder}")
+
+    def _refuse_assembly(self, files: Mapping[str, CFile]) -> None:
+        unseen: list[str] = []
+        for part in self.parts:
+            cut = (*part.functions, *self.added.get(part.file, ())) if isinstance(part, Cut) else ()
+            unseen += files[part.file].unseen(name for name in cut if name in files[part.file].functions)
+        if unseen:
+            raise NativeError(
+                f"inline assembly that may touch memory, which nobody would see: {'; '.join(unseen)}. Cut the functions "
+                "without these, and give those a stub on the compiler's atomics (reference/linux/stub/linux/atomic.h).",
+                "build",
+            )
 
 
 def taken(spec: str, name: str, patch: str, parts_of: Callable[[Tree], Sequence[Part]]) -> Kernel:

@@ -55,6 +55,27 @@ class CFile:
             found[name] = (*found.get(name, ()), Function(name, node.start_point[0] + 1, text, head))
         return found
 
+    def unseen(self, names: Iterable[str] = ()) -> list[str]:
+        """Inline assembly with an operand in memory, or that may touch any: where it is (file:line: function), in these
+        functions or all. The hooks do not see what it does there.
+        """
+        found: list[str] = []
+        for function in (one for name in tuple(names) or self.functions for one in self.functions[name]):
+            root = (
+                Parser(Language(tree_sitter_c.language()))
+                .parse(function.text.encode(errors="surrogateescape"))
+                .root_node
+            )
+            for node in _below(root, "gnu_asm_expression"):
+                template = node.child_by_field_name("assembly_code")
+                empty = template is not None and template.text in (b'""', None)
+                operands = [*_below(node, "gnu_asm_output_operand"), *_below(node, "gnu_asm_input_operand")]
+                texts = [o.child_by_field_name("constraint") for o in operands]
+                texts += _below(node, "gnu_asm_clobber_list")
+                if not empty and any(b"m" in (text.text or b"") for text in texts if text is not None):
+                    found.append(f"{self.name}:{function.line + node.start_point[0]}: {function.name}")
+        return found
+
     def cut(self, names: Iterable[str]) -> str:
         """These functions in the order of the file, after a prototype of each, so that they may call one another. Raises
         NativeError for one that is not there, or there twice.
@@ -79,6 +100,10 @@ def _definitions(node: Node) -> Iterator[Node]:
             yield child
         elif child.type in NESTS:
             yield from _definitions(child)
+
+
+def _below(node: Node, kind: str) -> list[Node]:
+    return [node] * (node.type == kind) + [found for child in node.children for found in _below(child, kind)]
 
 
 def _name(definition: Node) -> str:
