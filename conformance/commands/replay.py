@@ -31,6 +31,7 @@ def replay(string: str, adapter: str, all_steps: bool, step: int | None) -> int:
 
     from conformance.report import last, terminal
     from conformance.report.document import ReportError, row
+    from conformance.report.source import with_source
     from conformance.search.replay import ReplayError, decode
     from conformance.verdict.clause import exit_status
     from conformance.verdict.session import BadInput, Session, Unasked
@@ -56,7 +57,7 @@ def replay(string: str, adapter: str, all_steps: bool, step: int | None) -> int:
         verdict = session.replayed()
     except (BadInput, ReportError, ReplayError) as error:
         raise click.UsageError(str(error)) from None
-    terminal.show_clauses([row(verdict)], Console(), all_steps=all_steps)
+    terminal.show_clauses(with_source([row(verdict)], session.implementation), Console(), all_steps=all_steps)
     return exit_status([verdict])
 
 
