@@ -30,7 +30,8 @@ from conformance.roles.arm import (
     World,
 )
 from conformance.roles.role import BaseRole
-from reference.linux.program import Cut, KernelProgram, Part, Replacements, Whole, taken
+from reference.linux.arm64.undone import edits_of
+from reference.linux.program import Cut, KernelProgram, Part, Whole, taken
 from reference.linux.tree import Tree, tree_of, unpatched
 
 HERE = Path(__file__).parent
@@ -160,7 +161,7 @@ def release(tree: Tree) -> Iterator[str]:
 
 
 def adapter(argument: str) -> Implementation:
-    """Linux's own vGIC for Arm, of a source tree. After a colon, the tree; default: linux-source-6.1."""
+    """Linux's own vGIC for Arm. After a colon: the tree; +FILE: a patch to it; ~NAME: a fix of it undone, or a mend."""
     return implementation(argument)
 
 
@@ -168,25 +169,28 @@ def take(tree: str, patch: str) -> Kernel:
     return taken("linux-arm64", tree, patch, lambda _: PARTS)
 
 
-def implementation(tree: str = "", *, replacements: Replacements = (), name: str = "linux-arm64") -> Implementation:
+def implementation(argument: str = "") -> Implementation:
+    tree, tilde, edit = argument.partition("~")
+    name = "linux-arm64"
+    spec = f"{name}:{argument}" if argument else name
     try:
-        source_tree = tree_of(tree)
+        found = tree_of(tree)
         harness = (HERE / "harness.c", HERE / "absent.c")
-        flags = ("-w", *release(source_tree))
-        program = KernelProgram(source_tree, HERE, PARTS, harness, replacements=replacements, cflags=flags)
+        flags = ("-w", *release(found))
+        edits = edits_of(edit) if tilde else ()
+        program = KernelProgram(found, HERE, PARTS, harness, edits=edits, cflags=flags)
         content = hash_of(program.build())
     except NativeError as error:
-        raise AdapterError(f"{name}: {error}") from error
+        raise AdapterError(f"{spec}: {error}") from error
 
     def source(world: World) -> Source:
         return program.in_world(world_of(world))
 
     bases: tuple[type[BaseRole], ...] = (Injector, Distributor, RunLoop, Residency)
     roles: dict[type[BaseRole], type[BaseRole]] = dict.fromkeys(bases, LinuxVgic)
-    spec = f"{name}:{tree}" if tree else name
     replaces: dict[str, MakeSource] = dict.fromkeys(ROUTINES, source)
     declared = (LinuxVgic.profile, LinuxVgic.not_applicable, LinuxVgic.lacks)
-    base = f"{name}:{unpatched(tree)}" if source_tree.patched else ""
+    base = f"{name}:{unpatched(tree)}" if found.patched or tilde else ""
     return Implementation(
         name, spec, roles, *declared, replaces=replaces, assumptions=SEAMS, content=content, base=base
     )
