@@ -260,6 +260,19 @@ class TestX86:
         assert told.exit_code == 0 and "kvm_vcpu_trigger_posted_interrupt" in told.output
         assert re.search(r"E2E-10 +HELD -> VIOLATED", told.output) and "KVM-ENT-1 " not in told.output
 
+    def test_what_is_known_of_the_tree_counts_for_the_patched_one(
+        self, helper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A patch that changes no answer: nothing is explored again, neither of the tree nor with the patch."""
+        tree = str(tree_of(source(NEW)).root)  # in the user's cache
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        monkeypatch.setenv("INTACK_NO_CACHE", "")
+        asked = ["linux", tree, "--arch=x86", "-n0", "--scenario=one-device", "--clause=E2E-*"]
+        CliRunner().invoke(cli, asked)
+        monkeypatch.setattr("conformance.verdict.work.explore", lambda *_, **__: pytest.fail("explored again"))
+        told = CliRunner().invoke(cli, [*asked, "--patch", str(helper / "moved.patch")])
+        assert told.exit_code == 0 and "No difference." in told.output, told.output
+
     def test_a_patch_to_other_files_is_nothing_to_judge(self, tmp_path: Path) -> None:
         (tmp_path / "a.patch").write_text(
             "--- a/kernel/exit.c\n+++ b/kernel/exit.c\n@@ -1,1 +1,1 @@\n-// SPDX\n+// other\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
     "--report", "reports", multiple=True, metavar="PATH", help="As of intack run; of TREE2 or the patched tree."
 )
 @click.option("-v", "--verbose", is_flag=True, help="Evidence of each clause, and what was taken of the tree.")
-@click.option("--no-cache", is_flag=True, help="Find out everything anew, and keep nothing for the next run.")
+@click.option(
+    "--no-cache",
+    is_flag=True,
+    default=lambda: bool(os.environ.get("INTACK_NO_CACHE")),
+    help="Find out everything anew, and keep nothing for the next run.",
+)
 @click.option("-n", "workers", default="auto", callback=_workers, metavar="N", help="Worker processes. Default: auto.")
 def linux(
     tree: str,
@@ -89,7 +95,9 @@ def linux(
                 for kernel in taken
             ]
             found = [_judged(session, workers) for session in sessions]
-            statuses.append(_compared(found, taken[-1]) if len(found) > 1 else _shown(found[0], verbose))
+            statuses.append(
+                _compared(found, taken[-1], not no_cache) if len(found) > 1 else _shown(found[0], verbose, not no_cache)
+            )
             judged.append(found[-1])
         if judged:
             formats.write_all(written, joined(judged) if len(judged) > 1 else judged[0])
@@ -118,17 +126,18 @@ def _judged(session: Session, workers: int) -> Report:
         return _of_one(session, workers, False, watch)
 
 
-def _shown(report: Report, verbose: bool) -> int:
+def _shown(report: Report, verbose: bool, keep: bool) -> int:
     from rich.console import Console
 
     from conformance.report import last, terminal
 
-    last.keep(report)
-    terminal.show(report, Console(), verbose=verbose, handle=last.LAST)
+    if keep:
+        last.keep(report)
+    terminal.show(report, Console(), verbose=verbose, handle=last.LAST if keep else "")
     return report.run.exit_status
 
 
-def _compared(found: list[Report], after: Kernel) -> int:
+def _compared(found: list[Report], after: Kernel, keep: bool) -> int:
     """Only what changed; each schedule that breaks something now, the patch's lines marked."""
     from rich.console import Console
 
@@ -136,7 +145,8 @@ def _compared(found: list[Report], after: Kernel) -> int:
     from conformance.report.grouped import groups
 
     before, now = found
-    last.keep(now)
+    if keep:
+        last.keep(now)
     changes = difference.difference(before, now)._replace(evidence=[])
     click.echo(difference.text(changes), nl=False)
     rows = [c.new for c in (*changes.newly_violated, *changes.newly_undecided, *changes.added) if c.new]
