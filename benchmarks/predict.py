@@ -39,6 +39,8 @@ class Found(NamedTuple):
 
     runs: int
     predicted: int
+    dropped: int
+    """Predicted orders that the machine could not follow."""
     seconds: float
 
 
@@ -51,7 +53,7 @@ class Row(NamedTuple):
     def cells(self) -> tuple[str, ...]:
         runs = (str(found.runs or f"none in {MOST}") for found in (self.without, self.having))
         return (
-            self.id, self.scenario, *runs, str(self.having.predicted),
+            self.id, self.scenario, *runs, str(self.having.predicted), str(self.having.dropped),
             f"{self.having.seconds / self.without.seconds:.1f}",
         )  # fmt: skip
 
@@ -70,8 +72,8 @@ def search(machine: Machine, predicts: bool) -> Found:
         if not found and predicts:
             found = next((True for p in predictor.predictions(run) if GUARANTEES & p.run.broken.keys()), False)
         if found:
-            return Found(number, predictor.replayed, time.perf_counter() - begin)
-    return Found(0, predictor.replayed, time.perf_counter() - begin)
+            return Found(number, predictor.replayed, predictor.dropped, time.perf_counter() - begin)
+    return Found(0, predictor.replayed, predictor.dropped, time.perf_counter() - begin)
 
 
 def measure(bad: KnownBad) -> Row:
@@ -83,7 +85,7 @@ def measure(bad: KnownBad) -> Row:
 def main(ids: Sequence[str] = ()) -> str:
     """Prints a row for each; answers what they come to."""
     rows = [measure(KNOWN_BAD[i]) for i in ids or KNOWN_BAD if KNOWN_BAD[i].scenario]  # others: by a routine alone
-    head = ("", "scenario", "runs without", "with", "predicted", "time, ratio")
+    head = ("", "scenario", "runs without", "with", "predicted", "not followed", "time, ratio")
     print(table(head, [row.cells() for row in rows], texts=2))
     groups = {
         "by the first run": [row for row in rows if row.without.runs == 1],
@@ -91,7 +93,10 @@ def main(ids: Sequence[str] = ()) -> str:
         f"not by {MOST} runs": [row for row in rows if not row.without.runs],
         "all": rows,
     }
-    head = ("found without prediction", "how many", "found with", "runs without", "with", "predicted", "time, ratio")
+    head = (
+        "found without prediction", "how many", "found with", "runs without", "with", "predicted", "not followed, in all",
+        "time, ratio",
+    )  # fmt: skip
     return table(head, [(name, *_medians(group)) for name, group in groups.items() if group])
 
 
@@ -103,6 +108,7 @@ def _medians(rows: Sequence[Row]) -> tuple[str, ...]:
         f"{middle(row.without.runs or MOST for row in rows):.0f}",
         f"{middle(row.having.runs or MOST for row in rows):.0f}",
         f"{middle(row.having.predicted for row in rows):.0f}",
+        f"{sum(row.having.dropped for row in rows)}",
         f"{middle(row.having.seconds / row.without.seconds for row in rows):.1f}",
     )
 

@@ -71,6 +71,12 @@ def test_without_a_question_the_states_are_the_answer() -> None:
     assert observe(text + BOTH, states=True).states == seen.states
 
 
+def test_without_a_question_the_command_shows_the_states(tmp_path: Path) -> None:
+    (tmp_path / "a.litmus").write_text(SB.replace("locations [x; y;]", "locations [y]"))
+    shown = CliRunner().invoke(cli, ["litmus", str(tmp_path)]).output
+    assert shown.splitlines() == ["SB Always", "  y=1"]
+
+
 @pytest.mark.parametrize(
     ("initial", "register", "value"),
     [

@@ -29,7 +29,7 @@ test; 4 the suite itself failed on one. The other files are decided all the same
 def litmus(files: tuple[Path, ...], model: str | None, witness: bool, seconds: float, as_json: bool) -> int:
     """Decide litmus tests in herd's format for X86, X86_64 and AArch64: a line a test.
 
-    A directory stands for all *.litmus files in it.
+    A directory stands for all *.litmus files in it. Of a test that asks nothing all final states are shown.
     """
     from conformance.litmus.grammar import Damaged
     from conformance.litmus.observe import observe
@@ -56,6 +56,9 @@ def litmus(files: tuple[Path, ...], model: str | None, witness: bool, seconds: f
             click.echo(answers.text(answers.litmus(str(path), seen)), nl=False)
         else:
             click.echo(printable(str(seen), "\n"))
+            for state in seen.states or ():
+                held = "; ".join(f"{term}={value}" for term, value in zip(seen.terms, state, strict=True))
+                click.echo(f"  {printable(held)}")
         if witness and seen.positive and not as_json:
             click.echo(execution(seen.positive, seen.model))
         if seen.verdict == "UNKNOWN":

@@ -115,5 +115,6 @@ def counted(names: Sequence[str]) -> str:
 def _drawn(sampled: Explored) -> str:
     """What stands for a proof where there is none."""
     predicted = f" and {sampled.predicted} that these predict" * bool(sampled.predicted)
+    dropped = f" ({many(sampled.not_followed, 'predicted order')} could not be followed)" * bool(sampled.not_followed)
     undecided = f" ({sampled.undecided} questions undecided: the solver gave up)" * bool(sampled.undecided)
-    return f"{sampled.samples} sampled schedules of {sampled.scenario}{predicted}{undecided}"
+    return f"{sampled.samples} sampled schedules of {sampled.scenario}{predicted}{dropped}{undecided}"

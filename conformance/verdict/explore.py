@@ -41,6 +41,8 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
     """Schedules drawn, where the scenario is too large to be exhausted."""
     predicted: int = 0
     """And run because another run had predicted them."""
+    not_followed: int = 0
+    """Orders that were predicted, and that the machine could not follow."""
     undecided: int = 0
     """Questions about predictions that the solver gave up."""
     counterexamples: dict[str, Counterexample] = {}
@@ -207,6 +209,7 @@ def _sampled(machine: Machine, implementation: Implementation, profile: str) -> 
         questions=machine.assembly.questions(),
         samples=scenario.samples,
         predicted=predictor.replayed,
+        not_followed=predictor.dropped,
         undecided=predictor.undecided,
         counterexamples={c: document(machine, found, implementation, profile) for c, found in broken.items()},
     )
