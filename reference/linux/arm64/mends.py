@@ -1,4 +1,4 @@
-"""Ways to mend what docs/findings/2.md, 5.md and 8.md tell of, as edits of the real source: which are enough, the suite says."""
+"""Ways to mend what docs/findings/2.md, 5.md and 9.md tell of, as edits of the real source: which are enough, the suite says."""
 
 from __future__ import annotations
 
@@ -71,6 +71,19 @@ MENDS = (
         "flush-after-look-out-after-sync",
         "both",
         *((*FLUSH_AFTER_LOOK, *OUT_AFTER_SYNC), "VGIC-ACT-1", ("vgic-deactivate",), (), ("6.1",)),
+    ),
+    Mend(
+        "in-before-flush",
+        "mode := IN before the list registers are filled, the look at requests after it as it is",
+        (
+            Edit(RUN, "smp_store_mb(vcpu->mode, IN_GUEST_MODE); if", "if"),
+            Edit(
+                RUN,
+                "kvm_vgic_flush_hwstate(vcpu);",
+                "smp_store_mb(vcpu->mode, IN_GUEST_MODE); kvm_vgic_flush_hwstate(vcpu);",
+            ),
+        ),
+        *("VGIC-ACT-1", (), ("vgic-deactivate",)),
     ),
     Mend("kick-old", "a retarget kicks who has the interrupt", (KICK_OLD,), "VGIC-RT-1", (), RETARGETS[:2]),
     Mend(
