@@ -141,7 +141,7 @@ static void hidden(long at) { asm volatile("lock incl (%0)" : : "r"(at) : "memor
         with pytest.raises(NativeError, match=r"occurs 0 times in small\.c: twice"):
             edited(file, Edit("twice", "3 *", ""))
 
-    @pytest.mark.parametrize("package", [OLD, pytest.param(NEW, marks=FULLY)])
+    @pytest.mark.parametrize("package", [NEW, pytest.param(OLD, marks=FULLY)])
     def test_no_function_of_the_files_is_cut_short(self, package: str) -> None:
         tree = tree_of(source(package))
         for part in parts_of(tree):
@@ -192,7 +192,7 @@ def helper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestX86:
-    @pytest.mark.parametrize("package", [OLD, pytest.param(NEW, marks=FULLY)])
+    @pytest.mark.parametrize("package", [NEW, pytest.param(OLD, marks=FULLY)])
     @pytest.mark.parametrize("scenario", ["no-device", pytest.param("unassign", marks=FULLY)])
     def test_a_vcpu_sleeps_on_a_posted_vector(self, package: str, scenario: str) -> None:
         explored = found(source(package), SCENARIOS[scenario])
@@ -248,7 +248,7 @@ class TestX86:
 
     def test_an_edit_that_there_is_not_is_told(self) -> None:
         with pytest.raises(AdapterError, match="no edit is called nothing-such; there are d76fb40637fc"):
-            resolve(f"linux-x86:{source(OLD)}~nothing-such")
+            resolve(f"linux-x86:{source(NEW)}~nothing-such")
 
     def test_a_function_that_a_patch_adds_is_cut_too(self, helper: Path) -> None:
         explored = found(f"{NEW}+{helper / 'moved.patch'}", SCENARIOS["on-the-target"])
@@ -272,6 +272,10 @@ class TestX86:
         monkeypatch.setattr("conformance.verdict.work.explore", lambda *_, **__: pytest.fail("explored again"))
         told = CliRunner().invoke(cli, [*asked, "--patch", str(helper / "moved.patch")])
         assert told.exit_code == 0 and "No difference." in told.output, told.output
+
+    def test_an_edit_goes_with_the_tree(self) -> None:
+        kernel = taken("linux-x86", f"{source(NEW)}~c112b5f50232", "", parts_of)
+        assert kernel.spec == f"linux-x86:{NEW}~c112b5f50232" and kernel.release.startswith("6.12.")
 
     def test_a_patch_to_other_files_is_nothing_to_judge(self, tmp_path: Path) -> None:
         (tmp_path / "a.patch").write_text(
@@ -299,7 +303,7 @@ class TestX86:
         assert re.search(r"In function .rcuwait_wake_up.:", str(told.value))
 
     def test_no_line_of_the_kernel_is_in_the_project(self) -> None:
-        tree = tree_of(source(OLD))
+        tree = tree_of(source(NEW))
         theirs = {line.strip() for part in parts_of(tree) for line in tree.read(part.file).splitlines()}
         ours = [line.strip() for path in HERE.parent.rglob("*.[hc]") for line in path.read_text().splitlines()]
         names = re.compile(r"[\w *]+\([\w ,*]*\);?")  # a prototype, or a call: names and types only

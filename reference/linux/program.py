@@ -152,7 +152,10 @@ class KernelProgram(NativeProgram):
 
 
 def taken(spec: str, name: str, patch: str, parts_of: Callable[[Tree], Sequence[Part]]) -> Kernel:
-    """What an architecture takes of the tree called `name`, and what a patch to it changes of that. Raises AdapterError."""
+    """What an architecture takes of the tree called `name`, and what a patch to it changes of that; what comes after a tilde is
+    the adapter's to know. Raises AdapterError.
+    """
+    name, tilde, edit = name.partition("~")
     try:
         tree = tree_of(name)
         then = tree_of(f"{name or tree.root}+{patch}") if patch else tree
@@ -173,7 +176,7 @@ def taken(spec: str, name: str, patch: str, parts_of: Callable[[Tree], Sequence[
     except NativeError as error:
         raise AdapterError(f"{spec}: {error}") from None
     elsewhere = tuple(file for file in then.patched if file not in parts)
-    full = f"{name or tree.root}+{patch}" if patch else name
+    full = (f"{name or tree.root}+{patch}" if patch else name) + tilde + edit
     return Kernel(f"{spec}:{full}" if full else spec, then.release, parts, lines, touched, elsewhere)
 
 
