@@ -90,6 +90,12 @@ DIFFERENCES = (
         "either ends the wait, and `unblocked` asks for the interrupt again",
     ),
     Difference(
+        "has_interrupt",
+        "kvm_arch_interrupt_allowed() is asked first, and nothing is synchronized for a guest with interrupts closed",
+        "it synchronizes first",
+        "what such a guest cannot take is harvested before it sleeps or as it enters",
+    ),
+    Difference(
         "block_once",
         "finish_rcuwait() clears who waits, then the thread is plainly running; preemption is off around both",
         "the other way round, with preemption on",
