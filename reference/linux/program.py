@@ -89,8 +89,14 @@ class KernelProgram(NativeProgram):
                 return super().build()
             except NativeError as error:
                 if not self._add([one or other for one, other in MISSING.findall(str(error))]):
-                    raise
+                    raise self._told(error) from None
         return super().build()
+
+    def _told(self, error: NativeError) -> NativeError:
+        """With what the compiler said, without how it was called."""
+        _, _, said = str(error).partition("\n")
+        what = f"Linux {self.tree.release} and the stub headers do not compile together:\n{said}"
+        return NativeError(what, "build") if said else error
 
     def _add(self, names: Sequence[str]) -> bool:
         """Cut these, too, out of the files that define them; whether there are any."""
