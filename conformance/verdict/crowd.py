@@ -118,7 +118,7 @@ def judged(
             spurious=tuple(sorted(spurious)),
             unknown="" if done.complete else f"not at an end after {done.states:,} states",
         )
-        if not spurious:
+        if done.complete and not spurious:
             break
     return told
 

@@ -51,7 +51,7 @@ CROWDS: tuple[Scenario, ...] = (
         vcpus=(VcpuSetup(0, HLT),),
         threads=(sender(HIGH, 1),),
         vectors=(HIGH,),
-        budget=FREELY,
+        budget=HALTS_FREELY,
     ),
     Scenario(
         name="any-handlers",
