@@ -33,6 +33,7 @@ SHORTER = {
     "intack fences": ["--scenario", "tso-running", "--no-witness"],
     "intack litmus": ["--seconds", "5"],
     "intack order": ["--scenario", "one-sender"],
+    "intack crowds": ["-s", "any-handlers", "--no-witness"],
 }
 """By the beginning of a command, the longest that fits."""
 VIOLATES = ("known-bad", "mine.model")

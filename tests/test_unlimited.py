@@ -14,7 +14,7 @@ from conformance.ordering.directed import searched
 from conformance.roles.scenario import Budget, Scenario
 from conformance.search.proof import visits
 from conformance.verdict.session import BadInput, Session
-from conformance.verdict.unlimited import CHEAP, ENDING, twins, unlimited
+from conformance.verdict.unlimited import CHEAP, ENDING, allowed, twins, unlimited
 from properties.arm.suite import ARM
 from properties.suite import SUITE
 from properties.unlimited import counted
@@ -85,6 +85,9 @@ def test_which_are_explored_unasked() -> None:
     assert "core-unlimited" not in cheap
     assert "core-unlimited" in {s.name for s in twins(SUITE, 4_000_000)}
     assert all(s.name.endswith(ENDING) and not s.story for s in twins(SUITE, CHEAP))
+    assert allowed(SUITE, unlimited(STORIES["core"])) == 4_000_000
+    assert not allowed(SUITE, unlimited(STORIES["one-sender"]))
+    assert not allowed(SUITE, STORIES["core"])
     with pytest.raises(BadInput, match="no scenario matches"):
         Session(scenario=["one-sender-unlimited"])
 

@@ -68,8 +68,9 @@ def explore(
     try:
         if scenario.samples:
             return in_machine(implementation, scenario, suite, lambda m: _sampled(m, implementation, profile))
+        most = max(MOST_STATES, unlimited.allowed(suite, scenario))
         return in_machine(
-            implementation, scenario, suite, lambda m: _explore(m, implementation, reduce, profile, shorten)
+            implementation, scenario, suite, lambda m: _explore(m, implementation, reduce, profile, shorten, most)
         )
     except Fault as fault:
         return Explored(
@@ -82,11 +83,12 @@ def explore(
         )
 
 
-def _explore(machine: Machine, implementation: Implementation, reduce: bool, profile: str, shorten: bool) -> Explored:
+def _explore(
+    machine: Machine, implementation: Implementation, reduce: bool, profile: str, shorten: bool, most: int
+) -> Explored:
     scenario = machine.scenario
     done = Proved()
     try:
-        most = unlimited.MOST_STATES if scenario.budget.unlimited else MOST_STATES
         prove(machine, reduce=reduce, most=most, done=done)
         machine.assembly.recheck()
         _ask_elsewhere(machine, implementation)

@@ -58,5 +58,11 @@ def twins(suite: Suite, most: int) -> list[Scenario]:
     return [unlimited(s) for s in suite.scenarios if known.get(s.name, most + 1) <= most]
 
 
+def allowed(suite: Suite, scenario: Scenario) -> int:
+    """States that a large twin may have; 0 for all else."""
+    known = suite.unlimited if isinstance(suite, TellsUnlimited) else {}
+    return MOST_STATES if known.get(story_of(scenario.name), 0) > CHEAP and scenario.name.endswith(ENDING) else 0
+
+
 def story_of(twin: str) -> str:
     return twin.removesuffix(ENDING)
