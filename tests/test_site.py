@@ -20,7 +20,7 @@ FETCHED = re.compile(
 
 def test_the_navigation_names_every_page() -> None:
     named = NAMED.findall((ROOT / "mkdocs.yml").read_text())
-    pages = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    pages = sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
     assert sorted(named) == pages, "a page of docs/ stands once in the nav of mkdocs.yml"
 
 

@@ -13,7 +13,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(\.\./([^)#\s]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(((?:\.\./)+)([^)#\s]+)(?:#[^)]*)?\)")
 OWN = {"README.md": "index.md"}
 """What the site has a page of its own for."""
 
@@ -21,19 +21,24 @@ OWN = {"README.md": "index.md"}
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     root = Path(config.docs_dir).parent
     for page in list(files.documentation_pages()):
-        for path in dict.fromkeys(path for _, path in LINK.findall(page.content_string)):
+        out = "../" * (page.src_uri.count("/") + 1)
+        for path in dict.fromkeys(path for _, up, path in LINK.findall(page.content_string) if up == out):
             there = root / path
             if not there.exists():
-                raise PluginError(f"{page.src_uri}: there is no ../{path}")
+                raise PluginError(f"{page.src_uri}: there is no {out}{path}")
             if there.is_file() and path not in OWN and not files.get_file_from_path(f"source/{path}.txt"):
                 files.append(File.generated(config, f"source/{path}.txt", content=there.read_text()))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    back = "../" * page.file.src_uri.count("/")
+
     def inside(link: re.Match[str]) -> str:
-        words, path = link.groups()
+        words, up, path = link.groups()
+        if up != f"{back}../":
+            return link[0]
         target = OWN.get(path) or f"source/{path}.txt"
-        return f"[{words}]({target})" if files.get_file_from_path(target) else words
+        return f"[{words}]({back}{target})" if files.get_file_from_path(target) else words
 
     return LINK.sub(inside, markdown)
