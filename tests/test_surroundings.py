@@ -188,6 +188,7 @@ def test_a_whole_run_says_so(environment: dict[str, str]) -> None:
         "scenarios": [],
         "scenario_files": [],
         "draw": 0,
+        "unbounded": False,
         "environments": [],
         "replay": "",
     }
