@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from conformance.roles.arm import Then
 from conformance.roles.arm.state import ACTIVE, DOORBELL_REQUEST, HCR_NPIE, PENDING, PENDING_LAST, vpendbaser_word
 from conformance.roles.cpu import Cpu
 from conformance.roles.role import BaseRole
@@ -261,34 +262,58 @@ class LazyRestore(KvmArm):
         self.v4_load(cpu, vcpu)
 
 
+class ClearsNoEdge(KvmArm):
+    """GICD_ICPENDR clears levels alone."""
+
+    def write(self, cpu: Cpu, vcpu: Any, intid: int, what: str, value: int, *more: str) -> None:
+        if what != "latch" or self.world.level_sensitive(intid):
+            super().write(cpu, vcpu, intid, what, value, *more)
+
+
+class ActivatesNoSpi(KvmArm):
+    """GICD_ISACTIVER makes private interrupts active alone."""
+
+    def change_active(self, cpu: Cpu, vcpu: Any, intid: int, active: int) -> Any:
+        return Then("vcpu_run", vcpu) if active else super().change_active(cpu, vcpu, intid, active)
+
+
+class ActivatesSpisAlone(KvmArm):
+    def write_and_queue(self, cpu: Cpu, vcpu: Any, intid: int, what: str, value: int) -> None:
+        if what != "active":
+            super().write_and_queue(cpu, vcpu, intid, what, value)
+
+
 FOUND: dict[type[BaseRole], tuple[str, str]] = {
     OneTooFew: ("peer-sgi/neighbour/shared", "VGIC-EDGE-1"),
     OnePriority: ("own-sgi", "GICV2-PRI-9"),
-    ActiveLostWhenPending: ("own-edge/again/clears/split/migrate", "VGIC-EDGE-3"),
-    EndsInside: ("private/own-crowd/disables", "VGIC-OVF-3"),
+    ActiveLostWhenPending: ("peer-edge/again/waits-closed/off/retargets/split/shared", "VGIC-EDGE-3"),
+    EndsInside: ("private/own-crowd", "VGIC-OVF-3"),
     KicksFirst: ("handler-edge/off/retargets/shared", "VGIC-EDGE-1"),
-    WrongSource: ("peer-sgi/own-crowd/shared", "VGIC-SGI-4"),
+    WrongSource: ("peer-sgi/again/shared", "VGIC-SGI-4"),
     SourceOverwrites: ("vgic-sgi", "VGIC-SGI-1"),
     DisableClears: ("own-edge/own-sgi/waits-closed/disables/one-register/in-guest-wfi/exit", "VGIC-EN-2"),
-    WrongBank: ("own-edge/elsewhere/disables/shared", "VGIC-LVL-1"),
-    DropsWhatMoves: ("peer-edge/own-crowd/retargets/shared", "VGIC-RT-1"),
-    Relatches: ("own-edge/elsewhere/disables/shared", "VGIC-LVL-6"),
-    PpiIsEdge: ("private/equal/waits/clears/one-register/in-guest-wfi", "VGIC-LVL-1"),
-    RescansSpis: ("private/falls/waits/off/in-guest-wfi", "VGIC-EN-5"),
-    NpieOffByOne: ("own-latch/own-crowd/disables/retargets/one-register/shared", "VGIC-OVF-1"),
+    WrongBank: ("peer-sgi/elsewhere/masks-waits/off/split/shared", "VGIC-LVL-1"),
+    DropsWhatMoves: ("peer-edge/neighbour/retargets/shared", "VGIC-RT-1"),
+    Relatches: ("peer-sgi/elsewhere/masks-waits/off/split/shared", "VGIC-LVL-6"),
+    PpiIsEdge: ("private/falls/waits/clears", "VGIC-LVL-1"),
+    RescansSpis: ("private/equal/off/one-register+split", "VGIC-EN-5"),
+    NpieOffByOne: ("own-edge/own-crowd/waits-closed/clears/retargets/one-register+split/shared", "VGIC-OVF-1"),
     AffinityLate: ("vlpi/gicv4/migrate", "GICV4-RES-4"),
     SetPendingRaises: ("vgic-latch-falls", "VGIC-LVL-5"),
     FallIsIgnored: ("vgic-handler-level", "VGIC-LVL-3"),
     FallTakesLatch: ("vgic-edge-falls", "VGIC-EDGE-4"),
-    PmrOffByOne: ("own-latch/elsewhere/deactivates/retargets/shared/preempt", "VGIC-WFI-2"),
-    ReverseSort: ("own-latch/own-crowd/disables/retargets/one-register/shared", "VGIC-OVF-1"),
+    PmrOffByOne: ("vgic-just-let-through-wfi", "VGIC-WFI-2"),
+    ReverseSort: ("private/nested/waits-closed/one-register/in-guest-wfi", "VGIC-OVF-1"),
     PendingLastKept: ("gicv4.1-two-waits", "GICV4-DB-4"),
     TakesTwoLpis: ("gicv4-two-waits", "GICV4-DB-4"),
     AprEqual: ("resampled/equal", "GICV2-PRI-8"),
     KicksWhoHasIt: ("handler-edge/off/retargets/shared", "VGIC-RT-1"),
-    LatchesLevels: ("private/falls/split/exit", "VGIC-LVL-3"),
+    LatchesLevels: ("vgic-clear-latched", "VGIC-LVL-3"),
     ClearForgetsTaken: ("vgic-clear-latched", "VGIC-LVL-3"),
-    LazyRestore: ("own-latch/elsewhere/deactivates/retargets/shared/preempt", "VGIC-LVL-1"),
-    DirSourceIgnored: ("peer-sgi/own-crowd/shared", "VGIC-SGI-4"),
+    ClearsNoEdge: ("vgic-clear-pending", "VGIC-EDGE-6"),
+    ActivatesNoSpi: ("peer-edge/own-crowd/deactivates/retargets/shared", "VGIC-ACT-2"),
+    ActivatesSpisAlone: ("private/falls/deactivates", "VGIC-ACT-2"),
+    LazyRestore: ("vgic-late-maintenance", "VGIC-LVL-1"),
+    DirSourceIgnored: ("peer-sgi/again/shared", "VGIC-SGI-4"),
 }
 """Each with the smallest scenario that was seen to find it, and a guarantee that is broken there."""

@@ -346,5 +346,5 @@ ARM = Grammar(
     },
     build,
     least=8.7,
-    triples=(("first", "registers", "target"), ("second", "registers", "target")),
+    triples=(("first", "registers", "target"), ("second", "registers", "target"), ("guest", "wait", "gic")),
 )

@@ -196,10 +196,10 @@ class Deactivated(Monitor):
                 return writer
             case ev.Delivered(vector=vector) if vector == self.intid:
                 return ""
-            case ev.Entered(vcpu=vcpu) if vcpu == memory:
+            case ev.Entered(vcpu=vcpu, cpu=here) if vcpu == memory:
                 look.witness(VGIC_ACT_1)
                 for other in self.vcpus:
-                    cpu = look.in_guest(other)
+                    cpu = here if other == vcpu else look.in_guest(other)
                     for r in list_registers(look, cpu) if cpu >= 0 else ():
                         if r.intid == self.intid and r.state & ACTIVE:
                             at = f"cpu{cpu}.lr[{r.number}]"

@@ -16,10 +16,11 @@ from properties.arm.catalogue import (
     INTACK,
     LEVELS_AND_EDGES,
     LINUX,
+    REGISTERS,
     SGIS,
     VGIC_PATCHES,
 )
-from properties.arm.monitors.interrupts import NOBODY, Ghost, Interrupt
+from properties.arm.monitors.interrupts import NOBODY, SURELY, Ghost, Interrupt
 from properties.arm.monitors.lost import (
     ACTIVE_THEN,
     CAUSED,
@@ -30,6 +31,8 @@ from properties.arm.monitors.lost import (
     VGIC_EDGE_1,
     VGIC_SGI_1,
 )
+from properties.arm.monitors.registers import PENDING, state_of
+from properties.arm.monitors.routing import Forwarding, writes
 
 VGIC_EDGE_2 = LEVELS_AND_EDGES.may(
     "VGIC-EDGE-2",
@@ -68,6 +71,21 @@ VGIC_EDGE_4 = LEVELS_AND_EDGES.must(
     where=(LOWERED,),
 )
 
+VGIC_EDGE_6 = LEVELS_AND_EDGES.must_not(
+    "VGIC-EDGE-6",
+    "An edge that a write of GICD_ICPENDR has cleared is forwarded to a guest, and acknowledged, although no list register "
+    "held it and no edge was made since.",
+    REGISTERS("GICD_ICPENDR<n>"),
+    LINUX("vgic/vgic-mmio.c vgic_mmio_write_cpending()"),
+    role="distributor",
+    authority="architecture",
+    premise="an edge that may be pending is cleared",
+    observe=(
+        "At each acknowledgement: the list register held it pending at the entry and not at the exit before, and the write was "
+        "over before that exit, or was that vCPU's own. Not judged where interrupts are retargeted."
+    ),
+)
+
 VGIC_SGI_2 = SGIS.may(
     "VGIC-SGI-2",
     "The same SGI sent again by the same source before it is acknowledged is one.",
@@ -95,13 +113,19 @@ VGIC_SGI_6 = SGIS.may(
 
 class EdgeTriggered(Interrupt):
     def __init__(self, scenario: Scenario, intid: int, bank: str = "", source: int = 0) -> None:
+        spi = 32 <= intid < LPI
+        self.clears = spi and "icpendr" in writes(scenario) and "itargetsr" not in writes(scenario)
         super().__init__(scenario, intid, bank, source)
         self.sgi, self.lpi = intid < 16, intid >= LPI
         self.lost = VGIC_SGI_1 if self.sgi else GICV4_DB_4 if self.lpi else VGIC_EDGE_1
         self.invented = VGIC_SGI_4 if self.sgi else VGIC_EDGE_5
         self.merged = VGIC_SGI_2 if self.sgi else VGIC_EDGE_2
-        also = () if self.sgi or self.lpi else (VGIC_EDGE_3, VGIC_EDGE_4)
-        self.clauses = (*self.clauses, self.lost, self.invented, *also)
+        also = (VGIC_EDGE_3, VGIC_EDGE_4) if spi else ()
+        self.clauses = (*self.clauses, self.lost, self.invented, *also, *([VGIC_EDGE_6] * self.clears))
+        self.wrong = {
+            **Interrupt.wrong,
+            VGIC_EDGE_6.id: (VGIC_EDGE_6, "GICD_ICPENDR had cleared it, and no edge was made since"),
+        }
         self.witnesses = (*Interrupt.witnesses, self.merged)
 
     def _caused(self, event: ev.Called | ev.Returned, memory: Ghost) -> Ghost:
@@ -112,9 +136,11 @@ class EdgeTriggered(Interrupt):
             case ev.Called(routine="inject", args=(_, self.intid, 0)):
                 return memory._replace(past=memory.past | {LOWERED})
             case ev.Called(routine="distributor", args=(str(writer), "icpendr", self.intid, _)) if not self.bank:
-                return memory._replace(begun=(), made=0, lowering=writer)
-            case ev.Returned(routine="distributor", args=(_, "icpendr", self.intid, _)) if not self.bank:
-                return memory._replace(lowering="")
+                cleared = writer if self.clears and not memory.raising else ""
+                return memory._replace(begun=(), made=0, lowering=writer, cleared=cleared)
+            case ev.Returned(routine="distributor", args=(str(writer), "icpendr", self.intid, _)) if not self.bank:
+                memory = memory._replace(lowering="")
+                return self._cleared(memory, writer) if memory.cleared == writer else memory
             case _:
                 return memory
 
@@ -135,9 +161,11 @@ class EdgeTriggered(Interrupt):
     def _begun(self, memory: Ghost, caller: str) -> Ghost:
         past = memory.past | {CAUSED} | ({ACTIVE_THEN} if memory.active != NOBODY else set[str]())
         begun = memory.begun if memory.lowering else (*memory.begun, caller)
-        return memory._replace(credit=memory.credit + 1, begun=begun, past=past)
+        making = memory.raising + self.clears
+        return memory._replace(credit=memory.credit + 1, begun=begun, raising=making, cleared="", past=past)
 
     def _made(self, memory: Ghost, caller: str) -> Ghost:
+        memory = memory._replace(raising=memory.raising - self.clears)
         if caller not in memory.begun:
             return memory
         at = memory.begun.index(caller)
@@ -148,6 +176,27 @@ class EdgeTriggered(Interrupt):
         if memory.routing.forwarded == 0:
             past |= {OFF}
         return memory._replace(begun=begun, made=min(memory.made + 1, 2), past=past)
+
+    def _cleared(self, memory: Ghost, writer: str) -> Ghost:
+        """The writer is out of its guest, and looks at what is pending before it goes on."""
+        memory = memory._replace(cleared=SURELY)
+        return self._gate(memory, writer, lambda _: Forwarding(barred=self._barred(memory, writer)))
+
+    def _left(self, memory: Ghost, vcpu: str, cpu: int, look: Look) -> Ghost:
+        """What a list register held when it was cleared comes back."""
+        held = memory.cleared and state_of(look, cpu, self.intid, self.source) & PENDING
+        return memory._replace(cleared="") if held else memory
+
+    def watches(self) -> bool:
+        return super().watches() or self.clears
+
+    def _barred(self, memory: Ghost, vcpu: str) -> str:
+        return super()._barred(memory, vcpu) or (VGIC_EDGE_6.id if memory.cleared == SURELY else "")
+
+    def at_rest(self, memory: Ghost, look: Look) -> None:
+        if memory.cleared == SURELY and CAUSED in memory.past:
+            look.witness(VGIC_EDGE_6)
+        super().at_rest(memory, look)
 
     def _may_be_due(self, memory: Ghost) -> bool:
         return bool(memory.made or memory.begun)

@@ -37,6 +37,7 @@ from properties.arm.monitors.lost import (
 from properties.arm.monitors.registers import ACTIVE, PENDING, list_registers, state_of, takes, word
 from properties.arm.monitors.routing import (
     CHANGING,
+    VGIC_ACT_2,
     VGIC_EN_1,
     VGIC_EN_2,
     VGIC_EN_3,
@@ -54,6 +55,7 @@ from properties.arm.monitors.routing import (
 )
 
 NOBODY, BY_REGISTER = -1, -2
+SURELY = "surely"
 Change: TypeAlias = Callable[[Forwarding], Forwarding]
 
 
@@ -67,7 +69,8 @@ class Ghost(NamedTuple):
 
     `active`: number of the vCPU that acknowledged it and has not deactivated it; BY_REGISTER: nobody did, and it may
     be active by a write of GICD_ISACTIVER, or still be while `clearing` writes GICD_ICACTIVER or its write of GICV_DIR has
-    trapped. `past`: what a loss would be due to.
+    trapped. `forced`: the vCPU whose write of GICD_ISACTIVER is under way, or SURELY where it is over. `cleared`: the same of
+    GICD_ICPENDR and an edge that nobody made since. `past`: what a loss would be due to.
     """
 
     routing: Routing
@@ -85,6 +88,8 @@ class Ghost(NamedTuple):
     doubt: bool = False
     untold: str = ""
     unseen: bool = False
+    forced: str = ""
+    cleared: str = ""
     past: frozenset[str] = frozenset()
 
 
@@ -129,6 +134,7 @@ class Interrupt(Monitor):
             *([VGIC_EN_1, VGIC_EN_2, VGIC_EN_3] * bool(software and "icenabler" in written)),
             *([VGIC_EN_5] * bool(software and "ctlr" in written)),
             *([VGIC_RT_1] * bool(self.intid >= 32 and software and "itargetsr" in written)),
+            *([VGIC_ACT_2] * bool(software and "isactiver" in written)),
             *([VGIC_OVF_1, VGIC_OVF_3] * self.crowded()),
         )
 
@@ -152,6 +158,8 @@ class Interrupt(Monitor):
                 return self._quieted(memory, vcpu)
             case ev.Entered(vcpu=vcpu, cpu=cpu):
                 memory = self._settled(memory, vcpu)
+                if memory.forced == vcpu:
+                    memory = memory._replace(forced=SURELY)
                 if memory.clearing == vcpu:
                     active = NOBODY if memory.active == BY_REGISTER else memory.active
                     memory = self._reopened(memory._replace(active=active, clearing=""))
@@ -159,7 +167,7 @@ class Interrupt(Monitor):
             case ev.Exited(vcpu=vcpu, cpu=cpu, reason=reason):
                 if reason == ("deactivate", self.iar) and self.bank in ("", vcpu) and memory.active == NOBODY:
                     memory = memory._replace(active=BY_REGISTER, clearing=vcpu)
-                barred, memory = self._barred(memory, vcpu), self._left(memory, vcpu)
+                barred, memory = self._barred(memory, vcpu), self._left(memory, vcpu, cpu, look)
                 return self._gate(memory, vcpu, lambda _: shut(cpu, self.intid, self.source, barred, look))
             case _:
                 return memory
@@ -194,9 +202,9 @@ class Interrupt(Monitor):
             case (str(writer), "icactiver", self.intid, _) if self.bank in ("", writer) and isinstance(
                 event, ev.Called
             ):
-                return memory._replace(active=BY_REGISTER, clearing=writer)
+                return memory._replace(active=BY_REGISTER, clearing=writer, forced="")
             case (str(writer), "isactiver", self.intid, _) if self.bank in ("", writer) and memory.active == NOBODY:
-                return memory._replace(active=BY_REGISTER)
+                return memory._replace(active=BY_REGISTER, forced=writer)
             case _:
                 pass
         before, now = memory.routing, written(event, self.intid, self.bank, memory.routing)
@@ -219,11 +227,15 @@ class Interrupt(Monitor):
     def _settled(self, memory: Ghost, vcpu: str) -> Ghost:
         return memory
 
-    def _left(self, memory: Ghost, vcpu: str) -> Ghost:
+    def _left(self, memory: Ghost, vcpu: str, cpu: int, look: Look) -> Ghost:
+        """At a VM exit."""
         return memory
 
     def _acknowledged(self, vcpu: str, memory: Ghost, look: Look) -> Ghost:
         number = self.vcpus.index(vcpu)
+        if memory.forced == SURELY:
+            said = f"{vcpu} acknowledges {self.what}, which a write of GICD_ISACTIVER has made active, and nobody ended since"
+            look.breach(VGIC_ACT_2, said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         if memory.routing.enabled == 0:
             look.witness(VGIC_EN_4)
         if memory.routing.target not in (CHANGING, number):
@@ -234,7 +246,7 @@ class Interrupt(Monitor):
                 clause, why = self.wrong[wrong]
                 said = f"{vcpu} acknowledges {self.what}, which was forwarded to it although {why}"
                 look.breach(clause, said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
-        return memory._replace(active=NOBODY if self.intid >= LPI else number)
+        return memory._replace(active=NOBODY if self.intid >= LPI else number, forced="")
 
     def _deactivated(self, cpu: int, memory: Ghost, look: Look) -> Ghost:
         past = memory.past
@@ -244,7 +256,7 @@ class Interrupt(Monitor):
             past |= {ENDED_DISABLED}
         if not state_of(look, cpu, self.intid, self.source) & ACTIVE:
             past |= {ENDED_OUTSIDE}
-        return memory._replace(active=NOBODY, past=past)
+        return memory._replace(active=NOBODY, forced="", past=past)
 
     # At rest
 
@@ -253,6 +265,8 @@ class Interrupt(Monitor):
         for clause in self.clauses:
             if EXERCISED.get(clause.id) in memory.past:
                 look.witness(clause)
+        if memory.forced == SURELY and self._may_be_due(memory):
+            look.witness(VGIC_ACT_2)
         if CAUSED not in memory.past:
             return
         vcpu = self.vcpus[routing.target] if routing.target != CHANGING else ""

@@ -190,7 +190,7 @@ class Level(Interrupt):
         begun = tuple(c for c in memory.begun if c not in (f"clear {writer}", CROSSED))
         return memory._replace(latch=CHANGING if CROSSED in memory.begun else 0, begun=begun)
 
-    def _left(self, memory: Ghost, vcpu: str) -> Ghost:
+    def _left(self, memory: Ghost, vcpu: str, cpu: int, look: Look) -> Ghost:
         """At a VM exit. What fills list registers from now on knows of all that was latched before."""
         memory = memory._replace(untold="") if memory.untold == vcpu else memory
         return memory._replace(credit=memory.latching) if memory.active == NOBODY else memory

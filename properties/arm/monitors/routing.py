@@ -153,6 +153,18 @@ VGIC_RT_4 = ROUTING.may(
 )
 
 
+VGIC_ACT_2 = ROUTING.must_not(
+    "VGIC-ACT-2",
+    "An interrupt that a write of GICD_ISACTIVER has made active is acknowledged before it is deactivated.",
+    REGISTERS("GICD_ISACTIVER<n>", read=False),
+    LINUX("vgic/vgic-mmio.c vgic_mmio_write_sactive()"),
+    role="distributor",
+    authority="architecture",
+    premise="an interrupt may be pending while a register has made it active",
+    observe="Each acknowledgement after the writer goes on, up to the next end of the interrupt or write of GICD_ICACTIVER.",
+)
+
+
 class Forwarding(NamedTuple):
     """One vCPU's: whether its list registers held the interrupt pending when it last exited, and may go on to do so; why, for
     all the time since, it must not be forwarded there; and why what a list register holds now should not be there.

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from hypothesis import assume
 
-from properties.arm.catalogue import IHI_0048, IHI_0069, PRIORITY, REGISTERS
+from properties.arm.catalogue import ARM_ARM, IHI_0048, IHI_0069, PRIORITY, REGISTERS
 from properties.arm.sequential import manual
 from properties.arm.sequential.list_registers import PRIVATE, acknowledged, must_offer
 from properties.arm.sequential.state import (
     ACTIVE,
     EOI,
+    FOREIGN,
     INVALID,
     OPEN,
     PENDING,
@@ -85,6 +86,33 @@ def active_priorities(subject: Subject, state: State, taken: tuple[int, ...], n:
     ran = subject.run(state, "instruction", EOI, told)
     ran.must(manual.end_of_interrupt(state, told), "apr")
     must_offer(subject, ran.after)
+
+
+GICV2_PRI_10 = PRIORITY.alone.must(
+    "GICV2-PRI-10",
+    "Taking an interrupt closes interrupts (PSTATE.I), the end of its handler, whose last write is that of EOIR or with EOImode=1 "
+    "of DIR, opens them, and so does the guest itself; nothing else changes that.",
+    ARM_ARM("PSTATE.I and exception return"),
+    observe="PSTATE.I before and after each instruction, and after IAR is read.",
+)
+ENDS = ("end_of_interrupt", "deactivate")
+ACTIONS = (
+    *((what, told) for what in ENDS for told in FOREIGN),
+    ("mask",),
+    ("unmask",),
+    ("write_pmr", 0x50),
+    ("wfi",),
+    ("pause",),
+)
+
+
+@function(CHECKS, GICV2_PRI_10, PRIVATE, states(), one_of(ACTIONS))
+def interrupts_closed(subject: Subject, state: State, action: tuple[str | int, ...]) -> None:
+    last = action[0] == ENDS[state.eoi_mode]
+    due = 1 if action == ("mask",) else 0 if action == ("unmask",) or last else state.pstate_i
+    assume(action[0] != "deactivate" or state.eoi_mode)
+    subject.run(state, "instruction", *action).must(replace(state, pstate_i=due), "pstate_i")
+    subject.run(state, "deliver", choices=(0,)).must(replace(state, pstate_i=1), "pstate_i")
 
 
 GICV2_GRP_1 = PRIORITY.alone.must(

@@ -187,6 +187,14 @@ class EndsSpecials(ReferenceVirtualInterface):
             cpu.store(here.apr, apr & apr - 1 if apr else 0)
 
 
+class NeverCloses(ReferenceVirtualInterface):
+    """The guest's own mask of interrupts, PSTATE.I, does nothing."""
+
+    def instruction(self, cpu: Cpu, vcpu: Vcpu, what: str, *operands: int) -> None:
+        if what != "mask":
+            super().instruction(cpu, vcpu, what, *operands)
+
+
 class CountsLpis(ReferenceVirtualInterface):
     """EOICount counts the end of a vLPI, which no list register ever had."""
 

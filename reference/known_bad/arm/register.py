@@ -338,6 +338,10 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
         ("GICV2-HCR-4",), (), "", SYNTHETIC,
     ),
     KnownBad(
+        "H36", "the guest's mask of interrupts does nothing", hardware.NeverCloses,
+        ("GICV2-PRI-10",), (), "", SYNTHETIC,
+    ),
+    KnownBad(
         "H19", "EOICount counts vLPIs", hardware.CountsLpis,
         ("GICV2-HCR-3",), (), "", SYNTHETIC,
     ),
