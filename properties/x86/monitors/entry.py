@@ -263,7 +263,8 @@ class EntryOrder(Monitor):
             case ops.Load(at=self.control, mask=mask) | ops.Rmw(at=self.control, mask=mask) if mask & 1:
                 if not word(result if isinstance(result, int) else 0) & 1:
                     look.witness(KVM_ENT_5, on(self.vcpu), self.vcpu)
-                cleared = routine if isinstance(op, ops.Rmw) and op.how == "and" else memory.cleared
+                clears = isinstance(op, ops.Rmw) and op.how == "and" and not op.value & 1
+                cleared = routine if clears else memory.cleared
                 if cleared and routine == "vcpu_halt":
                     look.witness(KVM_PI_15, on(self.vcpu), self.vcpu)
                 return memory._replace(looked=memory.inside, checked=memory.announced, cleared=cleared)
