@@ -292,6 +292,25 @@ SCENARIOS: tuple[Scenario, ...] = (
         budget=Budget(exit=1),
     ),
     Scenario(
+        name="vgic-registers-hold-back",
+        about="interrupts closed, a guest makes an edge pending and clears it, makes another pending and active, and opens them",
+        architecture="arm",
+        cpus=1,
+        vcpus=(
+            VcpuSetup(
+                0,
+                (
+                    ("mask",),
+                    *(register(name, EDGE) for name in ("ispendr", "icpendr")),
+                    *(register(name, EDGE2) for name in ("ispendr", "isactiver")),
+                    ("unmask",),
+                ),
+            ),
+        ),
+        vectors=(EDGE, EDGE2),
+        budget=Budget(exit=1),
+    ),
+    Scenario(
         name="vgic-retarget",
         about="an interrupt goes to another vCPU while it may be pending or active; the new target runs",
         architecture="arm",
@@ -692,6 +711,7 @@ GOLDEN: dict[str, int] = {
     "vgic-latch-falls": 26_971,
     "vgic-deactivate": 125_492,
     "vgic-active-registers": 330,
+    "vgic-registers-hold-back": 297,
     "vgic-retarget": 61_456,
     "vgic-retarget-wfi": 6_895,
     "vgic-retarget-active": 231_547,
