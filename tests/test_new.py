@@ -132,6 +132,16 @@ def test_what_it_cannot_begin_with(tmp_path: Path) -> None:
         assert done.exit_code and message in " ".join(done.output.split())
 
 
+@pytest.mark.parametrize(("architecture", "role"), [("", "sender"), ("x86", "sender"), ("arm", "injector")])
+def test_who_posts_where_no_role_is_named(
+    architecture: str, role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["new", "mine", "--lang", "c", *(["--arch", architecture] if architecture else [])])
+    assert done.exit_code == 0, done.output
+    assert f"Fills the role `{role}`" in (tmp_path / "mine" / "README.md").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "architecture", "role"),

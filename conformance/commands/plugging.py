@@ -15,8 +15,10 @@ UNDECIDED = 2
 @click.command()
 @click.argument("name", type=click.Path(path_type=Path))
 @click.option("--lang", "language", type=click.Choice(["python", "c", "c++", "rust", "pipe"]), required=True)
-@click.option("--role", default="sender", metavar="ROLE", help="Which role it fills. Default: sender.")
-@click.option("--arch", default="", metavar="NAME", help="Of which architecture, where several have such a role.")
+@click.option("--role", default="", metavar="ROLE", help="Which role it fills. Default: who posts; on x86 sender.")
+@click.option(
+    "--arch", default="", metavar="NAME", help="Of which architecture. Default: the one that has such a role; x86."
+)
 def new(name: Path, language: str, role: str, arch: str) -> None:
     """Write a folder NAME with an implementation to begin with, how it is built, and a README.
 
@@ -26,7 +28,7 @@ def new(name: Path, language: str, role: str, arch: str) -> None:
     from conformance.commands.scaffold import SPECS, ScaffoldError, create, role_of
 
     try:
-        made = create(name, language, role, *role_of(role, arch))
+        made = create(name, language, *role_of(role, arch))
     except (ScaffoldError, OSError) as error:
         raise click.UsageError(str(error)) from None
     for path in made:

@@ -15,6 +15,8 @@ from conformance.commands.smoke import parameters
 from conformance.roles import architectures
 from conformance.roles.role import BaseRole
 
+FIRST = "x86"
+"""The architecture whose poster is written where nothing is named."""
 LANGUAGES = {"python": "python", "c": "c", "c++": "cpp", "rust": "rust", "pipe": "pipe"}
 """Language to the folder of its templates."""
 NATIVE = {"c": ".c", "c++": ".cc", "rust": ".rs"}
@@ -54,11 +56,22 @@ class Routine(NamedTuple):
     rust: str
 
 
-def role_of(role: str, architecture: str = "") -> tuple[str, type[BaseRole]]:
-    """Whose role it is, and its base class. Raises ScaffoldError where it is nobody's, or several architectures have one."""
+class Asked(NamedTuple):
+    role: str
+    architecture: str
+    base: type[BaseRole]
+
+
+def role_of(role: str, architecture: str = "") -> Asked:
+    """Whose role it is, and its base class; who posts if none is named. Raises ScaffoldError where it is nobody's, or several
+    architectures have one.
+    """
     known = architectures()
     if architecture and architecture not in known:
         raise ScaffoldError(f"no architecture is called {architecture!r}; there are: {', '.join(known)}")
+    if not role:
+        architecture = architecture or FIRST
+        role = known[architecture].posts or next(iter(known[architecture].roles))
     found = {name: a.roles[role] for name, a in known.items() if role in a.roles and architecture in ("", name)}
     if not found:
         offered = "; ".join(f"{n}: {', '.join(a.roles)}" for n, a in known.items() if architecture in ("", n))
@@ -67,7 +80,8 @@ def role_of(role: str, architecture: str = "") -> tuple[str, type[BaseRole]]:
         )
     if len(found) > 1:
         raise ScaffoldError(f"{' and '.join(found)} have a role {role}: say which with --arch")
-    return next(iter(found.items()))
+    ((architecture, base),) = found.items()
+    return Asked(role, architecture, base)
 
 
 def create(folder: Path, language: str, role: str, architecture: str, base: type[BaseRole]) -> list[Path]:

@@ -57,6 +57,8 @@ class Architecture:
     """Another one, some of whose routines it has too: what could be of either is of that one, unless it names this one."""
     reference: str = "reference"
     """The SPEC of what fills the roles that an implementation leaves open."""
+    posts: str = ""
+    """The role that posts, with which an implementation begins where it names none."""
     interrupts: int = 1 << 16
     """Interrupts, of host and guest, are numbered below this."""
     memory: Literal["tso", "armv8"] = "tso"

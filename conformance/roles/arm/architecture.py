@@ -80,6 +80,7 @@ ARM = Architecture(
     name="arm",
     roles=ROLES,
     world=World,
+    posts="injector",
     memory="armv8",
     example=Scenario(
         name="example",

@@ -33,6 +33,7 @@ NESTED = Architecture(
     extends="x86",
     roles=ROLES,
     world=World,
+    posts="nested_sender",
     interrupts=2 * L2,
     memory="tso",
     example=Scenario(

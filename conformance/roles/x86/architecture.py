@@ -46,6 +46,7 @@ X86 = Architecture(
     name="x86",
     roles=ROLES,
     world=World,
+    posts="sender",
     interrupts=256,
     memory="tso",
     example=Scenario(
