@@ -300,6 +300,22 @@ def test_spinning_for_ever_is_a_livelock() -> None:
     )
 
 
+def test_so_is_going_round_without_anything_that_others_could_notice() -> None:
+    class Round(Code):
+        shares: ClassVar = {**Code.shares, "fixed": Shared(7, constant=True)}
+
+        def goes_round(self, cpu: Cpu) -> Any:
+            cpu.load(Field("fixed"))
+            return Then("goes_round")
+
+        def stays_in(self, cpu: Cpu) -> None:
+            while True:
+                cpu.load(Field("fixed"))
+
+    assert broken(machine(Round, "goes_round")) == {"LIVELOCK"}
+    assert broken(machine(Round, "stays_in")) == {"LIVELOCK"}
+
+
 # Store buffers
 
 

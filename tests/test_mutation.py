@@ -24,6 +24,7 @@ from conformance.mutation.kill import Candidate, Fate, Judged, Only, audit
 from conformance.mutation.mutant import Mutant, Whole, whole
 from conformance.mutation.operators import OPERATORS
 from conformance.mutation.score import ArguedError, Argument, score
+from conformance.mutation.score import key as mutant_key
 from conformance.mutation.site import Site
 from conformance.roles import operations as ops
 from conformance.search.proof import prove
@@ -150,6 +151,19 @@ def test_a_routine_that_has_never_returned_does_not_end_early() -> None:
     known = whole(replace(reference, routines={"deliver_interrupt": unfolding}), 2)
     operators = {m.operator for m in known.mutants(known.nodes({"deliver_interrupt"}))}
     assert "left out" in operators and not operators & {"ends", "not called"}
+
+
+def test_what_ends_within_a_step_of_hardware_ends_the_step_too() -> None:
+    """Else the machine would wait for the rest of a step that never comes, which no code can write."""
+    place = explored(resolve("reference"), SUITE, SCENARIOS["gicv4.1-closed-wfi"])
+    assert place
+    key = "ReferenceIts.redistributor: load cpu.vpendbaser: ends"
+    ended = [c.mutant for c in place.candidates() if mutant_key(c.mutant) == key]
+    assert len(ended) == 3
+    for mutant in ended:
+        judged = Judged(mutant)
+        place.judge(judged)
+        assert (judged.fate, judged.detail) == ("killed", "LIVELOCK")
 
 
 def test_where_nobody_can_look_in_between_nothing_is_exchanged() -> None:

@@ -7,6 +7,8 @@ because no other agent's step could tell the difference.
 
 from __future__ import annotations
 
+from typing import Any
+
 from conformance.adapters.source import Fault
 from conformance.automaton.unfold import LONGEST_CALL, Node, too_long
 from conformance.machine import events as ev
@@ -17,6 +19,9 @@ from conformance.machine.perform import Blocked, Operations
 from conformance.machine.state import Note, NotEnabled
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Device, Thread
+
+FEW_STEPS, MOST_STEPS = 16, 2000
+"""Operations of one step after which it is tried for going round, as Brent does, and given up."""
 
 
 class Stepping(Operations):
@@ -113,16 +118,24 @@ class Stepping(Operations):
     # The step itself
 
     def go_on(self, noticed: bool = False) -> None:
-        """Run the top frame: private operations, one that others notice, and the private ones after it."""
+        """Run the top frame: private operations, one that others notice, and the private ones after it. What comes round to
+        where it was is a step, too: one that leads nowhere, so that the search sees a LIVELOCK.
+        """
         if self.frames and self.frames[-1].kind == "handler":
             self.view.lane = 1
+        been: tuple[Any, ...] = ()
         while self.frames and not self._at_boundary():
             node = self.frames[-1].node
             answer = node.answer
             if not self.atomic and noticed and self.noticeable(answer, node.routine):
                 return
             self.steps += 1
-            if self.steps > 2000:
+            if self.steps > FEW_STEPS and not self.atomic:
+                here = (dict(self.view.writes), len(self.view.taken))
+                if here == been:
+                    return
+                been = here if self.steps & (self.steps - 1) == 0 else been
+            if self.steps > MOST_STEPS:
                 raise Fault(
                     "UNKNOWN", f"{node.routine} goes on for ever without an operation that others notice", node.routine
                 )

@@ -200,9 +200,11 @@ def _locked(node: Node, context: Context) -> tuple[str, ...]:
 
 
 def _ends(node: Node, context: Context, variant: str) -> Course:
-    """The routine ends after the operation, as it ends elsewhere."""
+    """The routine ends after the operation, as it ends elsewhere. A step of hardware's is over then, too."""
     assert not isinstance(node.answer, ops.Return)
     ended = node.child((yield node.answer))
+    if _depth(node, ops.Atomic(True), ops.Atomic(False)):
+        yield ops.Atomic(False)
     return _return_of(ended, context) or _return_of(node, context) or ops.Return()
 
 
