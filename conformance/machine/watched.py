@@ -1,7 +1,7 @@
 """The monitors of a machine: each event is told to those that want it.
 
 Told first with its memory veiled: a monitor that hands the veil back does not depend on its memory for this event, and
-neither does the step.
+neither does the step. One that looks at nothing of the state either has nothing to say to that event, ever, and is not told again.
 """
 
 from __future__ import annotations
@@ -37,10 +37,18 @@ class Watched(Parts):
         for attached in self.attached:
             for kind in attached.monitor.events:
                 self.listeners.setdefault(kind, []).append(attached)
+        self.concerned: dict[type[Any], dict[ev.Event, tuple[Attached, ...]]] = {kind: {} for kind in self.listeners}
+        """Of each event that was met those listeners who look at anything for it."""
 
     def emit(self, view: View, event: ev.Event) -> None:
         """Tell the monitors. One that does not look at its memory for this event does not depend on it."""
-        for monitor, cell in self.listeners.get(type(event), ()):
+        met = self.concerned.get(type(event))
+        if met is None:
+            return
+        concerned = met.get(event)
+        if concerned is None:
+            concerned = met[event] = tuple(a for a in self.listeners[type(event)] if not self._unconcerned(a, event))
+        for monitor, cell in concerned:
             look = Look(self, view, monitor)
             if cell is None:
                 monitor.on(event, None, look)
@@ -49,6 +57,23 @@ class Watched(Parts):
                 after = monitor.on(event, before, look)
                 if after != before:
                     view.set(cell, after)
+
+    def _unconcerned(self, attached: Attached, event: ev.Event) -> bool:
+        """Whether the monitor neither looks at its memory or the state for this event nor reports anything."""
+        monitor, cell = attached
+        memory = VEIL if cell else None
+        blind = Blind(0)
+        try:
+            return monitor.on(event, memory, Look(self, blind, monitor)) is memory and not blind.findings
+        except Exception:  # of the veil, the blind view, or the monitor's own: then it is told
+            return False
+
+
+class Blind(View):
+    """A view that shows nothing."""
+
+    def get(self, cell: Cell[Any]) -> Any:
+        raise TypeError("blind")
 
 
 class Veil(Sequence[Any]):
