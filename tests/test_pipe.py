@@ -275,7 +275,7 @@ class TestBroken:
         for replaced, message in (
             ("def answer(q): return load(f'at{time.time_ns()}', q['results'])", "CRASH: deliver_interrupt touched at"),
             ("def answer(q): return {'op': 'wake', 'thread': f'v{time.time_ns()}'}", "answered differently"),
-            ("def answer(q): os._exit(7)", "CRASH: asked for deliver_interrupt.*exit status 7"),
+            ("def answer(q): os._exit(7)", "CRASH: the program failed: .*exit status 7.* asked for deliver_interrupt"),
         ):
             spec = "exec:" + shlex.join(make(replaced).command)
             done = CliRunner().invoke(cli, ["smoke", "-a", spec], standalone_mode=False)

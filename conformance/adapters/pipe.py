@@ -48,8 +48,8 @@ class PipeError(Fault):
     undeclared (memory that outlives a call); protocol (what it wrote is not what is due).
     """
 
-    def __init__(self, message: str, kind: Kind, routine: str = "") -> None:
-        super().__init__("TIMEOUT" if kind == "timeout" else "CRASH", message, routine)
+    def __init__(self, message: str, kind: Kind, routine: str = "", *, what: str = "", at: str = "") -> None:
+        super().__init__("TIMEOUT" if kind == "timeout" else "CRASH", message, routine, what=what, at=at)
         self.kind: Kind = kind
 
 
@@ -97,6 +97,10 @@ class PipeSource:
     def explain(self, failure: protocol.Failure) -> str:
         """A failure that the program itself reports, in words."""
         return failure.what
+
+    def failed_at(self, failure: protocol.Failure) -> str:
+        """The line where it failed (file:line), if it is known."""
+        return ""
 
     def place(self, site: str) -> str:
         """Where an operation was asked for, as people write it."""
@@ -175,12 +179,12 @@ class PipeSource:
             reply = self._exchange(line, asked, len(questions))
         except PipeError as first:
             if first.kind != "crash":
-                raise PipeError(str(first), first.kind, routine) from None
+                raise PipeError(str(first), first.kind, routine, what=first.what) from None
             try:
                 reply = self._exchange(line, asked, len(questions))
             except PipeError as again:
                 raise PipeError(
-                    f"{again}\nIt was started anew for it, and did so twice.", again.kind, routine
+                    f"{again}\nIt was started anew for it, and did so twice.", again.kind, routine, what=again.what
                 ) from None
         if not isinstance(reply, protocol.Answers) or reply.id != self._id or len(reply.answers) != len(questions):
             raise self._misses(
@@ -247,14 +251,15 @@ class PipeSource:
             self._program.close()
             self._program = None
             self._lost_programs += 1
-        advice = ("\n" if "\n" in how else ". ") + ADVICE.get(kind, "")
-        return PipeError(f"{asked}, the {self.what} failed: {how}{advice}".rstrip() + words, kind)
+        what, *more = f"the {self.what} failed: {how}".split("\n")
+        advice = ("\n" if more else ". ") + f"{ADVICE.get(kind, '')} {_when(asked)}.".lstrip()
+        return PipeError("\n".join((what, *more)) + advice + words, kind, what=what)
 
     def _misses(self, asked: str, line: bytes, due: str, reply: object, routine: str) -> PipeError:
         got = _named(reply)
         kind: Kind = "refused" if isinstance(reply, protocol.Trouble) else "protocol"
         lost = self._lost(asked, f"{due} was due\n    sent: {_cut(line)}\n    got: {got}", kind)
-        return PipeError(str(lost), kind, routine)
+        return PipeError(str(lost), kind, routine, what=lost.what)
 
     def _answer(self, question: Asked, raw: Any, asked: str, line: bytes) -> Answer | Fault:
         try:
@@ -266,9 +271,11 @@ class PipeSource:
                 self._sites[question] = site
             return answer
         words = self._program.words() if self._program else ""
-        what = f"{self.explain(answer)}. {ADVICE.get(answer.kind, '')}".strip()
-        told = f"asked for {_shown(question)}, the {self.what} failed: {what}{words}"
-        return PipeError(told, answer.kind, question[0])
+        what = f"the {self.what} failed: {self.explain(answer)}"
+        told = " ".join(
+            filter(None, (f"{what}.", ADVICE.get(answer.kind), f"It was asked for {_shown(question)}.{words}"))
+        )
+        return PipeError(told, answer.kind, question[0], what=what, at=self.failed_at(answer))
 
 
 def adapter(argument: str) -> Implementation:
@@ -303,6 +310,10 @@ def _named(reply: object) -> str:
 def _shown(question: Asked) -> str:
     routine, args, results = question
     return f"{routine}({', '.join(map(repr, args))}) after the results {results!r}"
+
+
+def _when(asked: str) -> str:
+    return asked.capitalize() if asked.startswith("when") else f"It was {asked}"
 
 
 def _cut(line: bytes) -> str:

@@ -69,16 +69,19 @@ class PythonSource:
                 raise
             if cpu._asked is not None:
                 raise Fault("CRASH", _swallowed(who, cpu._asked, f"raised {shown(error)}"), routine) from error
-            where = f"at {_blamed(error, getattr(type(self.object), routine, None))} after {many(len(results), 'operation')}"
+            at = str(_blamed(error, getattr(type(self.object), routine, None)))
+            where = f"at {at} after {many(len(results), 'operation')}"
+            what = f"{type(self.object).__name__}.{routine} raised {shown(error)} at {at}"
             if isinstance(error, AttributeError) and error.obj is not None:
                 names = [name for name in dir(error.obj) if not name.startswith("_")]
-                raise Fault(
-                    "CRASH", f"{who}, {where}: {error}. {nearest(str(error.name), names, most=20)}", routine
-                ) from error
+                said = f"{who}, {where}: {error}. {nearest(str(error.name), names, most=20)}"
+                raise Fault("CRASH", said, routine, what=what, at=at) from error
             raise Fault(
                 "CRASH",
                 f"{who} raised {shown(error)} {where} (results {results}). Routines must not raise: fix it and run again.",
                 routine,
+                what=what,
+                at=at,
             ) from error
         if cpu._asked is not None:
             raise Fault("CRASH", _swallowed(who, cpu._asked, "returned"), routine)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from conformance.roles import operations as ops
 
@@ -18,12 +18,15 @@ class Fault(Exception):
     """The implementation itself misbehaved: the exploration that met it cannot go on.
 
     `status` is the verdict it causes (CRASH, TIMEOUT, NONDETERMINISTIC, UNKNOWN); the message names the routine, what
-    happened, and what to do.
+    happened, and what to do. `what` is what happened alone, and `at` the line of code (file:line), where they are known.
+    `notes` is what the machine's step had done until then.
     """
 
-    def __init__(self, status: str, message: str, routine: str = "") -> None:
+    def __init__(self, status: str, message: str, routine: str = "", *, what: str = "", at: str = "") -> None:
         super().__init__(message)
-        self.status, self.routine = status, routine
+        self.status, self.routine, self.at = status, routine, at
+        self.what = what or message.partition("\n")[0]
+        self.notes: tuple[Any, ...] = ()
 
 
 class Interrupted(KeyboardInterrupt):

@@ -114,6 +114,8 @@ class Unfolding:
         """All that its source has said, in order."""
         self.failed = False
         """Whether a question had no answer."""
+        self.faults: dict[Question, Fault] = {}
+        """What its source raised for want of one: what ends or holds up a program is not done again and again."""
 
     def root(self, routine: str, args: tuple[ops.Result, ...]) -> Node:
         node = self.roots.get((routine, args))
@@ -141,10 +143,13 @@ class Unfolding:
 
     def _next(self, question: Question) -> ops.Answer:
         self.questions += 1
+        if question in self.faults:
+            raise self.faults[question]
         try:
             answer = self.source.next(*question)
-        except Fault:
+        except Fault as fault:
             self.failed = True
+            self.faults[question] = fault
             raise
         self.asked.append((question, answer))
         return answer

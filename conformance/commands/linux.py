@@ -154,6 +154,8 @@ def _compared(found: list[Report], after: Kernel, keep: bool) -> int:
     if shown:
         click.echo("\nA line that ends with + is the patch's.\n" if after.lines else "")
         terminal.show_clauses(shown, Console())
+    if changes.newly_undecided:
+        terminal.show_breakdowns(now, Console())
     return changes.exit_status
 
 

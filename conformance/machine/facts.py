@@ -148,6 +148,12 @@ class Fails(Fact, frozen=True):
     what: str
 
 
+class Crashes(Fact, frozen=True):
+    """The code itself ends here: it crashed, say, or gives no answer."""
+
+    what: str
+
+
 # What CPUs, guests and threads do
 
 
@@ -243,7 +249,8 @@ class Drains(Fact, frozen=True):
 
 Happened: TypeAlias = (
     Reads | Writes | Modifies | Fences | SetsInterrupts | SetsPreemption | Sends | Locks | Unlocks | Announces
-    | Withdraws | Schedules | Wakes | Waits | Enters | Fails | Takes | Acknowledges | Delivers | Exits | GuestDoes | GoesOn | Returns
+    | Withdraws | Schedules | Wakes | Waits | Enters | Fails | Crashes
+    | Takes | Acknowledges | Delivers | Exits | GuestDoes | GoesOn | Returns
     | SwitchesOut | SwitchesIn | Preempts | Migrates | Arrives | Rises | Strays | Drains
 )  # fmt: skip
 """Any fact."""

@@ -248,6 +248,9 @@ class Agent:
                 writes |= outcomes[-1].writes
             except NotEnabled:
                 pass
+            except Fault as fault:
+                fault.notes = tuple(view.notes)
+                raise
             reads |= view.reads
             for at in range(len(view.prefix), len(view.taken)):
                 fixed = tuple(view.taken[:at])

@@ -16,6 +16,7 @@ from conformance.report.edges import looks
 from conformance.report.model import (
     SCHEMA,
     Asked,
+    BreakdownRow,
     ClauseRow,
     Ended,
     Instead,
@@ -31,7 +32,7 @@ from conformance.roles.printable import printable_struct
 from conformance.roles.registered import registered
 from conformance.search.trace import TraceStep
 from conformance.search.words import Words, show
-from conformance.verdict.clause import OWN, Counterexample, Status, Verdict, exit_status
+from conformance.verdict.clause import OWN, Breakdown, Counterexample, Status, Verdict, exit_status
 from conformance.verdict.session import Session
 from conformance.verdict.suite import catalogue_hash
 
@@ -75,7 +76,17 @@ def report(
         left_out=tuple(left_out),
         missing=tuple(missing),
     )
-    return printable_struct(Report(schema=SCHEMA, version=__version__, run=run, clauses=tuple(map(_row, verdicts))))
+    broken = _breakdowns(verdicts)
+    number = {clause: n for n, row in enumerate(broken, 1) for clause in [(row.implementation, c) for c in row.clauses]}
+    return printable_struct(
+        Report(
+            schema=SCHEMA,
+            version=__version__,
+            run=run,
+            clauses=tuple(_shortened(_row(v), number, broken) for v in verdicts),
+            breakdowns=broken,
+        )
+    )
 
 
 def of_session(session: Session, verdicts: Sequence[Verdict], ended: Ended = "", status: int | None = None) -> Report:
@@ -93,7 +104,11 @@ def of_session(session: Session, verdicts: Sequence[Verdict], ended: Ended = "",
         status=status,
         versions=version_of(session.implementation.spec),
     )
-    return replace(made, clauses=with_source(made.clauses, session.implementation))
+    return replace(
+        made,
+        clauses=with_source(made.clauses, session.implementation),
+        breakdowns=with_source(made.breakdowns, session.implementation),
+    )
 
 
 def version_of(spec: str) -> tuple[str, ...]:
@@ -139,6 +154,42 @@ def _row(verdict: Verdict) -> ClauseRow:
         counterexample=verdict.counterexample and _schedule(verdict.counterexample),
         extent=verdict.extent,
     )
+
+
+def _breakdowns(verdicts: Sequence[Verdict]) -> tuple[BreakdownRow, ...]:
+    """Each once: of the scenarios in which it was met, that with the least schedule."""
+    alike: dict[tuple[str, ...], list[tuple[str, Breakdown]]] = {}
+    for verdict in verdicts:
+        if why_not := verdict.breakdown:
+            alike.setdefault((verdict.implementation, *why_not.same), []).append((verdict.clause.id, why_not))
+    return tuple(
+        _breakdown(key[0], min((b for _, b in met), key=_effort), [clause for clause, _ in met])
+        for key, met in alike.items()
+    )
+
+
+def _effort(why_not: Breakdown) -> tuple[bool, int, int]:
+    found = why_not.schedule
+    return (not found, found.switches if found else 0, found.steps if found else 0)
+
+
+def _breakdown(implementation: str, why_not: Breakdown, clauses: Sequence[str]) -> BreakdownRow:
+    return BreakdownRow(
+        implementation=implementation,
+        status=why_not.status,
+        what=why_not.what,
+        told=why_not.told,
+        at=why_not.at,
+        scenario=why_not.scenario,
+        clauses=tuple(clauses),
+        counterexample=why_not.schedule and _schedule(why_not.schedule),
+    )
+
+
+def _shortened(row: ClauseRow, number: Mapping[tuple[str, str], int], broken: Sequence[BreakdownRow]) -> ClauseRow:
+    """What kept it from being judged is told once, not with each clause."""
+    n = number.get((row.implementation, row.id), 0)
+    return replace(row, breakdown=n, evidence=f"breakdown {n}: {broken[n - 1].what}") if n else row
 
 
 def _schedule(found: Counterexample) -> Schedule:
@@ -204,6 +255,8 @@ def read(path: str | Path) -> Report:
 def _contradictions(report: Report) -> Iterator[str]:
     for row in report.clauses:
         found = row.counterexample
+        if row.breakdown not in range(len(report.breakdowns) + 1):
+            yield f"{row.id} is kept from being judged by breakdown {row.breakdown}, which there is not"
         if row.implementation not in report.run.implementations:
             yield f"{row.id} is of {row.implementation}, which was not run"
         if row.status in (Status.VIOLATED, Status.DEVIATES) and not found:

@@ -16,7 +16,7 @@ from conformance.report.grouped import Group, groups, hinted
 from conformance.report.lines import MARKS, plural
 from conformance.report.model import ClauseRow, Report
 from conformance.report.overview import told
-from conformance.report.pages import AUTHORITY, cost, elsewhere, replay_line
+from conformance.report.pages import AUTHORITY, cost, elsewhere, more_of, replay_line
 from conformance.report.svg import arrow_kinds, diagram
 from conformance.report.terminal import summary
 from conformance.verdict.clause import Status
@@ -57,6 +57,7 @@ def _environment() -> jinja2.Environment:
         "elsewhere": elsewhere,
         "replay_line": replay_line,
         "cost": cost,
+        "more_of": more_of,
         "hinted": hinted,
         "leads": {"can": "✗ it can still come to this", "cannot": "✓ then it never comes to this"},
         "plural": plural,
@@ -103,6 +104,8 @@ def _anchors(report: Report) -> dict[tuple[str, str], str]:
     for group in shown:
         found |= {(row.implementation, row.id): anchor(group.first, report) for row in group.rows}
     for row in report.clauses:
+        if row.breakdown:
+            found[row.implementation, row.id] = f"breakdown-{row.breakdown}"
         if row.status is Status.OBSERVED and row.counterexample:
             found[row.implementation, row.id] = anchor(row, report)
     return found

@@ -78,14 +78,17 @@ def lane_table(
     all_steps: bool = False,
     source: Mapping[str, str] = NOTHING,
 ) -> list[Text]:
-    """The table as lines of at most `width` columns (at least 60), the clause marked where it breaks, or shows."""
+    """The table as lines of at most `width` columns (at least 60), the clause marked where it breaks, or shows; "": the code
+    itself fails.
+    """
     width, words = max(width, 60), words_of(found)
     verb, said = "shows" if found.witness else "breaks", reason_of(found, words)
     made = rows(found.trace, words)
     breaks = next((row for row in made if row.breaks), None)
     by_step, at_rest = list[Text](), list[Text]()
     if breaks:
-        by_step = _verdict(f"{glyphs.mark} step {breaks.number} {verb} {clause}", said, width)
+        mark = f"{glyphs.mark} step {breaks.number}"
+        by_step = _verdict(f"{mark} {verb} {clause}" if clause else mark, said, width)
     if found.at_rest:
         when = "never at rest," if found.reason == LIVELOCK_REASON else "at rest,"
         at_rest = _verdict(f"{glyphs.mark} {when} {verb} {clause}", said.removeprefix("at rest "), width)

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 
 from conformance.report.grouped import Group, groups, hinted
 from conformance.report.lanes import folded
-from conformance.report.model import ClauseRow, Report, Schedule
-from conformance.report.pages import cost, elsewhere, replay_line
+from conformance.report.model import BreakdownRow, ClauseRow, Report, Schedule
+from conformance.report.pages import cost, elsewhere, more_of, replay_line
 from conformance.report.rows import Row, noticed, rows, words_of
 from conformance.report.terminal import summary
 
@@ -45,6 +45,10 @@ def _lines(report: Report) -> Iterator[str]:
         yield ""
         yield "-" * WIDTH
         yield from _violation(group)
+    for broken in report.breakdowns:
+        yield ""
+        yield "-" * WIDTH
+        yield from _breakdown(broken)
 
 
 def _violation(group: Group) -> Iterator[str]:
@@ -73,6 +77,23 @@ def _violation(group: Group) -> Iterator[str]:
     if found.replay:
         yield ""
         yield "To see it again:"
+        yield ""
+        yield from _command(replay_line(found))
+
+
+def _breakdown(broken: BreakdownRow) -> Iterator[str]:
+    found = broken.counterexample
+    yield from _wrapped(f"{broken.status.value} of {broken.implementation}: {broken.what}")
+    yield from _wrapped(f"Not judged: {', '.join(broken.clauses)}")
+    if not found:
+        for line in more_of(broken):
+            yield from _wrapped(line)
+        return
+    yield ""
+    yield from _wrapped(f"In scenario {found.scenario} ({cost(found)}):")
+    yield ""
+    yield from _columns(found)
+    if found.replay:
         yield ""
         yield from _command(replay_line(found))
 

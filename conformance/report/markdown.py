@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from conformance.report.grouped import Group, groups, hinted
 from conformance.report.lanes import WIDTH, lane_table, plain
 from conformance.report.lines import plural
-from conformance.report.model import ClauseRow, Report
+from conformance.report.model import BreakdownRow, ClauseRow, Report
 from conformance.report.overview import told
-from conformance.report.pages import cost, elsewhere, replay_line
+from conformance.report.pages import cost, elsewhere, more_of, replay_line
 from conformance.report.terminal import summary
 from conformance.verdict.clause import Status
 
@@ -40,6 +40,8 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"- {escaped(unmet)}"
     for group in groups(report.clauses):
         yield from _violation(group, len(report.run.implementations) > 1)
+    for broken in report.breakdowns:
+        yield from _breakdown(broken)
     deviations = [row for row in report.clauses if row.status is Status.DEVIATES]
     if deviations:
         yield f"\n{plural(len(deviations), 'discipline')} not followed, which alone fails nothing: "
@@ -73,6 +75,19 @@ def _violation(group: Group, several: bool) -> Iterator[str]:
         yield f"{fenced(table)}\n\n</details>\n"
     if found.replay:
         yield fenced(replay_line(found))
+
+
+def _breakdown(broken: BreakdownRow) -> Iterator[str]:
+    found = broken.counterexample
+    yield f"\n### {broken.status.value} of {escaped(broken.implementation)}: {escaped(broken.what)}\n"
+    yield f"Not judged: {escaped(', '.join(broken.clauses))}\n"
+    for line in more_of(broken):
+        yield escaped(line) + "\n"
+    if found:
+        table = plain(lane_table(found.found(), "", width=WIDTH, all_steps=True))
+        yield f"<details><summary>The schedule: {escaped(found.scenario)}, {cost(found)}</summary>\n"
+        yield f"{fenced(table)}\n\n</details>\n"
+        yield fenced(replay_line(found)) if found.replay else ""
 
 
 def _table(report: Report) -> Iterator[str]:

@@ -204,6 +204,8 @@ class ClauseRow(msgspec.Struct, frozen=True, kw_only=True):
     counterexample: Schedule | None = None
     extent: Extent | None = None
     """How much was explored; null where nothing was."""
+    breakdown: int = 0
+    """The number of what kept it from being judged, among the `breakdowns` of the report, from 1; 0: none did."""
     expected: str = ""
     """Why it is known to be violated, and counts for nothing; "" if it is not."""
 
@@ -213,12 +215,30 @@ class ClauseRow(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in UNDECIDED and not habit and not self.expected
 
 
+class BreakdownRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One failure of an implementation's own code, and the clauses of which nothing can be said for it."""
+
+    implementation: str
+    status: Status
+    what: str
+    """What happened, in one line."""
+    told: str
+    """All that is known of it."""
+    at: str = ""
+    """The line of its code (file:line), if it is known."""
+    scenario: str = ""
+    clauses: tuple[str, ...] = ()
+    counterexample: Schedule | None = None
+    """The least schedule in that scenario that leads to it: in its last step the code fails."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["intack.report/3"]
     version: str
     """Of intack."""
     run: RunSummary
     clauses: tuple[ClauseRow, ...]
+    breakdowns: tuple[BreakdownRow, ...] = ()
 
 
 def schema() -> dict[str, Any]:

@@ -50,7 +50,7 @@ def _matrix(report: Report, width: int, fancy: bool, verbose: bool) -> Iterator[
             yield line
             evidence: dict[str, list[str]] = {}
             for one in there:
-                if one and (verbose or one.undecided):
+                if one and (verbose or one.undecided) and not one.breakdown:
                     evidence.setdefault(one.evidence, []).append(one.implementation)
             for told, by_whom in evidence.items():
                 yield from hang("      ", f"{', '.join(by_whom)}: {told}", width, style="dim")
@@ -69,7 +69,7 @@ def _implementation(title: str, rows: Sequence[ClauseRow], width: int, fancy: bo
         yield Text(section, "bold")
         for row in mine:
             yield _line(row, name, width, roomy, fancy)
-            if verbose or row.undecided:
+            if (verbose or row.undecided) and not row.breakdown:
                 yield from hang("      ", row.evidence, width, style="dim")
             if row.expected:
                 yield from hang("      ", f"as expected: {row.expected}", width, style="dim")

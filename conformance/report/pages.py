@@ -11,7 +11,7 @@ from rich.text import Text
 from conformance.report.grouped import Group, hinted
 from conformance.report.lanes import ASCII, WIDTH, Glyphs, lane_table
 from conformance.report.lines import STYLES, hang, plural
-from conformance.report.model import ClauseRow, Schedule
+from conformance.report.model import BreakdownRow, ClauseRow, Schedule
 from conformance.verdict.clause import Status
 
 DISCIPLINE = "a discipline, not a guarantee: alone it fails nothing"
@@ -53,6 +53,38 @@ def page(group: Group, look: Look) -> Iterator[Text]:
         yield from hang(f"{name:<16}", value, width, lead_style="dim")
     if found:
         yield from _schedule(group, found, look)
+
+
+def breakdown_page(broken: BreakdownRow, look: Look) -> Iterator[Text]:
+    """What failed, once; what can be said of no clause for it; and how it is come to."""
+    found, width = broken.counterexample, min(look.width, PROSE)
+    yield from hang(f"{broken.status.value}  ", broken.what, width, lead_style=STYLES[broken.status], indent=2)
+    for name, value in breakdown_facts(broken, look.several):
+        yield from hang(f"{name:<16}", value, width, lead_style="dim")
+    if look.verbose or not found:
+        for line in more_of(broken):
+            yield from hang("  ", line, width, style="dim")
+    if not found:
+        return
+    yield Text()
+    yield from lane_table(found.found(), "", width=look.width, glyphs=look.glyphs, all_steps=True, source=found.source)
+    if found.replay:
+        yield Text()
+        yield Text.assemble(("Again   ", "bold"), replay_line(found))
+
+
+def breakdown_facts(broken: BreakdownRow, several: bool) -> Iterator[tuple[str, str]]:
+    yield "not judged", ", ".join(broken.clauses)
+    if several:
+        yield "implementation", broken.implementation
+    if broken.scenario:
+        told = f": {cost(broken.counterexample)}" if broken.counterexample else ""
+        yield "found", f"in scenario {broken.scenario}{told}"
+
+
+def more_of(broken: BreakdownRow) -> list[str]:
+    """What is known beside what happened."""
+    return [line for line in broken.told.removeprefix(broken.what).lstrip(".").splitlines() if line.strip()]
 
 
 def _facts(group: Group, look: Look) -> Iterator[tuple[str, str]]:

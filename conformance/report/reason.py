@@ -48,8 +48,8 @@ class Why(NamedTuple):
 
 
 def why(found: Counterexample) -> Why:
-    """How the steps lead to what the monitor found. Of no steps there is nothing to say."""
-    if not found.trace:
+    """How the steps lead to what the monitor found. Of no steps there is nothing to say, nor where the code itself fails."""
+    if not found.trace or any(isinstance(fact, facts.Crashes) for fact in found.trace[-1].facts):
         return Why(())
     story = _Story(found)
     return Why(tuple(filter(None, story.sentences())), frozenset(story.say.named))

@@ -10,7 +10,7 @@ import msgspec
 from conformance.adapters.registry import DEFAULT, Implementation
 from conformance.adapters.source import Fault
 from conformance.report.grouped import groups
-from conformance.report.model import ClauseRow, Elsewhere, Instead, Report, RunSummary
+from conformance.report.model import BreakdownRow, ClauseRow, Elsewhere, Instead, Report, RunSummary
 from conformance.report.rows import words_of
 from conformance.roles.printable import printable
 from conformance.search.replay import ReplayError
@@ -45,15 +45,24 @@ def joined(reports: Sequence[Report]) -> Report:
         left_out=tuple(sorted(set.intersection(*(set(run.left_out) for run in runs)))),
         missing=_each(run.missing for run in runs),
     )
-    return msgspec.structs.replace(reports[0], run=run, clauses=tuple(row for r in reports for row in r.clauses))
+    clauses, breakdowns = list[ClauseRow](), list[BreakdownRow]()
+    for report in reports:
+        first = len(breakdowns)
+        clauses += (
+            msgspec.structs.replace(row, breakdown=row.breakdown + first) if row.breakdown else row
+            for row in report.clauses
+        )
+        breakdowns += report.breakdowns
+    return msgspec.structs.replace(reports[0], run=run, clauses=tuple(clauses), breakdowns=tuple(breakdowns))
 
 
 def _called(report: Report, adapters: Sequence[str]) -> Report:
     """By what was typed, for two classes may have one name."""
     name = printable("".join(adapters)) or DEFAULT
     rows = tuple(msgspec.structs.replace(row, implementation=name) for row in report.clauses)
+    broken = tuple(msgspec.structs.replace(each, implementation=name) for each in report.breakdowns)
     return msgspec.structs.replace(
-        report, clauses=rows, run=msgspec.structs.replace(report.run, implementations=(name,))
+        report, clauses=rows, breakdowns=broken, run=msgspec.structs.replace(report.run, implementations=(name,))
     )
 
 

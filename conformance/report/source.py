@@ -5,25 +5,27 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from conformance.adapters.native.described import described
 from conformance.adapters.registry import AdapterError, Implementation
-from conformance.report.model import ClauseRow
+from conformance.report.model import BreakdownRow, ClauseRow
 from conformance.roles.printable import printable
 
+Shown = TypeVar("Shown", ClauseRow, BreakdownRow)
 LONGEST = 100
 """Characters of a line that are kept."""
 
 
-def with_source(rows: Sequence[ClauseRow], implementation: Implementation) -> tuple[ClauseRow, ...]:
+def with_source(rows: Sequence[Shown], implementation: Implementation) -> tuple[Shown, ...]:
     """The rows, each schedule with the text of its lines."""
     files = _files(implementation)
     return tuple(_told(row, files) for row in rows) if files else tuple(rows)
 
 
-def _told(row: ClauseRow, files: dict[str, Path]) -> ClauseRow:
+def _told(row: Shown, files: dict[str, Path]) -> Shown:
     found = row.counterexample
     sites = dict.fromkeys(site for step in found.rows for site in step.sites if site) if found else ()
     texts = {site: text for site in sites if (text := _line(site, files))}

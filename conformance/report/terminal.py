@@ -19,7 +19,7 @@ from conformance.report.lanes import UNICODE, WIDTH, plain
 from conformance.report.lines import MARKS, STYLES, hang, plural
 from conformance.report.model import ClauseRow, Report
 from conformance.report.overview import overview as clause_lines
-from conformance.report.pages import PROSE, Look, block, cost, page
+from conformance.report.pages import PROSE, Look, block, breakdown_page, cost, page
 from conformance.verdict.clause import Status, Verdict
 
 
@@ -45,6 +45,14 @@ def show_clauses(rows: Iterable[ClauseRow], console: Console, *, all_steps: bool
     look = _look(console, Look(all_steps=all_steps))
     for n, row in enumerate(rows):
         for line in [*[Text()] * bool(n), *block(row, look)]:
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def show_breakdowns(report: Report, console: Console) -> None:
+    """Print what failed, and what can be said of no clause for it."""
+    look = _look(console, Look())
+    for broken in report.breakdowns:
+        for line in [Text(), *breakdown_page(broken, look)]:
             console.print(line, soft_wrap=True, highlight=False)
 
 
@@ -88,6 +96,9 @@ def lines(report: Report, look: Look, *, assumptions: bool = False) -> Iterator[
     for group in groups(report.clauses):
         yield Text()
         yield from page(group, look)
+    for broken in report.breakdowns:
+        yield Text()
+        yield from breakdown_page(broken, look)
     yield from _deviations(report, look)
     yield from _footnotes(report, min(width, PROSE), fancy, look.verbose, assumptions)
     yield Text()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import msgspec
@@ -67,7 +69,7 @@ def trace(machine: Machine, found: BreakingSchedule) -> tuple[TraceStep, ...]:
             number=number,
             agent=machine.agents[index].name,
             in_handler=bool(outcome.lane),
-            facts=tuple(_told(note, held) for note in outcome.notes),
+            facts=tuple(told(note, held) for note in outcome.notes),
             changes=_changes(machine, before, after),
             breaks=not found.at_rest and number == found.steps,
             instead=_instead(machine, before, index, choice),
@@ -94,14 +96,14 @@ def _held(machine: Machine, states: list[int]) -> dict[str, list[Value]]:
     return {at: list(dict.fromkeys(map(cell.unpack, states))) for at, cell in machine.memory.items()}
 
 
-def _told(note: Note, held: dict[str, list[Value]]) -> Happened:
-    """The fact, with what only the routine that did it can tell."""
+def told(note: Note, held: Mapping[str, list[Value]] = MappingProxyType({})) -> Happened:
+    """The fact, with what only the routine that did it can tell; `held` is all that each location holds in the run."""
     fact, node = note
     if node is None:
         return fact
     match fact:
         case Reads(value=result) | Modifies(was=result):
-            others = [seen(value, fact.mask) for value in held[fact.at]]
+            others = [seen(value, fact.mask) for value in held.get(fact.at, ())]
         case Wakes(woke=result):
             others = []
         case SetsInterrupts(was=result):

@@ -89,6 +89,8 @@ class Words:
                 return f"enters {vcpu}"
             case facts.Fails(what=what):
                 return f"fails its assertion: {what}"
+            case facts.Crashes():
+                return "fails"
             case facts.Takes(vector=vector):
                 interrupt = self.interrupt(vector)
                 return f"takes {'interrupt ' * (interrupt[0] == '0')}{interrupt} {self.architecture.in_host}"

@@ -87,6 +87,29 @@ class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
     replay: str = ""
 
 
+class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the implementation's own code fails, so that nothing can be said of clauses: it crashed, gave no answer, or not
+    the same one twice.
+    """
+
+    status: Status
+    what: str
+    """What happened, in one line."""
+    told: str
+    """All that is known of it."""
+    at: str = ""
+    """The line of its code (file:line), if it is known."""
+    scenario: str = ""
+    """Where it was met; "" for a routine alone."""
+    schedule: Counterexample | None = None
+    """The least that leads to it in that scenario."""
+
+    @property
+    def same(self) -> tuple[str, ...]:
+        """What it has in common with others that are the same failure."""
+        return self.status.value, self.at or self.what
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     clause: Clause
     implementation: str
@@ -97,6 +120,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     counterexample: Counterexample | None = None
     extent: Extent | None = None
     """None where nothing was explored."""
+    breakdown: Breakdown | None = None
+    """Why nothing can be said, where the implementation's own code is why."""
 
     @property
     def suspicion(self) -> tuple[Citation, ...]:

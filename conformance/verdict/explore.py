@@ -9,20 +9,24 @@ from conformance.adapters.source import Fault
 from conformance.automaton.determinism import in_fresh_process
 from conformance.machine import rules
 from conformance.machine.build import in_machine
+from conformance.machine.facts import Crashes
 from conformance.machine.finding import Breach, Witness
 from conformance.machine.machine import Machine
 from conformance.roles.scenario import Scenario
+from conformance.search.failing import Failing, failing
 from conformance.search.proof import LIVELOCK, prove, shortest, walk
 from conformance.search.proof import BreakingSchedule as Found
 from conformance.search.proof import Proof as Proved
 from conformance.search.recovery import recovery
 from conformance.search.replay import encode
-from conformance.search.trace import trace
+from conformance.search.trace import TraceStep, told, trace
 from conformance.verdict import unlimited
 from conformance.verdict.clause import Counterexample
 from conformance.verdict.ingredients import ships
 from conformance.verdict.suite import Suite
 
+FAILURES = ("CRASH", "TIMEOUT")
+"""Statuses of a Fault that a step may end in; it is no clause's, but its least schedule is looked for like one's."""
 MOST_STATES = 1_000_000
 MOST_VISITS, MOST_VISITS_TO_A_WITNESS = 3_000_000, 200_000
 
@@ -50,6 +54,8 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
     fault: str = ""
     fault_status: str = ""
     fault_routine: str = ""
+    fault_what: str = ""
+    fault_at: str = ""
 
 
 def explore(
@@ -73,14 +79,7 @@ def explore(
             implementation, scenario, suite, lambda m: _explore(m, implementation, reduce, profile, shorten, most)
         )
     except Fault as fault:
-        return Explored(
-            scenario=scenario.name,
-            bounds=scenario.bounds(),
-            fault=str(fault),
-            fault_status=fault.status,
-            fault_routine=fault.routine,
-            complete=False,
-        )
+        return _ended(Explored(scenario=scenario.name, bounds=scenario.bounds()), fault)
 
 
 def _explore(
@@ -139,15 +138,24 @@ def _until(
             counterexamples |= {clause: document(machine, found, implementation, profile)} if found else {}
         except Fault:
             continue
-    return Explored(
+    found = Explored(
         scenario=scenario.name,
         bounds=scenario.bounds(),
         questions=machine.assembly.questions(),
-        complete=False,
         counterexamples=counterexamples,
+    )
+    return _ended(found, fault)
+
+
+def _ended(found: Explored, fault: Fault) -> Explored:
+    return msgspec.structs.replace(
+        found,
+        complete=False,
         fault=str(fault),
         fault_status=fault.status,
         fault_routine=fault.routine,
+        fault_what=fault.what,
+        fault_at=fault.at,
     )
 
 
@@ -162,10 +170,13 @@ def least(
     profile: str = "",
 ) -> Counterexample | None:
     """The least schedule that breaks the clause (of a MAY clause: shows it), if there is one within the bound of the
-    search, and with fewer (switches, steps) than `below`.
+    search, and with fewer (switches, steps) than `below`. Of CRASH or TIMEOUT that after which the code itself fails so.
     """
 
     def found(machine: Machine) -> Counterexample | None:
+        if clause in FAILURES:
+            fails = failing(machine, clause)
+            return fails and _failure(machine, fails, implementation)
         name = "LIVELOCK" if clause in restless(machine) else clause
         most, kind = (MOST_VISITS_TO_A_WITNESS, Witness) if witness else (MOST_VISITS, Breach)
         breaking = shortest(machine, {name}, most, kind, below).get(name)
@@ -266,6 +277,29 @@ def document(machine: Machine, found: Found, implementation: Implementation, pro
         trace=made,
         breaks=_broken_by(machine, found),
         replay=encode(machine, found, implementation.spec, profile),
+    )
+
+
+def _failure(machine: Machine, found: Failing, implementation: Implementation) -> Counterexample:
+    """The steps, and the one in which it fails: with what it did until then."""
+    before = trace(machine, Found(Breach(found.fault.status, found.fault.what), found.schedule, found.switches, True))
+    fault, scenario, agent = found.fault, machine.scenario, machine.agents[found.agent]
+    own = scenario.name if scenario.story else ""
+    last = TraceStep(
+        number=len(before) + 1,
+        agent=agent.name,
+        facts=(*(told(note) for note in found.notes), Crashes(what=fault.what, routine=fault.routine, site=fault.at)),
+        breaks=True,
+    )
+    return Counterexample(
+        scenario=scenario.name,
+        switches=found.switches,
+        steps=last.number,
+        at_rest=False,
+        reason=fault.what,
+        architecture=scenario.architecture,
+        trace=(*before, last),
+        replay=f"intack run -a {implementation.spec} --scenario {own}" if own else "",
     )
 
 

@@ -16,9 +16,9 @@ from conformance.adapters.registry import Implementation
 from conformance.machine.rules import ALWAYS
 from conformance.roles import environments
 from conformance.roles.scenario import Scenario
-from conformance.verdict.clause import Clause, Counterexample, Extent, Status, Verdict
+from conformance.verdict.clause import Breakdown, Clause, Counterexample, Extent, Status, Verdict
 from conformance.verdict.evidence import counted, exhaustively, extent, named
-from conformance.verdict.explore import Explored, without_schedule
+from conformance.verdict.explore import FAILURES, Explored, without_schedule
 from conformance.verdict.share import Share
 from conformance.verdict.suite import Checked, Suite
 from conformance.verdict.work import Check, Explore, Item, Least, Result, Shrink, Work
@@ -37,6 +37,7 @@ class Ruling(NamedTuple):
     evidence: str
     counterexample: Counterexample | None = None
     extent: Extent | None = None
+    breakdown: Breakdown | None = None
 
 
 Rules: TypeAlias = Generator[tuple[Item, ...], Any, Ruling]
@@ -139,6 +140,7 @@ class Judge:
             evidence=found.evidence,
             counterexample=found.counterexample,
             extent=found.extent,
+            breakdown=found.breakdown,
         )
 
     def judging_by(self, clause: Clause, result: Explored | Checked) -> Judging:
@@ -176,7 +178,8 @@ class Judge:
 
     def _judge_function(self, clause: Clause, checked: Checked) -> Ruling:
         if checked.fault:
-            return Ruling(Status(checked.fault_status), checked.fault)
+            status, what = Status(checked.fault_status), checked.fault.partition("\n")[0]
+            return _broken_down(Breakdown(status=status, what=what, told=checked.fault))
         found = broken_by(checked, clause, Check(clause=clause.id))
         if found is None:
             return Ruling(Status.HELD, checked.evidence)
@@ -216,7 +219,7 @@ class Judge:
                 else "no guarantee fails within these bounds"
             )
             return Ruling(Status.DEVIATES, f"{where}; {means}", least, rests_on)
-        if undecided := self._undecided(results):
+        if undecided := (yield from self._undecided(results)):
             return undecided
         if clause.id in ALWAYS:
             return self._held(results)
@@ -277,7 +280,7 @@ class Judge:
         results = self._ended(results)
         seen = [r for r in results if clause.id in r.witnessed]
         if not seen:
-            if undecided := self._undecided(results):
+            if undecided := (yield from self._undecided(results)):
                 return undecided
             told = f"allowed, and never seen: {exhaustively(results, self.work.scenarios)}"
             return Ruling(Status.NEVER_OBSERVED, told, extent=self._extent(results))
@@ -286,10 +289,22 @@ class Judge:
         where = f"allowed, and seen in {len(seen)} of {len(results)} scenarios, first in {smallest.scenario}"
         return Ruling(Status.OBSERVED, where, witness, self._extent(results, len(seen)))
 
-    def _undecided(self, results: Sequence[Explored]) -> Ruling | None:
+    def _undecided(self, results: Sequence[Explored]) -> Generator[tuple[Item, ...], Any, Ruling | None]:
         for result in results:
             if result.fault:
-                return Ruling(Status(result.fault_status), f"scenario {result.scenario}: {result.fault}")
+                schedule = None
+                if result.fault_status in FAILURES and not self.work.scenarios[result.scenario].samples:
+                    (schedule,) = yield (Least(scenario=result.scenario, clause=result.fault_status),)
+                return _broken_down(
+                    Breakdown(
+                        status=Status(result.fault_status),
+                        what=result.fault_what or result.fault.partition("\n")[0],
+                        told=result.fault,
+                        at=result.fault_at,
+                        scenario=result.scenario,
+                        schedule=schedule,
+                    )
+                )
         for result in results:
             if not result.complete:
                 bound = f"the bound of {result.states} states; nothing broken so far"
@@ -304,3 +319,7 @@ class Judge:
 
     def _bounds(self, scenario: str) -> str:
         return self.work.scenarios[scenario].bounds()
+
+
+def _broken_down(why: Breakdown) -> Ruling:
+    return Ruling(why.status, f"scenario {why.scenario}: {why.told}" if why.scenario else why.told, breakdown=why)

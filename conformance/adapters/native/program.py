@@ -83,13 +83,14 @@ class NativeProgram(PipeSource):
     def place(self, site: str) -> str:
         return self.debug.line(*map(int, site.split())) if site else ""
 
+    def failed_at(self, failure: protocol.Failure) -> str:
+        if not failure.at:
+            return ""
+        where, *calls = failure.at
+        return self.debug.line(where + (failure.kind in ("crash", "timeout")), *calls)  # there it is no return address
+
     def explain(self, failure: protocol.Failure) -> str:
-        at, after = "", self.debug.line(failure.after) if failure.after else ""
-        if failure.at:
-            where, *calls = failure.at
-            at = self.debug.line(
-                where + (failure.kind in ("crash", "timeout")), *calls
-            )  # there it is no return address
+        at, after = self.failed_at(failure), self.debug.line(failure.after) if failure.after else ""
         if failure.kind == "undeclared":
             writer, _, reader = failure.what.partition("outlives the call: ")[2].partition(" writes it and ")
             return (
