@@ -8,12 +8,15 @@ import pytest
 
 from conformance.adapters.registry import Implementation, of_class, resolve
 from conformance.automaton.assembly import own_routines, recorded
+from conformance.roles import nested
+from conformance.roles.nested import NestedRunLoop
 from conformance.roles.x86 import PINV, Cpu, Sender, Shared, Vcpu
 from conformance.verdict.clause import Status, exit_status
 from conformance.verdict.explore import explore
 from conformance.verdict.judge import Judge
 from conformance.verdict.share import Share
 from properties.suite import SUITE
+from reference.nested.kvm import NestedKvm
 from reference.x86.kvm import Kvm
 
 BY_NAME = {s.name: s for s in SUITE.scenarios}
@@ -134,3 +137,24 @@ def test_a_clause_that_is_put_to_the_test_only_where_it_has_no_share_is_not_unde
     assert verdict.evidence.startswith("the reference's: Plain brings none of the routines that run in ")
     assert exit_status([verdict]) == 0
     assert set(judge.without_a_share(SUITE.clauses)) == (set(X86) - SENDING) & stories
+
+
+class Loop(NestedRunLoop):
+    """The reference's run loop, and no more."""
+
+    def vcpu_run(self, cpu: Cpu, vcpu: nested.Vcpu) -> Any:
+        return NestedKvm(self.world).vcpu_run(cpu, vcpu)
+
+
+def test_what_takes_another_role_of_its_own_is_not_undecided() -> None:
+    """Who requests something of a vCPU has to know how its run loop says what it is about, so both are one's own."""
+    loop = of_class(Loop, "Loop", "Loop")
+    assert loop.torn(BY_NAME["requests"]) == {"requester": "nested_run_loop"}
+    judge = Judge(loop, "kvm", SUITE, scenarios={"nested-silent", "requests", "shadow-pages"})
+    verdict = judge.verdict(CLAUSES["MODE-2"])
+    assert verdict.status is Status.NOT_APPLICABLE
+    assert verdict.evidence == (
+        "in 1 scenario (nested-silent) its premise never became true; in 2 scenarios (requests and shadow-pages) it may, but they take "
+        "a requester of its own beside its nested_run_loop"
+    )
+    assert exit_status([verdict]) == 0

@@ -78,12 +78,21 @@ class Implementation:
 
     def takes_part(self, scenario: Scenario) -> bool:
         """Whether it fills a role of the scenario's architecture, and lacks nothing that the scenario takes."""
+        features = {base.feature for base in called_in(scenario).values()}
+        taken = {*scenario.facts, *scenario.placements, *features}
+        return bool(self.filled(scenario.architecture)) and not self.torn(scenario) and not taken & set(self.lacks)
+
+    def torn(self, scenario: Scenario) -> Mapping[str, str]:
+        """Roles that the scenario calls and that it does not fill, though each goes with one of its own: with which."""
         own = self.filled(scenario.architecture)
-        roles = architectures()[scenario.architecture].roles
-        called = {role: base for role, base in roles.items() if scenario.calls & set(routines_of(base))}
-        torn = any(base.goes_with in own and role not in own for role, base in called.items())
-        taken = {*scenario.facts, *scenario.placements, *(base.feature for base in called.values())}
-        return bool(own) and not torn and not taken & set(self.lacks)
+        called = called_in(scenario).items()
+        return {role: base.goes_with for role, base in called if base.goes_with in own and role not in own}
+
+
+def called_in(scenario: Scenario) -> Mapping[str, type[BaseRole]]:
+    """The roles whose routines a scenario's agents and guests call."""
+    roles = architectures()[scenario.architecture].roles
+    return {role: base for role, base in roles.items() if scenario.calls & set(routines_of(base))}
 
 
 def of_class(cls: type[BaseRole], name: str, spec: str) -> Implementation:

@@ -90,21 +90,27 @@ class Judge:
         self.watchers: dict[str, list[Scenario]] = {}
         self.left_out: dict[str, list[str]] = {}
         """By clause: scenarios that would put it to the test, in which none of the implementation's routines runs."""
+        self.torn: dict[str, list[Scenario]] = {}
+        """By clause: scenarios that would put it to the test, which call a role that has to be the implementation's, too."""
         for scenario in suite.scenarios:
-            if not self._applies(scenario):
+            watching = {*ALWAYS, *(c.id for m in suite.monitors(scenario) for c in (*m.clauses, *m.witnesses))}
+            if not self._asked(scenario):
+                continue
+            if not implementation.takes_part(scenario):
+                for clause in watching if implementation.torn(scenario) else ():
+                    self.torn.setdefault(clause, []).append(scenario)
                 continue
             has_share = self._has_share(scenario.architecture, scenario.name)
-            for clause in {*ALWAYS, *(c.id for m in suite.monitors(scenario) for c in (*m.clauses, *m.witnesses))}:
+            for clause in watching:
                 if has_share:
                     self.watchers.setdefault(clause, []).append(scenario)
                 else:
                     self.left_out.setdefault(clause, []).append(scenario.name)
 
-    def _applies(self, scenario: Scenario) -> bool:
-        """Whether the implementation can take part in a scenario at all."""
+    def _asked(self, scenario: Scenario) -> bool:
+        """Whether it is among those to judge by, and nothing widens the environment more than was asked for."""
         asked_for = self.scenarios is None or scenario.name in self.scenarios
-        widened = set(scenario.facts) & environments().keys() <= set(self.environment)
-        return asked_for and widened and self.implementation.takes_part(scenario)
+        return asked_for and set(scenario.facts) & environments().keys() <= set(self.environment)
 
     def _has_share(self, architecture: str, name: str) -> bool:
         return architecture in self.shares and self.shares[architecture].has(name)
@@ -230,6 +236,11 @@ class Judge:
         if left_out := self.left_out.get(clause.id):
             others = f"{counted(left_out)}, where none of its routines runs, would be the reference's"
             return Ruling(Status.NOT_APPLICABLE, f"in {named(results)} {premise}; {others}")
+        if torn := self.torn.get(clause.id):
+            missing = dict(pair for scenario in torn for pair in self.implementation.torn(scenario).items())
+            roles, own = (" and ".join(sorted(names)) for names in (missing, {*missing.values()}))
+            others = f"{counted([s.name for s in torn])} it may, but they take a {roles} of its own beside its {own}"
+            return Ruling(Status.NOT_APPLICABLE, f"in {named(results)} {premise}; in {others}")
         if self.partial:
             return Ruling(
                 Status.NOT_APPLICABLE, f"in {named(results)}: {premise}, and other scenarios were not asked for"
