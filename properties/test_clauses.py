@@ -24,7 +24,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_clause(clause: Clause, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> None:
     verdict = judged(clause, pytestconfig, record_property)
-    if verdict.status is Status.VIOLATED or undecided(verdict):
+    if verdict.status is Status.VIOLATED or undecided(verdict.status, verdict.clause.kind):
         pytest.fail(block_text(verdict), pytrace=False)
     if verdict.status not in PASSES:
         pytest.skip(printable(f"{verdict.status.value}: {verdict.evidence}"))

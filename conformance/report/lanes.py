@@ -60,6 +60,31 @@ ASCII = Glyphs("->", "X", "|", "-", "+")
 UNICODE = Glyphs("→", "✗", "│", "─", "┼")
 
 
+class Notes(NamedTuple):
+    """What is said of a table's rows beside what they say."""
+
+    by_step: Sequence[Text] = ()
+    """Of the step that breaks a clause."""
+    at_rest: Sequence[Text] = ()
+    """Of the rest that breaks one."""
+    named: Collection[int] = ()
+    """The numbers of rows that the reason names."""
+    folds: Mapping[int, str] = MappingProxyType({})
+    """By the number of the row that comes next: what is left out before it."""
+
+    def before(self, number: int, width: int) -> list[Text]:
+        wrapped = textwrap.wrap(self.folds.get(number, ""), width - 1, subsequent_indent="  ", break_on_hyphens=False)
+        return [Text(f" {line}", "dim") for line in wrapped]
+
+    def after(self, rows: Sequence[Row], width: int) -> list[Text]:
+        """What is left out after the last of these rows."""
+        last = max(self.folds, default=0)
+        return self.before(last, width) if last > max((row.number for row in rows), default=0) else []
+
+
+NO_NOTES = Notes()
+
+
 class Line(NamedTuple):
     """A step before it is laid out: what its agent did, routine by routine, and what changed."""
 
@@ -96,7 +121,7 @@ def lane_table(
     shown, folds = (made, {}) if all_steps else folded(made, named)
     shown = _with_source(noticed(shown), source)
     lay_out = rows_table if width >= SEQUENTIAL else rows_list
-    table = lay_out(shown, width, glyphs, by_step, at_rest, named, folds)
+    table = lay_out(shown, width, glyphs, Notes(by_step, at_rest, named, folds))
     legend = [f"locations named without their owner are {' and '.join(words.left_out)}'s"] * bool(words.left_out)
     legend += [f"{glyphs.named} the reason names this step"] * bool(named)
     return [*(Text(f" {line}", "dim") for line in textwrap.wrap("; ".join(legend), width - 1)), *table]
@@ -146,15 +171,7 @@ def _folded(left_out: Sequence[Row]) -> str:
     return _ascii(f"{told}{calling} on {', '.join(lanes)}")
 
 
-def rows_table(
-    rows: Sequence[Row],
-    width: int = WIDTH,
-    glyphs: Glyphs = ASCII,
-    by_step: Sequence[Text] = (),
-    at_rest: Sequence[Text] = (),
-    named: Collection[int] = (),
-    folds: Mapping[int, str] = MappingProxyType({}),
-) -> list[Text]:
+def rows_table(rows: Sequence[Row], width: int = WIDTH, glyphs: Glyphs = ASCII, notes: Notes = NO_NOTES) -> list[Text]:
     """Any rows as a table, with what is said of the step that breaks a clause, and of the rest that does."""
     label = max(4, 2 + max((len(str(row.number)) for row in rows), default=0))
     lanes = _lanes(rows, (width - 1 - label) // (NARROW + 3) - 1)
@@ -165,22 +182,14 @@ def rows_table(
     table = _grid(glyphs, widths, [textwrap.wrap(name, width) for name, width in names], ["bold"] * len(widths))
     table.append(_rule(glyphs, widths))
     for line in lines:
-        table += _fold(folds, line.row.number, width)
-        table += _step(line, columns, widths, glyphs, line.row.number in named)
-        table += by_step if line.row.breaks else ()
-    table += _fold(folds, max(folds, default=0), width) if max(folds, default=0) > _last(rows) else []
-    return [*table, _rule(glyphs, widths), *at_rest] if at_rest else table
+        table += notes.before(line.row.number, width)
+        table += _step(line, columns, widths, glyphs, line.row.number in notes.named)
+        table += notes.by_step if line.row.breaks else ()
+    table += notes.after(rows, width)
+    return [*table, _rule(glyphs, widths), *notes.at_rest] if notes.at_rest else table
 
 
-def rows_list(
-    rows: Sequence[Row],
-    width: int = WIDTH,
-    glyphs: Glyphs = ASCII,
-    by_step: Sequence[Text] = (),
-    at_rest: Sequence[Text] = (),
-    named: Collection[int] = (),
-    folds: Mapping[int, str] = MappingProxyType({}),
-) -> list[Text]:
+def rows_list(rows: Sequence[Row], width: int = WIDTH, glyphs: Glyphs = ASCII, notes: Notes = NO_NOTES) -> list[Text]:
     """The same one below the other, where there is no room for lanes."""
     label = max(4, 2 + max((len(str(row.number)) for row in rows), default=0))
     lanes = {row.lane or row.agent: _ascii(row.lane or row.agent) for row in rows}
@@ -188,8 +197,8 @@ def rows_list(
     margin = " " * (label + column + 5)
     made: list[Text] = []
     for line in _lines(rows, lanes, glyphs):
-        made += _fold(folds, line.row.number, width)
-        number, style = _number(line.row, label, glyphs, line.row.number in named)
+        made += notes.before(line.row.number, width)
+        number, style = _number(line.row, label, glyphs, line.row.number in notes.named)
         texts = [piece for group in line.did for piece in _pack(group, *_STYLE[0], width - len(margin))]
         lead = f" {number}  {line.column:<{column}.{column}}  "
         for n, text in enumerate(texts or [""]):
@@ -197,20 +206,11 @@ def rows_list(
             made[-1].stylize(style, 0, len(lead)) if not n else None
         for text in _pack(line.changed, *_STYLE[1], width - len(margin) - 4):
             made.append(Text(f"{margin}  {glyphs.bar} {text}", "cyan"))
-        made += by_step if line.row.breaks else ()
-    made += _fold(folds, max(folds, default=0), width) if max(folds, default=0) > _last(rows) else []
+        made += notes.by_step if line.row.breaks else ()
+    made += notes.after(rows, width)
     for line in made:
         line.rstrip()
-    return [*made, *at_rest]
-
-
-def _last(rows: Sequence[Row]) -> int:
-    return max((row.number for row in rows), default=0)
-
-
-def _fold(folds: Mapping[int, str], before: int, width: int) -> list[Text]:
-    wrapped = textwrap.wrap(folds.get(before, ""), width - 1, subsequent_indent="  ", break_on_hyphens=False)
-    return [Text(f" {line}", "dim") for line in wrapped]
+    return [*made, *notes.at_rest]
 
 
 def plain(lines: Iterable[Text]) -> str:

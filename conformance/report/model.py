@@ -14,7 +14,7 @@ from conformance.machine.clause import Authority, Check, Citation
 from conformance.machine.facts import Happened
 from conformance.machine.finding import Subject
 from conformance.search.trace import Change, TraceStep
-from conformance.verdict.clause import UNDECIDED, Counterexample, Extent, Status
+from conformance.verdict.clause import Counterexample, Extent, Status, undecided
 
 SCHEMA = "intack.report/3"
 Ended: TypeAlias = Literal["", "interrupted", "stopped at the first violation"]
@@ -211,8 +211,7 @@ class ClauseRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def undecided(self) -> bool:
-        habit = self.status is Status.NOT_EXERCISED and self.kind == "discipline"
-        return self.status in UNDECIDED and not habit and not self.expected
+        return undecided(self.status, self.kind) and not self.expected
 
 
 class BreakdownRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -136,10 +136,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 OWN = ("reference", "known-bad")
 
 
-def undecided(verdict: Verdict) -> bool:
+def undecided(status: Status, kind: str) -> bool:
     """Whether something had to be decided and was not. A discipline that is never exercised is another design's habit."""
-    habit = verdict.status is Status.NOT_EXERCISED and verdict.clause.kind == "discipline"
-    return verdict.status in UNDECIDED and not habit
+    return status in UNDECIDED and not (status is Status.NOT_EXERCISED and kind == "discipline")
 
 
 def exit_status(verdicts: Iterable[Verdict]) -> int:
@@ -148,6 +147,6 @@ def exit_status(verdicts: Iterable[Verdict]) -> int:
     for verdict in verdicts:
         if verdict.status is Status.VIOLATED:
             return 1
-        if undecided(verdict):
+        if undecided(verdict.status, verdict.clause.kind):
             status = 2
     return status
