@@ -17,7 +17,8 @@ from conformance.roles.cpu import Cpu
 from conformance.roles.scenario import Scenario
 from conformance.roles.x86 import Vcpu
 from conformance.verdict import own_scenarios
-from conformance.verdict.hunt import Found, Hunt, sample, simpler
+from conformance.verdict.hunt import Found, Hunt, hunted, sample, simpler
+from conformance.verdict.pool import Here
 from properties.arm import suite as arm
 from properties.nested import suite as nested
 from properties.suite import SUITE
@@ -44,7 +45,7 @@ def hunting(cls: type, clauses: set[str]) -> Hunt:
 def found(hunt: Hunt) -> Found | None:
     drawn = SUITE.drawn(hunt.implementation, hunt.most)
     assert drawn is not None
-    return hunt.hunt(drawn, 120, seed=1)
+    return hunted(Here(lambda number: hunt.turn(drawn, 1 + number)), 120).found
 
 
 @pytest.mark.slow
@@ -74,7 +75,7 @@ def test_what_the_reference_breaks_too_is_no_find(monkeypatch: pytest.MonkeyPatc
     scenario = next(s for s in SUITE.scenarios if s.name == "core")
     assert hunt.breaks(scenario).clauses == {"PID-8"}
     monkeypatch.setattr("conformance.verdict.hunt.reference_of", lambda _: hunt.implementation)
-    hunt.looked.clear()
+    hunt.known.clear()
     assert not hunt.breaks(scenario).clauses
 
 

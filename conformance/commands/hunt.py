@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from conformance.commands.status import STATUS
+from conformance.commands.clustered import client_of, cluster
+from conformance.commands.status import FAILED, STATUS
 
 
 @click.command(epilog=STATUS)
@@ -15,34 +16,49 @@ from conformance.commands.status import STATUS
 @click.option("--seed", type=int, default=0, show_default=True, help="Other scenarios for another number.")
 @click.option("--states", type=click.IntRange(1), default=100_000, show_default=True, help="Of a scenario, at most.")
 @click.option("--out", metavar="PATH", default="", help="Write the scenario that was found here (TOML).")
-def hunt(adapter: str, minutes: float, seed: int, states: int, out: str) -> int:
+@cluster
+def hunt(adapter: str, minutes: float, seed: int, states: int, out: str, address: str) -> int:
     """Draw scenarios at random until the implementation breaks a guarantee in one that the reference keeps there.
 
     What is found is made as small as it gets, shown as a file for --scenario-file, and judged.
     """
+    from contextlib import closing
     from pathlib import Path
 
     from rich.console import Console
 
+    from conformance.adapters.registry import AdapterError
     from conformance.report import document, terminal
     from conformance.verdict import own_scenarios
     from conformance.verdict.clause import Status, exit_status
-    from conformance.verdict.hunt import Hunt
+    from conformance.verdict.hunt import Hunting, TurnEndedError, hunted
     from conformance.verdict.judge import Judge
+    from conformance.verdict.pool import Here
     from conformance.verdict.session import BadInput, Session
 
     try:
         session = Session(adapter=adapter)
         judge = session.judge
         guarantees = frozenset(c.id for c in session.clauses if judge.guaranteed(c))
-        hunting = Hunt(session.implementation, session.suite, guarantees, states)
-        drawn = session.suite.drawn(session.implementation, states)
     except BadInput as error:
         raise click.UsageError(str(error)) from None
-    if drawn is None:
-        raise click.UsageError(f"nothing draws scenarios for {', '.join(session.implementation.architectures)}")
-    found = hunting.hunt(drawn, 60 * minutes, seed)
-    told = f"{len(hunting.looked):,} scenarios, {hunting.states:,} states"
+    hunting = Hunting(session.implementation.spec, guarantees, states, seed, kept=not address)
+    with client_of(address) as client:
+        try:
+            if client:
+                from conformance.verdict.cluster import Cluster
+
+                pool = Cluster(client, hunting)
+            else:
+                pool = Here(hunting.begin()[0])
+            with closing(pool):
+                found, looked = hunted(pool, 60 * minutes)
+        except AdapterError as error:
+            raise click.UsageError(str(error)) from None
+        except TurnEndedError as error:
+            click.echo(str(error), err=True)
+            return FAILED
+    told = f"{len(looked):,} scenarios, {sum(looked.values()):,} states"
     if found is None:
         click.echo(f"Nothing found in {told}.")
         return 0

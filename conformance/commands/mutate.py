@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
+from conformance.commands.clustered import client_of, cluster
+
 if TYPE_CHECKING:
-    from conformance.mutation.kill import Judged, Only
+    from conformance.mutation.parts import Auditing, Part
 
 STATUS = """
 Exit status: 0 the score is at least --fail-under; 1 it is not; 2 nothing could be mutated; 3 bad usage.
 """
 FEW_STATES = 30_000
+PARTS = 32
+"""On a cluster."""
 
 
 @click.command(epilog=STATUS)
@@ -54,6 +59,7 @@ FEW_STATES = 30_000
     help="Keep what is known after each scenario here, and go on from it. With several processes: a file each, PATH.0 ...",
 )
 @click.option("-n", "workers", default="auto", metavar="N", help="Worker processes. Default: auto.")
+@cluster
 @click.option("--all-lines", is_flag=True, help="Show lines of which every change is noticed, too.")
 @click.option("--operators", is_flag=True, help="List the operators, and end.")
 def mutate(
@@ -69,6 +75,7 @@ def mutate(
     report: Path | None,
     journal: Path | None,
     workers: str,
+    address: str,
     all_lines: bool,
     operators: bool,
 ) -> int:
@@ -82,6 +89,7 @@ def mutate(
     from conformance.adapters.registry import AdapterError
     from conformance.mutation.kill import Only
     from conformance.mutation.operators import OPERATORS
+    from conformance.mutation.parts import Auditing
     from conformance.mutation.score import ArguedError, arguments, score
     from conformance.report import mutants as told
 
@@ -97,13 +105,16 @@ def mutate(
     try:
         known = arguments(argued) if argued else ()
         architectures = _architectures(spec, architecture)
-        where = _Where(spec, globs, architectures, states, again, journal)
-        names, judged = _judged(where, Only(routine, operator), workers)
+        job = Auditing(spec, globs, architectures, states, again, journal, Only(routine, operator))
+        audited = _audited(job, workers, address)
         whole = (routine, operator, globs) == ("*", "*", ())
-        result = score(judged, known, whole=whole)
+        result = score(audited.judged, known, whole=whole)
     except (AdapterError, ArguedError) as error:
         raise click.UsageError(str(error)) from None
-    if not judged:
+    if audited.left_out:
+        click.echo(audited.left_out, err=True)
+    names = audited.places
+    if not audited.judged:
         click.echo(f"no operation of {spec} is reached: is --routine {routine} a routine that it fills?", err=True)
         return 2
     told.show(result, Console(), name=spec, places=names, all_lines=all_lines)
@@ -112,17 +123,6 @@ def mutate(
             told.document(result, name=spec, architectures=architectures, places=names, states=states, again=again)
         )
     return int(result.percent < fail_under)
-
-
-class _Where(NamedTuple):
-    """Of what, and where: as the options have it."""
-
-    spec: str
-    globs: tuple[str, ...]
-    architectures: tuple[str, ...]
-    states: int
-    again: int
-    journal: Path | None
 
 
 def _architectures(spec: str, only: str | None) -> tuple[str, ...]:
@@ -134,50 +134,33 @@ def _architectures(spec: str, only: str | None) -> tuple[str, ...]:
     return (only,) if only else filled
 
 
-def _judged(where: _Where, only: Only, workers: str) -> tuple[list[str], list[Judged]]:
-    """The places, and every mutant's fate; the sites shared out among processes."""
+def _audited(job: Auditing, workers: str, address: str) -> Part:
+    """The parts are as many as there are processes, and on a cluster always as many: what is kept of one fits the next time."""
+    from conformance.mutation.parts import together
+    from conformance.verdict.pool import Died
+
     if workers != "auto" and not workers.isdecimal():
         raise click.BadParameter(f"-n {workers!r} is neither a number nor auto")
     count = (os.cpu_count() or 1) if workers == "auto" else int(workers)
-    if count < 2:
-        return _part(where, only)
-    parts = [replace(only, part=(n, count)) for n in range(count)]
-    journals = [where.journal.with_name(f"{where.journal.name}.{n}") if where.journal else None for n in range(count)]
-    wheres = [where._replace(journal=journal) for journal in journals]
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(_part, wheres, parts))
-    judged = [j for _, part in found for j in part]
-    return found[0][0], sorted(judged, key=lambda j: j.mutant)
+    if address:
+        job = replace(job, parts=PARTS)
+        with client_of(address) as client:
+            from conformance.verdict.cluster import Cluster, answers
+
+            assert client
+            with closing(Cluster[int, "Part"](client, job)) as pool:
+                found = dict(answers(pool, range(PARTS)))
+    elif count < 2:
+        found = {0: job.begin()[0](0)}
+    else:
+        job = replace(job, parts=count)
+        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+            found = dict(zip(range(count), pool.map(_part, [job] * count, range(count)), strict=True))
+    for died in found.values():
+        if isinstance(died, Died):
+            raise click.ClickException(f"the process in which mutants were judged {died.how}")
+    return together([part for _, part in sorted(found.items()) if not isinstance(part, Died)])
 
 
-def _part(where: _Where, only: Only) -> tuple[list[str], list[Judged]]:
-    from conformance.adapters.registry import resolve
-    from conformance.mutation.in_function import functions
-    from conformance.mutation.in_scenario import smallest_first
-    from conformance.mutation.journal import JournalFile
-    from conformance.mutation.kill import audit
-    from conformance.verdict.suite import load_suite
-
-    implementation, suite = resolve(where.spec), load_suite()
-
-    def asked(name: str, architecture: str) -> bool:
-        return architecture in where.architectures and (
-            not where.globs or any(fnmatchcase(name, glob) for glob in where.globs)
-        )
-
-    clauses = [c for c in suite.clauses if c.check == "sequential" and asked(c.id, c.architecture)]
-    scenarios = [s for s in suite.scenarios if not s.samples and asked(s.name, s.architecture)]
-    if not clauses and not scenarios:
-        raise click.UsageError(f"nothing of {', '.join(where.architectures)} matches {', '.join(where.globs)}")
-    most = max(where.states, where.again)
-    explored = smallest_first(implementation, suite, scenarios, most)
-    places = [*functions(implementation, suite, clauses), *explored]
-    if left := len(clauses) + len(scenarios) - len(places):
-        click.echo(
-            f"{left} of {len(clauses) + len(scenarios)} scenarios and functions are left out: larger than {most:,} states, "
-            "or the unchanged code breaks or fails them",
-            err=True,
-        )
-    journal = JournalFile(where.journal, implementation, only) if where.journal else None
-    larger = frozenset(place.name for place in explored if place.states > where.states)
-    return [p.name for p in places if p.name not in larger], list(audit(places, only, journal, larger))
+def _part(job: Auditing, number: int) -> Part:
+    return job.begin()[0](number)

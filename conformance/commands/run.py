@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conformance.commands.clustered import client_of, cluster
 from conformance.commands.status import FAILED, INTERRUPTED, STATUS
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from conformance.commands.progress import Watch
     from conformance.report.model import Report
     from conformance.verdict.session import Session
@@ -95,6 +98,7 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
     "-n", "workers", default="auto", callback=_workers, metavar="N",
     help="Worker processes; 0: none but this one. Default: auto.",
 )  # fmt: skip
+@cluster
 def run(
     adapters: tuple[str, ...],
     profile: str,
@@ -115,6 +119,7 @@ def run(
     durations: int,
     no_cache: bool,
     workers: int,
+    address: str,
 ) -> int:
     """Judge an implementation, clause by clause, and print the report.
 
@@ -151,8 +156,8 @@ def run(
             writable(write_expected, ".toml")
     except (BadInput, document.ReportError) as error:
         raise click.UsageError(str(error)) from None
-    with Watch() as watch:
-        report = _judged(sessions, workers, stop, watch)
+    with client_of(address) as client, Watch() as watch:
+        report = _judged(sessions, workers, stop, watch, client)
     if sessions[0].reports:
         report = several.foreseen(report, [session.implementation for session in sessions])
     if expect:
@@ -187,13 +192,13 @@ def run(
     return report.run.exit_status
 
 
-def _judged(sessions: Sequence[Session], workers: int, stop: bool, watch: Watch) -> Report:
+def _judged(sessions: Sequence[Session], workers: int, stop: bool, watch: Watch, client: Client | None) -> Report:
     """One implementation after the other; none after one that was interrupted."""
     from conformance.report.several import compared, joined
 
     made: list[Report] = []
     for session in sessions:
-        made.append(_of_one(session, workers, stop, watch))
+        made.append(_of_one(session, workers, stop, watch, client))
         if made[-1].run.ended == "interrupted":
             break
     if len(made) == 1:
@@ -201,13 +206,18 @@ def _judged(sessions: Sequence[Session], workers: int, stop: bool, watch: Watch)
     return compared(joined(made), [session.implementation for session in sessions])
 
 
-def _of_one(session: Session, workers: int, stop: bool, watch: Watch) -> Report:
+def _of_one(session: Session, workers: int, stop: bool, watch: Watch, client: Client | None) -> Report:
     from conformance.report.document import of_session
     from conformance.verdict.clause import exit_status
     from conformance.verdict.events import RunEnded
     from conformance.verdict.run import Run
 
-    going = Run(session.judge, session.clauses, workers, stop=stop)
+    elsewhere = None
+    if client:
+        from conformance.verdict.spread import Spread
+
+        elsewhere = Spread(client, session.judge.work)
+    going = Run(session.judge, session.clauses, workers, stop=stop, elsewhere=elsewhere)
     ended: RunEnded | None = None
     events = going.events()
     try:

@@ -8,20 +8,22 @@ What was found is kept in Hypothesis's database, and tried first the next time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conformance.adapters.registry import Implementation, reference_of
+from conformance.adapters.registry import AdapterError, Implementation, reference_of, resolve
 from conformance.adapters.source import Fault
 from conformance.machine.build import in_machine
 from conformance.roles import architectures
 from conformance.roles.scenario import Budget, Scenario
 from conformance.roles.sensible import refusals
 from conformance.search.proof import prove
-from conformance.verdict.suite import Suite
+from conformance.verdict.ingredients import plugged
+from conformance.verdict.pool import Died, Pool
+from conformance.verdict.suite import Suite, load_suite
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -46,34 +48,43 @@ class FoundOne(AssertionError):
     """So that Hypothesis shrinks it."""
 
 
+class Turn(NamedTuple):
+    """What came of one lot of scenarios, which are the same wherever they are drawn."""
+
+    found: Found | None
+    looked: Mapping[str, int]
+    """States of each scenario that was explored, by implementation and data."""
+
+
 @dataclass
 class Hunt:
-    """`most`: states that a scenario may have."""
+    """`most`: states that a scenario may have. `keeps`: what is found is tried first the next time."""
 
     implementation: Implementation
     suite: Suite
     guarantees: frozenset[str]
     most: int
-    looked: dict[str, Broken | None] = field(default_factory=dict)
-    """What was found in each scenario, by its data; None: more than `most` states."""
-    states: int = 0
+    keeps: bool = True
+    known: dict[str, tuple[Broken | None, int]] = field(default_factory=dict)
+    """What was found in each scenario, by implementation and data, and its states; None: more than `most`."""
+    looked: dict[str, int] = field(default_factory=dict)
+    """Of the current turn."""
     last: Found | None = None
 
-    def hunt(self, drawn: SearchStrategy[Scenario], seconds: float, seed: int) -> Found | None:
-        """Until something is found, or the time is over."""
-        begun, turn = time.monotonic(), 0
-        while time.monotonic() - begun < seconds:
-            try:
-                self._draw(drawn, seed + turn)
-            except FoundOne:
-                assert self.last
-                return self.smaller(self.last)
-            turn += 1
-        return None
+    def turn(self, drawn: SearchStrategy[Scenario], seed: int) -> Turn:
+        self.looked = {}
+        try:
+            self._draw(drawn, seed)
+        except FoundOne:
+            assert self.last
+            return Turn(self.smaller(self.last), self.looked)
+        return Turn(None, self.looked)
 
     def _draw(self, drawn: SearchStrategy[Scenario], seed: int) -> None:
         from hypothesis import HealthCheck, Phase, given, settings
         from hypothesis import seed as seeded
+
+        kept: dict[str, Any] = {} if self.keeps else {"database": None}
 
         @seeded(seed)
         @settings(
@@ -82,6 +93,7 @@ class Hunt:
             report_multiple_bugs=False,
             phases=(Phase.reuse, Phase.generate, Phase.shrink),
             suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large),
+            **kept,
         )
         @given(drawn)
         def intack_hunt(scenario: Scenario) -> None:
@@ -104,20 +116,20 @@ class Hunt:
 
     def _explored(self, implementation: Implementation, scenario: Scenario) -> Broken:
         key = f"{implementation.spec} {msgspec.json.encode(msgspec.structs.replace(scenario, name='', about='')).decode()}"
-        if key not in self.looked:
-            self.looked[key] = self._explore(implementation, scenario)
-        return self.looked[key] or Broken(frozenset(), self.most)
+        if key not in self.known:
+            self.known[key] = self._explore(implementation, scenario)
+        broken, self.looked[key] = self.known[key]
+        return broken or Broken(frozenset(), self.most)
 
-    def _explore(self, implementation: Implementation, scenario: Scenario) -> Broken | None:
+    def _explore(self, implementation: Implementation, scenario: Scenario) -> tuple[Broken | None, int]:
         try:
             found = in_machine(implementation, scenario, self.suite, lambda m: prove(m, most=self.most))
         except Fault as fault:
-            return Broken(frozenset({fault.status}), 0)
-        self.states += found.states
+            return Broken(frozenset({fault.status}), 0), 0
         broken = {*found.breached, *found.at_rest, *(("LIVELOCK",) if found.livelock else ())}
         if not found.complete and not broken:
-            return None
-        return Broken(frozenset(broken & self.guarantees), found.states)
+            return None, found.states
+        return Broken(frozenset(broken & self.guarantees), found.states), found.states
 
     def smaller(self, found: Found) -> Found:
         """Less of it, as long as one of the same guarantees is broken, in fewer states."""
@@ -129,6 +141,58 @@ class Hunt:
                     break
             else:
                 return found
+
+
+@dataclass(frozen=True)
+class Hunting:
+    """A hunt as a job: a task is the number of a turn. Of turns elsewhere nothing is `kept` in a database."""
+
+    spec: str
+    guarantees: frozenset[str]
+    most: int
+    seed: int
+    kept: bool = True
+
+    def begin(self) -> tuple[Callable[[int], Turn], str]:
+        implementation, suite = resolve(self.spec), load_suite()
+        hunt = Hunt(implementation, suite, self.guarantees, self.most, self.kept)
+        drawn = suite.drawn(implementation, self.most)
+        if drawn is None:
+            raise AdapterError(f"nothing draws scenarios for {', '.join(implementation.architectures)}")
+        return lambda number: hunt.turn(drawn, self.seed + number), plugged(implementation)
+
+
+class TurnEndedError(Exception):
+    """The process of a turn ended. The message says how."""
+
+
+def hunted(pool: Pool[int, Turn], seconds: float) -> Turn:
+    """Turn after turn until one finds something, or the time is over. The first by number counts, whatever is known first:
+    what is told is the same for any number of processes. Raises TurnEndedError.
+    """
+    begun, number, turns, first = time.monotonic(), 0, dict[int, Turn](), None
+    while True:
+        over = time.monotonic() - begun >= seconds
+        if first is None and over:
+            return _together(turns.values())
+        while first is None and pool.free > 0:
+            pool.put(number)
+            number += 1
+        for n, turn in pool.take(1.0):
+            if isinstance(turn, Died):
+                raise TurnEndedError(f"the process in which scenarios were looked at {turn.how}")
+            turns[n] = turn
+            first = n if turn.found and (first is None or n < first) else first
+        if first is not None and all(n in turns for n in range(first)):
+            return _together(turns[n] for n in range(first + 1))
+
+
+def _together(turns: Iterable[Turn]) -> Turn:
+    found, looked = None, dict[str, int]()
+    for turn in turns:
+        found = turn.found or found
+        looked |= turn.looked
+    return Turn(found, looked)
 
 
 def sample(drawn: SearchStrategy[Scenario], count: int) -> list[Scenario]:

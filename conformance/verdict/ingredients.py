@@ -29,6 +29,22 @@ def machinery() -> str:
     return hashed(sys.version, *versions, *entries, *map(source, _packages()))
 
 
+def machinery_code() -> str:
+    """All code that is installed for it, without Python: the same on machines whose Python was built otherwise."""
+    entries = [(entry.group, entry.name, entry.value) for entry in _entries()]
+    return hashed(*entries, *map(source, sorted({*PACKAGES, *_packages()})))
+
+
+def plugged(implementation: Implementation) -> str:
+    """What it declares, and the files in which its classes stand."""
+    classes = [*implementation.roles.values(), *map(type, implementation.replaces.values())]
+    modules = {base.__module__ for cls in classes for base in cls.__mro__}
+    own = sorted(name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names)
+    places = [getattr(sys.modules.get(name), "__file__", None) for name in own]
+    files = [Path(place).read_bytes() for place in places if place and Path(place).is_file()]
+    return hashed(declared(implementation), implementation.content, *files)
+
+
 def _entries() -> list[EntryPoint]:
     return [*registered("intack.suites").values(), *registered("intack.architectures").values()]
 

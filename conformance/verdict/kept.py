@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import msgspec
 
@@ -40,11 +41,19 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     asked: msgspec.Raw
 
 
+class Records(Protocol):
+    """Where records are: in a folder, or on the way to another machine."""
+
+    def load(self, key: str) -> bytes | None: ...
+
+    def save(self, key: str, content: bytes) -> None: ...
+
+
 @dataclass(frozen=True)
 class KeptWork(Work):
     """Does what is not known from an earlier run."""
 
-    store: Store
+    store: Records
     rests_on: str
     """A hash of what the results of all items rest on."""
     code: str
@@ -60,6 +69,11 @@ class KeptWork(Work):
             done = super().done(item)
         self._keep(item, done.result, made)
         return done
+
+    def records(self, item: Item) -> dict[str, bytes]:
+        """What the store has of it, by key."""
+        keys = [self._key(item, rests_on) for rests_on in (self.rests_on, self.before) if rests_on]
+        return {key: content for key in keys if (content := self.store.load(key))}
 
     def _known(self, item: Item) -> tuple[Result] | None:
         known = self._found(item, self.rests_on)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from conformance.adapters.ended import by
 from conformance.verdict.work import Done, Item, Result, Work
@@ -37,19 +37,22 @@ class Died(NamedTuple):
 
 
 Do = Callable[[Item], Done]
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+"""Of a pool that does other than items: whatever can be found out on its own."""
 
 
-class Pool(Protocol):
-    """Takes items, gives results, in any order."""
+class Pool(Protocol[Task, Answer]):
+    """Takes tasks, gives answers, in any order."""
 
     @property
     def free(self) -> int:
-        """How many items may be put in now."""
+        """How many may be put in now."""
         ...
 
-    def put(self, item: Item) -> None: ...
+    def put(self, task: Task) -> None: ...
 
-    def take(self, seconds: float) -> list[tuple[Item, Done | Died]]:
+    def take(self, seconds: float) -> list[tuple[Task, Answer | Died]]:
         """What is done, waiting for it as long as that if need be."""
         ...
 
@@ -58,7 +61,7 @@ class Pool(Protocol):
         ...
 
 
-def pool(do: Do, workers: int) -> Pool:
+def pool(do: Do, workers: int) -> Pool[Item, Done]:
     """So many processes; 0: this one."""
     return Processes(do, workers) if workers else Here(do)
 
@@ -74,39 +77,38 @@ def result_of(work: Work, item: Item, outcome: Done | Died) -> Result:
     return outcome.result
 
 
-class Here:
-    """One item at a time, done when it is waited for."""
+class Here(Generic[Task, Answer]):
+    """One task at a time, done when it is waited for."""
 
-    def __init__(self, do: Do) -> None:
+    def __init__(self, do: Callable[[Task], Answer]) -> None:
         self.do = do
-        self.item: Item | None = None
+        self.tasks: list[Task] = []
 
     @property
     def free(self) -> int:
-        return int(self.item is None)
+        return 1 - len(self.tasks)
 
-    def put(self, item: Item) -> None:
-        self.item = item
+    def put(self, task: Task) -> None:
+        self.tasks.append(task)
 
-    def take(self, seconds: float) -> list[tuple[Item, Done | Died]]:
-        assert self.item is not None
+    def take(self, seconds: float) -> list[tuple[Task, Answer | Died]]:
         with contextlib.redirect_stdout(sys.stderr):  # what an implementation prints is no part of the report
-            item, self.item = self.item, None
-            return [(item, self.do(item))]
+            task = self.tasks.pop()
+            return [(task, self.do(task))]
 
     def close(self) -> None:
-        self.item = None
+        self.tasks.clear()
 
 
-class Processes:
+class Processes(Generic[Task, Answer]):
     """Forked, so that they have all modules and the implementation at once. They end with this process."""
 
-    def __init__(self, do: Do, workers: int) -> None:
+    def __init__(self, do: Callable[[Task], Answer], workers: int) -> None:
         self.do, self.workers = do, workers
         self.executor: ProcessPoolExecutor | None = None
         self.processes: list[BaseProcess] = []
-        self.running: dict[Future[Done], Item] = {}
-        self.suspects: deque[Item] = deque()
+        self.running: dict[Future[Answer], Task] = {}
+        self.suspects: deque[Task] = deque()
         """Items that were under way when a process died: each is done alone."""
         self.alarms, self.alarmed = os.pipe()
         """A byte for each signal that reaches one of the processes, even where Python does not get to run."""
@@ -119,19 +121,19 @@ class Processes:
     def free(self) -> int:
         return 0 if self.suspects else 2 * self.workers - len(self.running)
 
-    def put(self, item: Item) -> None:
+    def put(self, task: Task) -> None:
         if self.executor is None:
             context = multiprocessing.get_context("fork")
             self.executor = ProcessPoolExecutor(
                 self.workers, context, initializer=_begin, initargs=(self.do, os.getpid(), self.alarmed)
             )
             others = set(multiprocessing.active_children())
-            self.running[self.executor.submit(_work, item)] = item
+            self.running[self.executor.submit(_work, task)] = task
             self.processes = [p for p in multiprocessing.active_children() if p not in others]
         else:
-            self.running[self.executor.submit(_work, item)] = item
+            self.running[self.executor.submit(_work, task)] = task
 
-    def take(self, seconds: float) -> list[tuple[Item, Done | Died]]:
+    def take(self, seconds: float) -> list[tuple[Task, Answer | Died]]:
         if self.suspects and not self.running:
             self.put(self.suspects[0])
         done, _ = wait(self.running, seconds, FIRST_COMPLETED)
@@ -142,7 +144,7 @@ class Processes:
             done, _ = wait(self.running)
         if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
             return self._died()
-        taken: list[tuple[Item, Done | Died]] = []
+        taken: list[tuple[Task, Answer | Died]] = []
         for future in done:
             item = self.running.pop(future)
             taken.append((item, future.result()))
@@ -155,13 +157,13 @@ class Processes:
             return os.read(self.alarms, 1 << 10).count(signal.SIGALRM)
         return 0
 
-    def _died(self) -> list[tuple[Item, Done | Died]]:
+    def _died(self) -> list[tuple[Task, Answer | Died]]:
         wait(self.running)  # all of them know by now
         under_way, self.running = self.running, {}
         processes = self.processes
         self._end()
-        taken: list[tuple[Item, Done | Died]] = []
-        lost: list[Item] = []
+        taken: list[tuple[Task, Answer | Died]] = []
+        lost: list[Task] = []
         for future, item in under_way.items():
             if future.exception() is None:
                 taken.append((item, future.result()))
@@ -216,11 +218,11 @@ def _how(processes: list[BaseProcess], *, deaf: bool) -> Died:
     return Died(by(code))
 
 
-_do: Do | None = None
+_do: Callable[[Any], Any] | None = None
 """Of this process, if it is one of a pool's."""
 
 
-def _begin(do: Do, parent: int, alarmed: int) -> None:
+def _begin(do: Callable[[Any], Any], parent: int, alarmed: int) -> None:
     global _do
     _do = do
     signal.set_wakeup_fd(alarmed, warn_on_full_buffer=False)
@@ -232,6 +234,6 @@ def _begin(do: Do, parent: int, alarmed: int) -> None:
     os.dup2(2, 1)  # what an implementation prints is no part of the report
 
 
-def _work(item: Item) -> Done:
+def _work(item: Any) -> Any:
     assert _do
     return _do(item)

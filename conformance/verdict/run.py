@@ -29,7 +29,7 @@ from conformance.verdict.events import (
 )
 from conformance.verdict.explore import Explored
 from conformance.verdict.judge import Judge, Judging, broken_by
-from conformance.verdict.pool import Died, Done, pool, result_of
+from conformance.verdict.pool import Died, Done, Pool, pool, result_of
 from conformance.verdict.suite import Checked
 from conformance.verdict.work import Check, Explore, Item, Result
 
@@ -43,11 +43,21 @@ FIRST: Rank = (SCHEDULES, -1)
 
 
 class Run:
-    """Judges clauses. With `stop` it ends at the first violation: the first by rank, whatever is known first."""
+    """Judges clauses. With `stop` it ends at the first violation: the first by rank, whatever is known first. `elsewhere`: a
+    pool that does the work, in place of so many processes here.
+    """
 
-    def __init__(self, judge: Judge, clauses: Sequence[Clause], workers: int, *, stop: bool = False) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        clauses: Sequence[Clause],
+        workers: int,
+        *,
+        stop: bool = False,
+        elsewhere: Pool[Item, Done] | None = None,
+    ) -> None:
         self.judge, self.clauses, self.stop = judge, {c.id: c for c in clauses}, stop
-        self.pool = pool(judge.work.done, workers)
+        self.pool = elsewhere or pool(judge.work.done, workers)
         self.workers = max(1, workers)
         self.begun = time.monotonic()
         self.ranks: dict[Item, Rank] = {}
@@ -87,7 +97,7 @@ class Run:
 
     def _work(self) -> Iterator[Event]:
         while any(map(self._counts, self.waiting)):
-            while self.queue and self.pool.free and self._counts(self.queue[0][1]):
+            while self.queue and self.pool.free > 0 and self._counts(self.queue[0][1]):
                 self.pool.put(heapq.heappop(self.queue)[1])
             done = self.pool.take(TICK)
             if not done:
