@@ -19,11 +19,13 @@ from conformance.report.mail import mail
 from conformance.report.markdown import markdown
 from conformance.report.model import Report
 from conformance.report.several import joined
+from conformance.roles import operations as ops
 from conformance.roles.cpu import Cpu
-from conformance.roles.operations import Result, Return
 from conformance.roles.x86 import Vcpu
 from conformance.verdict.clause import Status, Verdict
 from conformance.verdict.judge import Judge
+from conformance.verdict.suite import Checked
+from conformance.verdict.work import Item, Result, Work
 from properties.suite import SUITE
 from reference.x86.kvm import IN, PINV, Kvm
 
@@ -109,11 +111,21 @@ def test_reports_side_by_side_keep_their_numbers(report: Report) -> None:
     assert [each.implementation for each in both.breakdowns] == ["Breaks", "other"]
 
 
+def test_what_there_is_nothing_to_check_of_has_not_failed() -> None:
+    class Unchecked(Work):
+        def do(self, item: Item) -> Result:
+            return Checked(evidence="", fault="it declares no descriptor", fault_status="NOT CHECKED")
+
+    breaks, clause = resolve(f"{__name__}:Breaks"), next(c for c in SUITE.clauses if c.id == "KVM-PI-22")
+    verdict = Judge(breaks, "kvm", SUITE, work=Unchecked(breaks, "kvm", SUITE)).verdict(clause)
+    assert verdict.status is Status.NOT_CHECKED and not verdict.breakdown
+
+
 def test_what_fails_is_not_done_again_and_again() -> None:
     class Dies:
         asked = 0
 
-        def next(self, routine: str, args: tuple[Result, ...], results: tuple[Result, ...]) -> Return:
+        def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Return:
             self.asked += 1
             raise Fault("TIMEOUT", "it has not returned after 5 s")
 

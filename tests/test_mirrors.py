@@ -23,12 +23,13 @@ from conformance.roles.mirrors import Original, mirrors, originals
 from conformance.roles.x86 import Sender, Vcpu
 from conformance.verdict.explore import Explored, explore
 from properties.suite import SUITE
-from reference.alternatives.x86.linux_posted_intr import PACKAGE, VARIABLE
 from reference.arm.vgic import LINUX as LINUX_6_19
 from reference.arm.vgic import SINCE_6_1
+from reference.linux.tree import PACKAGES, VARIABLE
 from reference.page import differences, implementations, modules, page, routines
 from reference.x86.kvm import LINUX as LINUX_6_1
 
+PACKAGE = PACKAGES / "linux-source-6.1.tar.xz"
 MODULES = [pytest.param(module, id=module.__name__) for module in modules()]
 SCENARIOS = {s.name: s for s in SUITE.scenarios}
 

@@ -1,4 +1,4 @@
-"""The native runtime on small C programs, and on Linux's posted_intr.c."""
+"""The native runtime on small C programs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from played import Memory, play
 from processes import descendants, left
 
-from conformance.adapters import pipe
 from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
 from conformance.adapters.native.build import compiler_for
 from conformance.adapters.pipe import PipeError
-from conformance.adapters.protocol import WorldMessage
-from conformance.adapters.registry import resolve
-from conformance.automaton.assembly import assemble
-from conformance.machine.machine import Machine
 from conformance.roles.operations import (
     WORD,
     Answer,
@@ -37,7 +33,6 @@ from conformance.roles.operations import (
     ListOf,
     Load,
     Lock,
-    Operation,
     Preemption,
     Relax,
     Result,
@@ -46,22 +41,7 @@ from conformance.roles.operations import (
     SendIpi,
     Store,
     Unlock,
-    Value,
     Wake,
-)
-from conformance.search.proof import prove
-from conformance.verdict.explore import Explored, explore
-from properties.suite import SUITE
-from properties.x86.monitors import end_to_end
-from properties.x86.scenarios import SCENARIOS
-from reference.alternatives.x86.linux_posted_intr import HERE as LINUX
-from reference.alternatives.x86.linux_posted_intr import (
-    WITHOUT_SELF_IPI,
-    LinuxPostedIntr,
-    Replacements,
-    implementation,
-    kernel_files,
-    replaced,
 )
 
 needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -259,59 +239,6 @@ void intack_setup(void)
 
 LOW, HIGH = 0xFFFFFFFF, 0xFFFFFFFF << 32
 NV = 0xFF << 16
-Memory = dict[str, Value]
-
-
-def perform(memory: Memory, operation: Operation) -> Result:
-    """What a lone CPU would see."""
-    match operation:
-        case Load(at, mask):
-            value = memory.get(at, 0)
-            return value & mask if isinstance(value, int) else value
-        case Store(at, value, mask):
-            old = memory.get(at, 0)
-            memory[at] = old & ~mask | value if isinstance(value, int) and isinstance(old, int) else value
-        case Rmw(at, how, value, mask, expect):
-            old = memory.get(at, 0)
-            assert isinstance(old, int)
-            assert not (value | expect) & ~mask
-            new = {
-                "swap": value,
-                "or": old | value,
-                "and": old & value,
-                "xor": old ^ value,
-                "add": old + value,
-                "cas": value if old & mask == expect else old,
-            }[how]
-            memory[at] = old & ~mask | new & mask
-            return old & mask
-        case Interrupts() | Wake():
-            return True
-        case CpuId():
-            return 2
-        case ListOf(name, lists):
-            return next((n for n, at in enumerate(lists) if name in memory.get(at, ())), -1)  # type: ignore[operator]
-        case _:
-            pass
-    return None
-
-
-def play(
-    program: NativeProgram,
-    routine: str,
-    *args: Result,
-    memory: Memory | None = None,
-    before: Callable[[Answer, Memory], None] = lambda answer, memory: None,
-) -> list[Answer]:
-    """All that the routine asks for when it runs alone; `before` may come between."""
-    memory = {} if memory is None else memory
-    answers: list[Answer] = []
-    results: tuple[Result, ...] = ()
-    while not answers or not isinstance(answers[-1], Return):
-        answers.append(program.next(routine, args, results))
-        before(answers[-1], memory)
-        results = (*results, perform(memory, answers[-1]) if isinstance(answers[-1], Operation) else None)
-    return answers
 
 
 @pytest.fixture(scope="module")
@@ -895,346 +822,3 @@ class TestNeverStale:
             (tmp_path / "number").write_text(f"{number}u64")
             monkeypatch.setenv("MORE", more)
             assert self.value(source, []) == number + len(more)
-
-
-# Linux
-
-
-def statement(call: str, function: str) -> str:
-    """The statement of posted_intr.c that calls this, in this function."""
-    text = kernel_files()["posted_intr.c"]
-    start = re.search(rf"^[\w ]*\b{function}\(", text, re.MULTILINE)
-    assert start
-    found = re.compile(rf"^[ \t]*{call}\([^;]*;\n", re.MULTILINE).search(text, start.end())
-    assert found
-    return found.group()
-
-
-def linux_world(*facts: str) -> WorldMessage:
-    return WorldMessage(("vcpu0", "vcpu1"), 3, facts=facts)
-
-
-def linux_program(replacements: Replacements = (), facts: tuple[str, ...] = ()) -> LinuxPostedIntr:
-    try:
-        program = LinuxPostedIntr(replacements=replacements, world=linux_world(*facts))
-        program.build()
-    except NativeUnavailableError as missing:
-        pytest.skip(str(missing))
-    return program
-
-
-def changed_tree(tree: Path, *replacements: tuple[str, str]) -> Path:
-    """A source tree with these replacements done: one that a fresh process finds, too."""
-    folder = tree / "arch/x86/kvm/vmx"
-    folder.mkdir(parents=True)
-    for name, text in replaced(kernel_files(), replacements).items():
-        (folder / name).write_text(text)
-    return tree
-
-
-def explored(tree: Path, name: str) -> Explored:
-    """What the suite finds in one scenario, with the kernel's file of this tree."""
-    (scenario,) = (s for s in SUITE.scenarios if s.name == name)
-    return explore(resolve(f"linux-posted-intr:{tree}"), scenario, SUITE)
-
-
-@pytest.fixture(scope="module")
-def linux() -> LinuxPostedIntr:
-    return linux_program()
-
-
-CONTROL = "vcpu0.pid.control"
-ON, SN = 1, 2
-PINV, WAKEUP = 0xF2 << 16, 0xF1 << 16
-PIR = [Load(f"vcpu0.pid.pir[{i}]") for i in range(4)]
-
-
-class TestLinux:
-    def test_load_on_the_same_cpu_clears_sn_and_looks_at_pir(self, linux: LinuxPostedIntr) -> None:
-        memory: Memory = {CONTROL: PINV | SN, "vcpu0.pid.pir[2]": 4}
-        assert play(linux, "load", "vcpu0", 0, memory=memory) == [
-            Load(CONTROL, NV),
-            Load("vcpu0.cpu"),
-            Rmw(CONTROL, "and", 0, SN),
-            *PIR[:3],
-            Rmw(CONTROL, "or", ON, ON),
-            Store("vcpu0.cpu", 0),
-            Return(),
-        ]
-
-    def test_load_on_the_same_cpu_without_sn_changes_nothing(self, linux: LinuxPostedIntr) -> None:
-        assert play(linux, "load", "vcpu0", 0, memory={CONTROL: PINV}) == [
-            Load(CONTROL, NV),
-            Load("vcpu0.cpu"),
-            Rmw(CONTROL, "and", 0, SN),
-            Store("vcpu0.cpu", 0),
-            Return(),
-        ]
-
-    def test_load_after_blocking_leaves_the_list_of_the_previous_cpu(self, linux: LinuxPostedIntr) -> None:
-        memory: Memory = {CONTROL: WAKEUP, "cpu0.wakeup_list": ("vcpu1", "vcpu0")}
-        assert play(linux, "load", "vcpu0", 2, memory=memory) == [
-            Load(CONTROL, NV),
-            Interrupts(False),
-            Load(CONTROL, NV),
-            Load("vcpu0.cpu"),
-            Lock("cpu0.wakeup_lock"),
-            Load("cpu0.wakeup_list"),
-            Store("cpu0.wakeup_list", ("vcpu1",)),
-            Load("vcpu0.cpu"),
-            Unlock("cpu0.wakeup_lock"),
-            Load(CONTROL, order="relaxed"),
-            Rmw(CONTROL, "cas", PINV | 2 << 32, expect=WAKEUP),
-            Interrupts(True),
-            *PIR,
-            Store("vcpu0.cpu", 2),
-            Return(),
-        ]
-
-    def test_interrupts_that_were_off_stay_off(self, linux: LinuxPostedIntr) -> None:
-        results = (WAKEUP, False, WAKEUP, 0, None, ("vcpu0",), None, 0, None, WAKEUP, WAKEUP)
-        assert linux.next("load", ("vcpu0", 0), results) == PIR[0]
-
-    def test_every_operation_has_a_line_of_the_kernel(self, linux: LinuxPostedIntr) -> None:
-        text = kernel_files()["posted_intr.c"].splitlines()
-        results: tuple[Result, ...] = ()
-        named: list[str] = []
-        for due in self.PUT:
-            assert linux.next("put", ("vcpu0", False), results) == due
-            file, _, line = linux.site("put", ("vcpu0", False), results).partition(":")
-            assert file == "posted_intr.c"
-            named.append(text[int(line) - 1])
-            results = (*results, perform(self.blocking(), due))
-        locks = [line for line, due in zip(named, self.PUT, strict=True) if isinstance(due, Lock | Unlock)]
-        assert ["raw_spin_lock(" in locks[0], "raw_spin_unlock(" in locks[1]] == [True, True]
-        assert all("list_add_tail(" in named[n] for n in (6, 7))
-
-    def test_put_preempted_only_sets_sn(self, linux: LinuxPostedIntr) -> None:
-        assert play(linux, "put", "vcpu0", True, memory={CONTROL: PINV}) == [
-            Load("vcpu0.blocking", order="relaxed"),
-            Rmw(CONTROL, "or", SN, SN),
-            Return(),
-        ]
-
-    def test_put_blocking_with_the_guests_interrupts_closed_does_nothing(self, linux: LinuxPostedIntr) -> None:
-        assert play(linux, "put", "vcpu0", False, memory={CONTROL: PINV, "vcpu0.blocking": 1}) == [
-            Load("vcpu0.blocking", order="relaxed"),
-            Load("vcpu0.rflags_if"),
-            Return(),
-        ]
-
-    # Joins the list of its CPU, then changes NV; a post that comes in between makes the compare-exchange lose, and
-    # the value published at last has ON: its notification went to the old vector, so a self-IPI stands in for it.
-    PUT = (
-        Load("vcpu0.blocking", order="relaxed"),
-        Load("vcpu0.rflags_if"),
-        Interrupts(False),
-        Load("vcpu0.cpu"),
-        Lock("cpu1.wakeup_lock"),
-        Load("vcpu0.cpu"),
-        Load("cpu1.wakeup_list"),
-        ListOf("vcpu0", ("cpu0.wakeup_list", "cpu1.wakeup_list", "cpu2.wakeup_list")),
-        Store("cpu1.wakeup_list", ("vcpu1", "vcpu0")),
-        Load("vcpu0.cpu"),
-        Unlock("cpu1.wakeup_lock"),
-        Load(CONTROL, 0xFF),
-        Load(CONTROL, order="relaxed"),
-        Rmw(CONTROL, "cas", WAKEUP, expect=PINV),
-    )
-    RETRY = Rmw(CONTROL, "cas", WAKEUP | ON, expect=PINV | ON)
-
-    def blocking(self) -> Memory:
-        return {
-            CONTROL: PINV,
-            "vcpu0.blocking": 1,
-            "vcpu0.rflags_if": 1,
-            "vcpu0.cpu": 1,
-            "cpu1.wakeup_list": ("vcpu1",),
-        }
-
-    def post(self, answer: Answer, memory: Memory) -> None:
-        if answer == self.PUT[-1]:
-            memory[CONTROL] = PINV | ON
-
-    def test_put_blocking(self, linux: LinuxPostedIntr) -> None:
-        answers = play(linux, "put", "vcpu0", False, memory=self.blocking())
-        assert answers == [*self.PUT, Interrupts(True), Return()]
-
-    def test_put_blocking_while_an_interrupt_is_posted(self, linux: LinuxPostedIntr) -> None:
-        answers = play(linux, "put", "vcpu0", False, memory=self.blocking(), before=self.post)
-        assert answers == [*self.PUT, self.RETRY, SendIpi(0xF1), Interrupts(True), Return()]
-
-    def test_without_the_self_ipi(self) -> None:
-        mutant = linux_program(replacements=WITHOUT_SELF_IPI)
-        answers = play(mutant, "put", "vcpu0", False, memory=self.blocking(), before=self.post)
-        assert answers == [*self.PUT, self.RETRY, Interrupts(True), Return()]
-
-    def test_wakeup_handler_wakes_who_waits_and_has_on(self, linux: LinuxPostedIntr) -> None:
-        memory: Memory = {
-            "cpu2.wakeup_list": ("vcpu1", "vcpu0"),
-            "vcpu0.pid.control": WAKEUP | ON,
-            "vcpu0.blocking": 1,
-        }
-        assert play(linux, "wakeup_handler", 2, memory=memory) == [
-            Lock("cpu2.wakeup_lock"),
-            Load("cpu2.wakeup_list"),
-            Load("vcpu1.pid.control", ON),
-            Load("vcpu0.pid.control", ON),
-            Fence(),
-            Load("vcpu0.blocking", order="relaxed"),
-            Wake("vcpu0"),
-            Unlock("cpu2.wakeup_lock"),
-            Return(),
-        ]
-
-    @pytest.mark.parametrize(
-        ("control", "pir", "pending", "looked"),
-        [(ON, 0, True, 0), (0, 1, False, 0), (SN, 0, False, 4), (SN, 1, True, 1)],
-    )
-    def test_has_pending(self, linux: LinuxPostedIntr, control: int, pir: int, pending: bool, looked: int) -> None:
-        answers = play(linux, "has_pending", "vcpu0", memory={CONTROL: control, "vcpu0.pid.pir[0]": pir})
-        assert answers[-1] == Return(value=pending)
-        assert [answer for answer in answers if answer in PIR] == PIR[:looked]
-
-    def test_the_suite_finds_what_the_self_ipi_is_for(self, linux: LinuxPostedIntr) -> None:
-        (scenario,) = (s for s in SCENARIOS if s.name == "block-preempt")
-        found: list[set[str]] = []
-        for replacements in ((), WITHOUT_SELF_IPI):
-            assembly = assemble(implementation(linux.tree, replacements=replacements), scenario)
-            explored = prove(Machine(assembly, scenario, list(end_to_end.monitors(scenario))))
-            assert explored.complete
-            found.append({*explored.breached, *explored.at_rest})
-        assert not found[0]
-        assert "E2E-1" in found[1]
-
-    @pytest.mark.parametrize(
-        ("what", "clause", "reason"),
-        [
-            ("a node joins twice", "ASSERTION", "list_add corruption: vcpu0 is on a list"),
-            ("a node never leaves", "ASSERTION", "list_add corruption: vcpu0 is on a list"),
-            ("a node never joins", "ASSERTION", "list_del corruption: vcpu0 is on no list"),
-            ("a WARN", "ASSERTION", "WARN: PI descriptor SN field"),
-            ("a lock is missing", "RACE", "load read cpu0.wakeup_list without holding cpu0.wakeup_lock"),
-            ("a wrong lock", "RACE", "load read cpu0.wakeup_list without holding cpu0.wakeup_lock"),
-        ],
-    )
-    def test_what_the_kernel_would_say_of_itself_is_a_violation(
-        self, linux: LinuxPostedIntr, tmp_path: Path, what: str, clause: str, reason: str
-    ) -> None:
-        joins = statement("list_add_tail", "pi_enable_wakeup_handler")
-        leaves = statement("list_del", "vmx_vcpu_pi_load")
-        lock, unlock = (statement(f"raw_spin_{how}lock", "vmx_vcpu_pi_load") for how in ("", "un"))
-        change = {
-            "a node joins twice": (joins, joins + joins),
-            "a node never leaves": (leaves, ""),
-            "a node never joins": (joins, ""),
-            "a WARN": ("WARN(pi_desc->sn, ", "WARN(pi_desc->on, "),
-            "a lock is missing": (lock + leaves + unlock, leaves),
-            "a wrong lock": (lock + leaves + unlock, (lock + leaves + unlock).replace("vcpu->cpu", "cpu")),
-        }
-        found = explored(changed_tree(tmp_path, change[what]), "block-preempt")
-        assert found.complete and not found.fault
-        assert reason in found.counterexamples[clause].reason
-        *_, last = found.counterexamples[clause].trace
-        assert last.breaks and any(fact.site.startswith("posted_intr.c:") for fact in last.facts)
-
-    @pytest.mark.parametrize("scenario", ["spin", "two-vcpus"])
-    def test_whether_anything_is_pending_is_asked_of_the_kernel(
-        self, linux: LinuxPostedIntr, tmp_path: Path, scenario: str
-    ) -> None:
-        """A vCPU that spins asks so of the others: a has_pending that harvests is seen."""
-        harvests = ("return pi_test_on(pi_desc) ||", "return pi_test_and_clear_on(pi_desc) ||")
-        found = explored(changed_tree(tmp_path, harvests), scenario)
-        assert "E2E-1" in found.counterexamples and not found.fault
-        assert any(step.routine == "directed_yield" for step in found.counterexamples["E2E-1"].trace)
-
-    def test_a_retry_with_a_stale_value_is_a_livelock(self, linux: LinuxPostedIntr, tmp_path: Path) -> None:
-        """As found out: the compare-exchange is tried for ever with what was read before a device posted."""
-        stale = "u64 stale = *pold; if (!try_cmpxchg64(&pi_desc->control, &stale, new))"
-        tree = changed_tree(tmp_path, ("if (!try_cmpxchg64(&pi_desc->control, pold, new))", stale))
-        found = explored(tree, "block-preempt")
-        assert not found.fault and found.complete
-        *_, reads, posts = found.counterexamples["LIVELOCK"].trace
-        (control,) = (c for c in posts.changes if c.at == "vcpu0.pid.control")
-        assert reads.routine == "put" and (int(str(control.old)) & 1, int(str(control.new)) & 1) == (0, 1)
-
-    def test_the_program_speaks_the_protocol_by_itself(self, linux: LinuxPostedIntr) -> None:
-        (scenario,) = (s for s in SCENARIOS if s.name == "block-preempt")
-        plugged = pipe.adapter(str(linux.build()))
-        assert set(plugged.filled("x86")) == {"residency"}
-        sources = [implementation(linux.tree), plugged]
-        first, second = (prove(Machine(assemble(i, scenario), scenario, ())) for i in sources)
-        assert (first.states, first.transitions) == (second.states, second.transitions)
-
-    def test_xapic_puts_the_id_into_bits_15_to_8(self) -> None:
-        answers = play(linux_program(facts=("xapic",)), "load", "vcpu0", 2, memory={CONTROL: PINV})
-        assert Rmw(CONTROL, "cas", PINV | 2 << 40, expect=PINV) in answers
-
-    def test_a_cpu_that_there_is_not_ends_the_call_as_an_oops_does(self, linux: LinuxPostedIntr) -> None:
-        said = Assert("there is no CPU 3: the scenario has 3")
-        put = (1, 1, True, 3)
-        assert linux.next("put", ("vcpu0", False), put) == said
-        assert linux.next("put", ("vcpu0", False), (*put, None)) == Return()
-
-    @pytest.mark.parametrize(
-        ("routine", "args", "results", "message"),
-        [
-            ("load", ("nobody", 3), (), "no object has the name nobody"),
-        ],
-    )
-    def test_what_cannot_be(
-        self, linux: LinuxPostedIntr, routine: str, args: tuple[Result, ...], results: tuple[Result, ...], message: str
-    ) -> None:
-        with pytest.raises(PipeError, match=message):
-            linux.next(routine, args, results)
-
-    def test_a_change_of_its_header_is_noticed(self, linux: LinuxPostedIntr) -> None:
-        swapped = linux_program(replacements=[("POSTED_INTR_SN  1", "POSTED_INTR_SN  9")])
-        assert Rmw(CONTROL, "or", 1 << 9, 1 << 9) in play(swapped, "put", "vcpu0", True, memory={CONTROL: PINV})
-
-    @pytest.mark.parametrize("replacements", [(("not in it", ""),), (("pi_desc", ""),), (*WITHOUT_SELF_IPI,) * 2])
-    def test_a_replacement_that_does_not_fit(self, linux: LinuxPostedIntr, replacements: Replacements) -> None:
-        with pytest.raises(NativeError, match="does not fit this Linux source"):
-            LinuxPostedIntr(replacements=replacements).build()
-
-    def test_a_tree_without_the_source(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with pytest.raises(NativeError, match="name the top directory of a Linux"):
-            kernel_files(tmp_path)
-        monkeypatch.setenv("INTACK_LINUX_SOURCE", str(tmp_path / "elsewhere"))
-        with pytest.raises(NativeError, match="elsewhere/arch/x86/kvm/vmx is not readable"):
-            kernel_files()
-
-    def test_no_source_at_all(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("INTACK_LINUX_SOURCE", raising=False)
-        monkeypatch.setattr("reference.alternatives.x86.linux_posted_intr.PACKAGE", tmp_path / "none.tar.xz")
-        with pytest.raises(NativeUnavailableError, match="apt-get install linux-source"):
-            kernel_files()
-
-    def test_a_tree_is_as_good_as_the_package(self, linux: LinuxPostedIntr, tmp_path: Path) -> None:
-        folder = tmp_path / "arch/x86/kvm/vmx"
-        folder.mkdir(parents=True)
-        for name, text in kernel_files().items():
-            (folder / name).write_text(text)
-        (folder / "vmx.h").write_text("#error the headers beside the source are not for us\n")
-        program = LinuxPostedIntr(tmp_path, world=linux_world())
-        assert program.next("load", ("vcpu0", 0), ()) == linux.next("load", ("vcpu0", 0), ())
-
-    def test_the_unpacked_files_are_kept(
-        self, linux: LinuxPostedIntr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        from reference.alternatives.x86 import linux_posted_intr as module
-
-        monkeypatch.delenv("INTACK_LINUX_SOURCE", raising=False)
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        monkeypatch.setattr(module, "_unpack", lambda: dict.fromkeys(module.FILES, "text"))
-        if not module.PACKAGE.exists():
-            pytest.skip("linux-source-6.1 is not installed")
-        first = kernel_files()
-        monkeypatch.setattr(module, "_unpack", lambda: pytest.fail("unpacked again"))
-        assert kernel_files() == first == dict.fromkeys(module.FILES, "text")
-        assert len(list((tmp_path / "intack").iterdir())) == 1
-
-    def test_no_line_of_the_kernel_is_in_the_project(self, linux: LinuxPostedIntr) -> None:
-        theirs = {line.strip() for text in kernel_files().values() for line in text.splitlines()}
-        ours = [line.strip() for path in LINUX.rglob("*.[hc]") for line in path.read_text().splitlines()]
-        assert not {line for line in ours if len(line) > 30} & theirs

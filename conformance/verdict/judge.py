@@ -16,7 +16,7 @@ from conformance.adapters.registry import Implementation
 from conformance.machine.rules import ALWAYS
 from conformance.roles import environments
 from conformance.roles.scenario import Scenario
-from conformance.verdict.clause import Breakdown, Clause, Counterexample, Extent, Status, Verdict
+from conformance.verdict.clause import UNDECIDED, Breakdown, Clause, Counterexample, Extent, Status, Verdict
 from conformance.verdict.evidence import counted, exhaustively, extent, named
 from conformance.verdict.explore import FAILURES, Explored, without_schedule
 from conformance.verdict.share import Share
@@ -185,6 +185,8 @@ class Judge:
     def _judge_function(self, clause: Clause, checked: Checked) -> Ruling:
         if checked.fault:
             status, what = Status(checked.fault_status), checked.fault.partition("\n")[0]
+            if status not in UNDECIDED:
+                return Ruling(status, checked.fault)
             return _broken_down(Breakdown(status=status, what=what, told=checked.fault))
         found = broken_by(checked, clause, Check(clause=clause.id))
         if found is None:

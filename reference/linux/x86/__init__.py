@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 FLAGS = ("-DCONFIG_X86=1", "-DCONFIG_X86_64=1", "-DCONFIG_SMP=1", "-DCONFIG_KVM_SMM=1")
 
 KVM = "arch/x86/kvm/"
+IPIV = "ipi-virtualization"
 INLINE = "kvm_inline.h"
 
 NATIVE = (
@@ -131,7 +132,8 @@ def take(tree: str, patch: str) -> Kernel:
     return taken("linux-x86", tree, patch, parts_of)
 
 
-def implementation(argument: str = "") -> Implementation:
+def implementation(argument: str = "", facts: tuple[str, ...] = ()) -> Implementation:
+    """`facts` are told to the program in every scenario."""
     tree, tilde, edit = argument.partition("~")
     name = "linux-x86"
     spec = f"{name}:{argument}" if argument else name
@@ -145,8 +147,9 @@ def implementation(argument: str = "") -> Implementation:
 
     def source(world: World) -> Source:
         told = world_of(world)
+        told = msgspec.structs.replace(told, facts=(*told.facts, *facts))
         if world.scenario.calls & set(routines_of(IpiVirtualization)):
-            told = msgspec.structs.replace(told, facts=(*told.facts, "ipi-virtualization"))
+            told = msgspec.structs.replace(told, facts=(*told.facts, IPIV))
         return program.in_world(told)
 
     replaces: dict[str, MakeSource] = dict.fromkeys(NATIVE, source)

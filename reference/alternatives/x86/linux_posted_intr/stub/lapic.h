@@ -1,1 +1,0 @@
-#include <linux/kvm_host.h> /* which declares all that posted_intr.c needs */
