@@ -38,7 +38,7 @@ from conformance.roles.scenario import Action, Budget, DeviceInterrupt, Scenario
 from conformance.search.proof import visits
 from conformance.verdict.explore import Explored, explore
 from conformance.verdict.session import Session
-from properties.arm.scenarios import its, redistributors, register
+from properties.arm.scenarios import WFI, its, redistributors, register
 from properties.suite import SUITE
 from reference.arm.kvm import KvmArm
 
@@ -234,6 +234,25 @@ RIGHT = (
         interrupts=(handler(LEVEL),),
         vectors=(LEVEL,),
         facts=("injects-from-handler",),
+    ),
+    small(
+        "the ITS takes a doorbell's request after another vPE has used the register, and is about to send as the vCPU sleeps",
+        cpus=1,
+        vcpus=(VcpuSetup(0, WFI), VcpuSetup(0)),
+        devices=(its(), *redistributors()),
+        vectors=(LPI,),
+        budget=Budget(preempt=2),
+        facts=("gicv4.1",),
+        loaded=False,
+    ),
+    small(
+        "a doorbell's handler is slow, and disables what the vCPU has asked for elsewhere, for its next sleep: it wakes it",
+        cpus=2,
+        vcpus=(VcpuSetup(0, WFI),),
+        devices=(its(), *redistributors(2)),
+        vectors=(LPI,),
+        budget=Budget(preempt=1, migrate=1, again=1),
+        facts=("gicv4",),
     ),
 )
 

@@ -73,6 +73,7 @@ def test_all_of_the_suite_make_sense(scenario: Scenario) -> None:
         (replace(SAVE, vcpus=(VcpuSetup(0, (("reset", 0, 200),)),)), "only TIMER may be 0"),
         (replace(EDGES, vectors=(EDGE, LPI)), "virtual LPIs take the fact gicv4"),
         (replace(EDGES, facts=("gicv4", "gicv4.1")), "two machines"),
+        (replace(EDGES, facts=("gicv4",)), "cpu0 has no redistributor: whoever takes a vPE off there waits for ever"),
         (replace(EDGES, vectors=(EDGE, 5000)), "5000 is no interrupt"),
         (replace(EDGES, vcpus=(VcpuSetup(0, (("mmio", "ispender", EDGE, 1),)),)), "Did you mean ispendr"),
         (replace(EDGES, vcpus=(VcpuSetup(0, (("mmio", "itargetsr", EDGE, 1),)),)), "and there are 1 vCPUs"),

@@ -59,6 +59,10 @@ def refusals(scenario: Scenario) -> Iterator[str]:
     for device in scenario.devices:
         if device.routine in ("vlpi", "redistributor") and not gicv4:
             yield f"{device.name} takes the fact gicv4 or gicv4.1"
+    answered = {device.args for device in scenario.devices if device.routine == "redistributor"}
+    for cpu in sorted({*range(scenario.cpus)} - {thread.cpu for thread in scenario.threads}) if gicv4 else ():
+        if (cpu,) not in answered:
+            yield f"cpu{cpu} has no redistributor: whoever takes a vPE off there waits for ever"
     for n, vcpu in enumerate(scenario.vcpus):
         for what, *operands in vcpu.program:
             yield from _write(scenario, f"vcpu{n}", operands) if what == "mmio" and len(operands) == 3 else ()

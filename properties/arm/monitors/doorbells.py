@@ -106,8 +106,8 @@ GICV4_DB_5 = DOORBELLS.must(
 
 GICV4_DB_6 = DOORBELLS.must(
     "GICV4-DB-6",
-    "GICv4.0: the doorbell is enabled whenever its vCPU sleeps, unless it was taken since the last entry; its "
-    "handler disables it.",
+    "GICv4.0: the doorbell is enabled whenever its vCPU sleeps, unless it was taken since the last entry, or its handler, "
+    "which disables it and then wakes the vCPU, is still at work.",
     LINUX("vgic/vgic-v4.c vgic_v4_doorbell_handler()"),
     KERNEL("df9ba95993b9"),
     kind="discipline",
@@ -157,14 +157,17 @@ GICV4_SGI_1 = DOORBELLS.must(
 
 
 class Vpe(NamedTuple):
-    """Of one vCPU's thread: the reason it exited for, the pCPU it last took the vPE off, what VPENDBASER answered last
-    since, its doorbell taken since its last entry, and how many virtual LPIs that came while it was not resident may ring.
+    """Of one vCPU's thread: the reason it exited for, the pCPU it last took the vPE off, whether it asked for a doorbell
+    then, what VPENDBASER answered last since; its doorbell taken since its last entry, or before and its handler still at
+    work, and on which pCPU that is; and how many virtual LPIs that came while it was not resident may ring.
     """
 
     reason: str = ""
     off: int = -1
+    asked: bool = False
     read: int = DIRTY
     rung: bool = False
+    handler: int = -1
     may_ring: int = 0
 
 
@@ -172,7 +175,7 @@ class Doorbell(Monitor):
     """One vCPU's virtual PE: at its entries, its sleeps, and where its doorbell rings."""
 
     witnesses = (GICV4_DB_3, GICV4_DB_7)
-    events = (ev.Asked, ev.Changed, ev.Entered, ev.Exited, ev.Slept, ev.Sent, ev.Taken)
+    events = (ev.Asked, ev.Changed, ev.Entered, ev.Exited, ev.Slept, ev.Sent, ev.Taken, ev.Returned)
 
     def __init__(self, scenario: Scenario, vcpu: str) -> None:
         self.vcpu, self.name = vcpu, f"{vcpu}.vpe"
@@ -199,7 +202,8 @@ class Doorbell(Monitor):
         match event:
             case ev.Entered(vcpu=self.vcpu, cpu=cpu):
                 self._enters(cpu, look)
-                return Vpe(may_ring=memory.may_ring)
+                late = memory.handler >= 0
+                return Vpe(may_ring=memory.may_ring, rung=late, handler=memory.handler)
             case ev.Exited(vcpu=self.vcpu, reason=reason):
                 return memory._replace(reason=str(reason[0]))
             case ev.Changed(at=at, old=old, new=new, cpu=cpu) if at == f"cpu{cpu}.vpendbaser":
@@ -223,10 +227,12 @@ class Doorbell(Monitor):
                     said = f"the doorbell of {self.vcpu} rings for what came while it was resident"
                     look.breach(GICV4_DB_2, said, f"{self.vcpu}.vpt", *self.bases, self.vcpu)
                 return memory._replace(may_ring=max(memory.may_ring - 1, 0))
-            case ev.Taken(vector=vector) if vector == DOORBELL + self.number:
+            case ev.Taken(cpu=cpu, vector=vector) if vector == DOORBELL + self.number:
                 if look.status(self.vcpu) != "sleeping" or not word(look.value(f"{self.vcpu}.vpt")):
                     look.witness(GICV4_DB_3, f"{self.vcpu}.vpt", self.vcpu)
-                return memory._replace(rung=True)
+                return memory._replace(rung=True, handler=cpu)
+            case ev.Returned(cpu=cpu) if cpu >= 0 and cpu == memory.handler:
+                return memory._replace(handler=-1)
             case ev.Slept(thread=self.vcpu):
                 self._sleeps(memory, look)
             case _:
@@ -253,12 +259,12 @@ class Doorbell(Monitor):
                 if look.value(f"{self.vcpu}.in_wfi"):
                     said = f"{self.vcpu} is made resident on cpu{cpu} on its way to sleep"
                     look.breach(GICV4_RES_10, said, f"{self.vcpu}.in_wfi", f"cpu{cpu}.vpendbaser", self.vcpu)
-            return memory._replace(off=-1, read=DIRTY)
+            return memory._replace(off=-1, asked=False, read=DIRTY)
         if old & VALID and not new & VALID:
             if new & DOORBELL_REQUEST and self.requested and memory.reason != "wfi":
                 said = f"a doorbell is asked for {self.vcpu}, which is not on its way to sleep"
                 look.breach(GICV4_DB_1, said, Subject(f"cpu{cpu}.vpendbaser", DOORBELL_REQUEST), self.vcpu)
-            return memory._replace(off=cpu, read=DIRTY)
+            return memory._replace(off=cpu, asked=bool(new & DOORBELL_REQUEST), read=DIRTY)
         return memory
 
     def _sleeps(self, memory: Vpe, look: Look) -> None:
@@ -271,17 +277,15 @@ class Doorbell(Monitor):
             said = f"{self.vcpu} sleeps, and PendingLast was 1 when its vPE came off cpu{memory.off}"
             last = Subject(f"cpu{memory.off}.vpendbaser", PENDING_LAST)
             look.breach(VGIC_WFI_6, said, last, f"{self.vcpu}.vpt", self.vcpu)
-        enabled = word(look.value(f"{self.vcpu}.doorbell_enabled"))
         if self.requested:
             look.witness(GICV4_DB_1)
-            base = word(look.value(f"cpu{memory.off}.vpendbaser")) if memory.off >= 0 else 0
-            if not base & DOORBELL_REQUEST and not memory.rung and not enabled:
+            if not memory.asked:
                 said = f"{self.vcpu} sleeps, and nobody asked for its doorbell"
                 asked = [Subject(at, DOORBELL_REQUEST) for at in self.bases]
                 look.breach(GICV4_DB_1, said, *asked, f"{self.vcpu}.doorbell_enabled", self.vcpu)
         else:
             look.witness(GICV4_DB_6)
-            if not enabled and not memory.rung:
+            if not word(look.value(f"{self.vcpu}.doorbell_enabled")) and not memory.rung:
                 said = f"{self.vcpu} sleeps with its doorbell disabled"
                 look.breach(GICV4_DB_6, said, f"{self.vcpu}.doorbell_enabled", self.vcpu)
 
