@@ -218,7 +218,7 @@ class TestX86:
             told = CliRunner().invoke(cli, [*asked, *(f"--clause={c}" for c in undone.clauses)])
             assert "1 DEVIATES" in told.output, told.output
             return
-        explored = found(argument, undone.of(SCENARIOS[undone.scenario]))
+        explored = found(argument, SCENARIOS[undone.scenario])
         broken = explored.counterexamples.keys() & set(undone.clauses)
         assert broken and not explored.fault
         assert any(
@@ -233,7 +233,7 @@ class TestX86:
     def test_where_it_is_not_undone_nothing_of_it_is_found(self, undone: Undone, package: str) -> None:
         if package == OLD and undone.since != "6.1":
             pytest.skip("6.1 does not have the fix: see docs/findings.md")
-        explored = found(source(package), undone.of(SCENARIOS[undone.scenario]))
+        explored = found(source(package), SCENARIOS[undone.scenario])
         inhibited = {"E2E-1", "KVM-ENT-7", "KVM-ENT-10", "KVM-ENT-11"}  # number 8 of docs/findings.md
         known = inhibited if package == OLD and "inhibited" in undone.scenario else set[str]()
         assert not explored.fault and not (explored.counterexamples.keys() & set(undone.clauses)) - known

@@ -43,7 +43,7 @@ def test_all_of_the_suite_make_sense(scenario: Scenario) -> None:
         (replace(CORE, threads=(replace(SENDER, cpu=7),)), "there is no cpu7: 2 CPUs, from cpu0"),
         (replace(CORE, budget=Budget(spurious=((PINV, -1),))), "there is no cpu-1"),
         (replace(CORE, threads=(replace(SENDER, name="device"),)), "two agents are called device"),
-        (replace(CORE, devices=(replace(CORE.devices[0], after="sender"),)), "no thread is called so. Did you mean sender1?"),
+        (replace(CORE, devices=(replace(CORE.devices[0], after="sender"),)), "no thread or device is called so. Did you mean sender1?"),
         (replace(CORE, threads=(replace(SENDER, after="sender1"),)), "sender1 comes after itself"),
         (replace(CORE, buffer=99), "buffer is 99"),
         (replace(CORE, budget=Budget(exit=-1)), "budget.exit is -1"),

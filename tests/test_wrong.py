@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import wrong_apic
 import wrong_arm
 import wrong_x86
 
@@ -13,7 +14,7 @@ from conformance.search.proof import prove
 from properties.suite import SUITE
 
 SCENARIOS = {s.name: s for s in SUITE.scenarios}
-FOUND = {**wrong_x86.FOUND, **wrong_arm.FOUND}
+FOUND = {**wrong_x86.FOUND, **wrong_apic.FOUND, **wrong_arm.FOUND}
 
 
 @pytest.mark.slow

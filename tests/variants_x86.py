@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.role import BaseRole
-from conformance.roles.x86 import KICK, PINV, WAKEUP, Vcpu
+from conformance.roles.x86 import KICK, PINV, WAKEUP, Field, Vcpu
 from reference.x86.iommu import ReferenceIommu
-from reference.x86.kvm import IN, OUT, Kvm
+from reference.x86.kvm import EVENT, EXITING, IN, OUT, Kvm
 from reference.x86.processor import ReferenceProcessor
 
 
@@ -387,6 +387,121 @@ class HaltsInTheGuest(Kvm):
         return super().handle_exit(cpu, vcpu, reason)
 
 
+class HarvestsOnTheWayOut(Kvm):
+    """One harvest more, after the exit."""
+
+    def leave_guest(self, cpu: Cpu, vcpu: Vcpu, *reason: Any) -> Any:
+        cpu.store(vcpu.mode, OUT)
+        self.sync_pir_to_irr(cpu, vcpu)
+        cpu.irq_enable()
+        cpu.preempt_enable()
+        return self.handle_exit(cpu, vcpu, reason)
+
+
+class PostsByCompareExchange(Kvm):
+    """The PIR bit by a compare-and-exchange of its word, in a loop."""
+
+    def post_vector(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> bool:
+        word, bit = vcpu.pid.pir[vector // 64], 1 << vector % 64
+        old = cpu.load(word)
+        while not old & bit:
+            was = cpu.cmpxchg(word, old, old | bit)
+            if was == old:
+                return not cpu.test_and_set(vcpu.pid.on)
+            old = was
+        return False
+
+
+class TakesHalfWords(ReferenceProcessor):
+    """The processor takes 32 bits at a time: the manual leaves the grouping open."""
+
+    def harvest_word(self, cpu: Cpu, vcpu: Vcpu, word: int) -> int:
+        found = 0
+        for shift in (0, 32):
+            bits = cpu.swap(Field(vcpu.pid.pir[word].at, 0xFFFFFFFF << shift, shift), 0) << shift
+            if bits:
+                cpu.store(vcpu.virr[word], cpu.load(vcpu.virr[word]) | bits)
+                found = 64 * word + bits.bit_length() - 1
+        return found
+
+
+class SoftwareTakesHalfWords(Kvm):
+    """32 bits at a time, as __kvm_apic_update_irr does."""
+
+    def harvest(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        arrived = False
+        for word in self.world.words:
+            for shift in (0, 32):
+                half = Field(vcpu.pid.pir[word].at, 0xFFFFFFFF << shift, shift)
+                if cpu.load(half):
+                    self.merge(cpu, vcpu, word, cpu.swap(half, 0) << shift)
+                    arrived = True
+        return arrived
+
+
+class LeavesItToTheProcessor(Kvm):
+    """What is outstanding at the entry is notified to the own pCPU, interrupts off, and the processor harvests: ACRN."""
+
+    def ready(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        if not self.apicv_active():
+            super().ready(cpu, vcpu)
+            return
+        cpu.irq_disable()
+        cpu.store(vcpu.mode, IN)
+        cpu.fence()
+        if cpu.load(vcpu.pid.on):
+            cpu.send_ipi_self(PINV)
+
+
+class SavesPirToo(Kvm):
+    """The image is vIRR or PIR; nothing is harvested for it."""
+
+    def save(self, cpu: Cpu, vcpu: Vcpu) -> tuple[int, ...]:
+        return tuple(cpu.load(vcpu.virr[w]) | cpu.load(vcpu.pid.pir[w]) for w in self.world.words)
+
+
+class AsksForAnEventAtEveryExit(Kvm):
+    """A request too many finds nothing to do."""
+
+    def handle_exit(self, cpu: Cpu, vcpu: Vcpu, reason: tuple[Any, ...]) -> Any:
+        if not self.apicv_active():
+            self.request(cpu, vcpu, EVENT)
+        return super().handle_exit(cpu, vcpu, reason)
+
+
+class SetsSnWhileItHarvests(Kvm):
+    """No notification on the way in; then SN goes, and it looks again."""
+
+    def ready(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.irq_disable()
+        cpu.test_and_set(vcpu.pid.sn)
+        self.sync_pir_to_irr(cpu, vcpu)
+        cpu.test_and_clear(vcpu.pid.sn)
+        self.announce_left_over(cpu, vcpu)
+        cpu.store(vcpu.mode, IN)
+        cpu.fence()
+        self.sync_pir_to_irr(cpu, vcpu)
+
+
+class KickReadsCpuFirst(Kvm):
+    """Who is in its guest by the exchange was there when the request was seen by nobody: its pCPU is the one that was read."""
+
+    def kick(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        to = cpu.load(vcpu.cpu)
+        self.wake_up(cpu, vcpu)
+        if cpu.cmpxchg(vcpu.mode, IN, EXITING) == IN:
+            cpu.send_ipi(KICK, to)
+
+
+class LoadClearsOn(Kvm):
+    """Cleared before the look at PIR that every load on another pCPU ends with."""
+
+    def pi_load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
+        if cpu.load(vcpu.cpu) != where:
+            cpu.test_and_clear(vcpu.pid.on)
+        super().pi_load(cpu, vcpu, where)
+
+
 VARIANTS: tuple[type[BaseRole], ...] = (
     LooksAtItsBitFirst, SetsOnByExchange, NotifiesAlways, WakesToo, FencesMore, HarvestsFromTheTop, HarvestsBitByBit,
     HarvestsWhateverOnSays, HarvestsTwice, AsksForRequestsTwice, LooksBeforeItAnnounces, KicksTwice, LeavesTwice, ClearsOnInOneStep,
@@ -394,4 +509,6 @@ VARIANTS: tuple[type[BaseRole], ...] = (
     HarvestsByCompareExchange, ClearsOnUnseen, ClearsOnWithTheWord, HarvestsBeforeItGoesIn, GoesInByExchange, LoadsTheWholeWord,
     AnnouncesAtEveryLoad, WakesAllThatAreListed, HoldsTheListLonger, PollsBeforeItBlocks, SavesWithTwoHarvests, PurgesTwice,
     ReadsBackWhatItPosts, Pinned, JoinsTheListLast, TakesOffWhomItWakes, RestoresIntoPir, HaltsInTheGuest,
+    HarvestsOnTheWayOut, PostsByCompareExchange, TakesHalfWords, SoftwareTakesHalfWords, LeavesItToTheProcessor,
+    SavesPirToo, AsksForAnEventAtEveryExit, SetsSnWhileItHarvests, KickReadsCpuFirst, LoadClearsOn,
 )  # fmt: skip

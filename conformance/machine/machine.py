@@ -138,9 +138,13 @@ class Machine(Watched):
             does.thread_step(self.senders.get(run.thread))
 
     def _device_step(self, view: View, device: Device) -> None:
-        if device.after and view.get(self.threads[device.after].status) != DONE:
+        if device.after and not self._done(view, device.after):
             raise NotEnabled
         Stepping(self, view, -1, self.devices[device.name]).device_step(device)
+
+    def _done(self, view: View, name: str) -> bool:
+        """Whether the one call of a thread or device is over."""
+        return not view.get(self.devices[name]) if name in self.devices else view.get(self.threads[name].status) == DONE
 
     def runnable(self, view: View, c: int) -> list[str]:
         """Threads queued on a CPU."""

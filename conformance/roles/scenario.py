@@ -38,7 +38,7 @@ class Thread(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, frozen=True):
-    """A hardware agent that needs no CPU. It starts once the thread called `after` is done."""
+    """A hardware agent that needs no CPU. It starts once the thread or device called `after` is done."""
 
     name: str
     routine: str

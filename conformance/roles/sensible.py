@@ -59,9 +59,12 @@ def _names(scenario: Scenario) -> Iterator[str]:
         yield f"two agents are called {name}"
     after = {agent.name: agent.after for agent in agents if agent.after}
     threads = [thread.name for thread in scenario.threads]
+    devices = [device.name for device in scenario.devices]
     for name, before in after.items():
-        if before not in threads:
-            yield f"{name} comes after {before!r}, and no thread is called so. {nearest(before, threads)}"
+        known = [*threads, *devices] if name in devices else threads
+        if before not in known:
+            kind = "thread or device" if name in devices else "thread"
+            yield f"{name} comes after {before!r}, and no {kind} is called so. {nearest(before, known)}"
         seen = {name}
         while before in after and before not in seen:
             seen.add(before)

@@ -11,6 +11,8 @@ from conformance.roles.x86 import DEVICE, HIGH, LOW, PINV, WAKEUP
 HLT = (("hlt",),)
 HLT_AND_ON = (*HLT, ("sti",))
 """The instruction behind shows that the HLT has ended."""
+EDGES = (16, 127, 128, 255)
+"""A vector at an edge of each word."""
 CLOSED_AND_MASKED = (("cli",), ("write_tpr", HIGH & 0xF0), ("sti",), ("write_tpr", 0))
 
 
@@ -20,6 +22,12 @@ def sender(vector: int, cpu: int, vcpu: str = "vcpu0") -> Thread:
 
 def device(vector: int, name: str = "device", vcpu: str = "vcpu0", urgent: bool = False, after: str = "") -> Device:
     return Device(name, "post", (vcpu, vector, urgent), after)
+
+
+def burst(*vectors: int, vcpu: str = "vcpu0") -> tuple[Device, ...]:
+    """One device's interrupts, one after the other, whatever becomes of the first ones meanwhile."""
+    names = [f"device-{vector}" for vector in vectors]
+    return tuple(device(v, n, vcpu, after=before) for v, n, before in zip(vectors, names, ["", *names], strict=False))
 
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -322,6 +330,26 @@ SCENARIOS: tuple[Scenario, ...] = (
         budget=Budget(preempt=1),
     ),
     Scenario(
+        name="inhibited-reset-pending",
+        about="as reset-pending, with APICv inhibited and no preemption",
+        architecture="x86",
+        cpus=1,
+        vcpus=(VcpuSetup(0, (("cli",), ("reset", HIGH, 0), ("sti",))),),
+        devices=(device(LOW),),
+        vectors=(LOW, HIGH),
+        facts=("apicv-inhibited",),
+    ),
+    Scenario(
+        name="inhibited-restored-pending",
+        about="as restored-pending, with APICv inhibited and no preemption",
+        architecture="x86",
+        cpus=1,
+        vcpus=(VcpuSetup(0, (("cli",), ("save_restore", HIGH), ("sti",))),),
+        devices=(device(LOW),),
+        vectors=(LOW, HIGH),
+        facts=("apicv-inhibited",),
+    ),
+    Scenario(
         name="no-device",
         about="a software sender posts to a vCPU that halts and may be preempted and moved on the way; no device is assigned",
         architecture="x86",
@@ -514,6 +542,52 @@ SCENARIOS: tuple[Scenario, ...] = (
         facts=("apicv-inhibited",),
     ),
     Scenario(
+        name="all-words",
+        about="a device posts to every word in turn, at their edges, to a vCPU that may be preempted",
+        architecture="x86",
+        cpus=1,
+        vectors=EDGES,
+        devices=burst(127, 255, 16, 128),
+        budget=Budget(preempt=1),
+    ),
+    Scenario(
+        name="inhibited-all-words",
+        about="a device posts to every word in turn, at their edges, to a vCPU whose APICv is inhibited",
+        architecture="x86",
+        cpus=1,
+        vectors=EDGES,
+        devices=burst(127, 255, 16, 128),
+        facts=("apicv-inhibited",),
+    ),
+    Scenario(
+        name="one-register",
+        about="a software sender and a device post vectors of one 32-bit register to a vCPU whose APICv is inhibited",
+        architecture="x86",
+        cpus=2,
+        threads=(sender(HIGH, 1),),
+        devices=(device(HIGH + 16),),
+        vectors=(HIGH, HIGH + 16),
+        facts=("apicv-inhibited",),
+    ),
+    Scenario(
+        name="handlers-nest",
+        about="devices post vectors of three classes to a guest whose handlers open interrupts: one may interrupt another",
+        architecture="x86",
+        cpus=1,
+        vectors=(LOW, 150, HIGH),
+        devices=(*burst(150, HIGH), device(LOW)),
+        facts=("handlers-nest",),
+    ),
+    Scenario(
+        name="inhibited-handlers-nest",
+        about="as handlers-nest, with APICv inhibited: the local APIC is emulated",
+        architecture="x86",
+        cpus=1,
+        vectors=(LOW, 150, HIGH),
+        devices=(*burst(150, HIGH), device(LOW)),
+        facts=("apicv-inhibited", "handlers-nest"),
+    ),
+    Scenario(
         name="crowd",
         about="two software senders, two devices and a virtualized IPI against two vCPUs that halt, are preempted and move",
         architecture="x86",
@@ -562,6 +636,8 @@ GOLDEN: dict[str, int] = {
     "reset-again": 9_284,
     "reset-pending": 3_129,
     "restored-pending": 5_059,
+    "inhibited-reset-pending": 1_322,
+    "inhibited-restored-pending": 2_156,
     "no-device": 25_706,
     "assign": 3_710,
     "unassign": 18_720,
@@ -580,6 +656,11 @@ GOLDEN: dict[str, int] = {
     "moved-on": 7_624,
     "on-another": 896,
     "inhibited-moves": 3_378,
+    "all-words": 29_668,
+    "inhibited-all-words": 40_612,
+    "one-register": 23_152,
+    "handlers-nest": 13_039,
+    "inhibited-handlers-nest": 51_116,
     "one-sender/buffered": 678,
     "one-device/buffered": 522,
     "core/buffered": 17_894,
@@ -608,6 +689,8 @@ GOLDEN: dict[str, int] = {
     "reset-again/buffered": 10_606,
     "reset-pending/buffered": 3_805,
     "restored-pending/buffered": 6_345,
+    "inhibited-reset-pending/buffered": 1_811,
+    "inhibited-restored-pending/buffered": 2_984,
     "no-device/buffered": 55_880,
     "assign/buffered": 5_631,
     "unassign/buffered": 45_846,
@@ -623,5 +706,8 @@ GOLDEN: dict[str, int] = {
     "moved-on/buffered": 9_789,
     "on-another/buffered": 1_319,
     "inhibited-moves/buffered": 4_518,
+    "all-words/buffered": 29_984,
+    "one-register/buffered": 33_079,
+    "handlers-nest/buffered": 13_127,
 }
 """States of each scenario with the reference, every monitor attached."""

@@ -86,9 +86,9 @@ class Processor(Role):
 
         Called: by the processor, after `boundary` answered None, with the next instruction of the guest's program,
             which the guest has then executed, or with ("end_of_interrupt",) as long as it has a handler to complete:
-            the EOI and the IRET behind it, which sets IF. Programs are made of hlt, write_tpr VALUE, sti, cli, pause,
-            self_ipi VECTOR, fastpath_ipi VECTOR (an IPI to itself that exits), save_restore VECTOR and reset OLD TIMER
-            (see `StateTransfer`).
+            the EOI and the IRET behind it, which sets IF; with the fact `handlers-nest` each handler executes ("sti",)
+            before. Programs are made of hlt, write_tpr VALUE, sti, cli, pause, self_ipi VECTOR, fastpath_ipi VECTOR (an
+            IPI to itself that exits), save_restore VECTOR and reset OLD TIMER (see `StateTransfer`).
         May rely on: the vCPU's state is the processor's alone until this returns.
         Must leave: what the SDM says of a virtualized one: vISR, SVI and VPPR after an EOI, VPPR after a write of TPR,
             vIRR and RVI after a self-IPI, each with an evaluation. Any other exits: `cpu.exit_guest(what, *operands)`.

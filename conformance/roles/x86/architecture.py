@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conformance.roles.architecture import Architecture, Word
+from conformance.roles.architecture import Architecture, Completion, Word
 from conformance.roles.scenario import Scenario
 from conformance.roles.x86 import HIGH, KICK, LOW, PINV, ROLES, WAKEUP, World
 
 TRANSFERS = ("save_restore", "reset")
+OPENED = 1 << 8
+"""In what a guest has yet to complete: its handler has opened interrupts, so that one of a higher class interrupts it."""
+
+
+def completion(vector: int, scenario: Scenario) -> Completion:
+    """EOI and IRET; with the fact `handlers-nest` each handler opens interrupts before that."""
+    if "handlers-nest" in scenario.facts and not vector & OPENED:
+        return ("sti",), (vector | OPENED,)
+    return ("end_of_interrupt",), ()
 
 
 def refusals(scenario: Scenario) -> Iterator[str]:
@@ -71,11 +80,13 @@ X86 = Architecture(
         "assignment-changes": "devices that can post come and go",
         "eoi-exit": "some vectors have their bit set in the EOI-exit bitmap",
         "halt-polling": "the vCPU polls before it blocks",
+        "handlers-nest": "the guest's handlers open interrupts before they write EOI",
         "hlt-not-intercepted": "HLT does not exit: the processor waits in the guest",
         "inhibit-toggles": "APICv is inhibited on the way",
         "post-order": "the order of posts is watched",
         "xapic": "physical APIC ids have 8 bits, at NDST[15:8]",
     },
+    completion=completion,
     in_host="in root mode",
     words={
         "pid.control": Word({"ON": 1, "SN": 2, "NV": 0xFF << 16, "NDST": 0xFFFFFFFF << 32}),

@@ -11,7 +11,10 @@ from typing import NamedTuple
 from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.scenario import Action, Scenario
+from conformance.roles.x86.architecture import OPENED
 from properties.x86.catalogue import END_TO_END, LINUX, SDM, SDM_2A, SDM_3A, VMX
+from properties.x86.monitors.registers import word
+from properties.x86.monitors.subjects import virr
 
 POSTING = ("deliver_interrupt", "post", "virtual_ipi")
 
@@ -44,10 +47,41 @@ E2E_19 = END_TO_END.may(
     observe="A trace where the guest executes an instruction after HLT, and what has ended that is delivered after it.",
 )
 
+E2E_20 = END_TO_END.may(
+    "E2E-20",
+    "A handler of the guest that has opened interrupts may be interrupted by one of a higher class, and that by another.",
+    SDM_3A("10.8.3.1", "processor priority"),
+    premise="the guest's handlers open interrupts",
+    observe="A delivery while the guest handles another vector.",
+)
+
+E2E_24 = END_TO_END.must_not(
+    "E2E-24",
+    "The guest executes no instruction while a vector that it would take is in vIRR, unless somebody is still posting or an "
+    "interrupt for its pCPU is on its way.",
+    SDM("29.2.2", "a pending virtual interrupt is delivered at the next instruction boundary"),
+    premise="the guest's handlers open interrupts",
+    observe="Each instruction, an EOI too, against vIRR and what the guest has executed before it.",
+)
+
 
 def open_to(look: Look, vcpu: str, vector: int, in_service: tuple[int, ...]) -> bool:
-    """Whether the guest would take the vector: interrupts open, its class above that of TPR and of all that it handles."""
-    return not in_service and open_after(look.executed(vcpu), vector)
+    """Whether the guest would take the vector: interrupts open, its class above that of TPR and of all that it handles. In a
+    handler they are open once that has opened them.
+    """
+    return takes(look.executed(vcpu), in_service, vector)
+
+
+def takes(executed: tuple[Action, ...], in_service: tuple[int, ...], vector: int) -> bool:
+    if not in_service:
+        return open_after(executed, vector)
+    masks = max(task_priority(executed), *map(handled, in_service))
+    return bool(in_service[-1] & OPENED) and vector >> 4 > masks >> 4
+
+
+def handled(told: int) -> int:
+    """The vector of one that the guest has yet to complete."""
+    return told & ~OPENED
 
 
 def open_after(executed: tuple[Action, ...], vector: int) -> bool:
@@ -63,6 +97,7 @@ def task_priority(executed: tuple[Action, ...]) -> int:
 
 class GuestTakes(Monitor):
     clauses = (E2E_16,)
+    witnesses = (E2E_20,)
     events = (ev.Delivered,)
 
     def __init__(self, vcpu: str) -> None:
@@ -73,10 +108,12 @@ class GuestTakes(Monitor):
             return
         look.witness(E2E_16)
         before = look.in_service(self.vcpu)[:-1]
+        if before:
+            look.witness(E2E_20, f"{self.vcpu}.rflags_if", self.vcpu)
         if not open_to(look, self.vcpu, event.vector, before):
             priority = task_priority(look.executed(self.vcpu))
             because = (
-                f"it handles vector {before[-1]}"
+                f"it handles vector {handled(before[-1])}"
                 if before
                 else f"its TPR is {priority:#x}"
                 if event.vector >> 4 <= priority >> 4
@@ -84,6 +121,47 @@ class GuestTakes(Monitor):
             )
             said = f"vector {event.vector} is delivered to {self.vcpu}'s guest, and {because}"
             look.breach(E2E_16, said, f"{self.vcpu}.rflags_if", f"{self.vcpu}.vppr", self.vcpu)
+
+
+class Begun(NamedTuple):
+    calls: int = 0
+    """Posts under way."""
+    in_service: tuple[int, ...] = ()
+    """What the guest handles, as its last instruction or the last delivery left it."""
+
+
+class GuestGoesOn(Monitor):
+    clauses = (E2E_24,)
+    events = (ev.Called, ev.Returned, ev.Delivered, ev.GuestActed)
+    memory = Begun()
+
+    def __init__(self, scenario: Scenario, vcpu: str) -> None:
+        self.vectors, self.vcpu, self.name = scenario.vectors, vcpu, f"{vcpu}.goes_on"
+
+    def on(self, event: ev.Event, memory: Begun, look: Look) -> Begun:
+        match event:
+            case ev.Called(routine=routine, args=(self.vcpu, *_)) if routine in POSTING:
+                return memory._replace(calls=memory.calls + 1)
+            case ev.Returned(routine=routine, args=(self.vcpu, *_)) if routine in POSTING:
+                return memory._replace(calls=max(0, memory.calls - 1))
+            case ev.GuestActed(vcpu=self.vcpu, cpu=cpu):
+                if not (memory.calls or look.in_flight(cpu) or look.latched(cpu)):
+                    self._acts(memory.in_service, look)
+                return memory._replace(in_service=look.in_service(self.vcpu))
+            case ev.Delivered(vcpu=self.vcpu):
+                return memory._replace(in_service=look.in_service(self.vcpu))
+            case _:
+                return memory
+
+    def _acts(self, in_service: tuple[int, ...], look: Look) -> None:
+        executed = look.executed(self.vcpu)
+        before = executed if in_service else executed[:-1]
+        for vector in self.vectors:
+            pending = word(look.value(f"{self.vcpu}.virr[{vector // 64}]")) >> vector % 64 & 1
+            if pending and takes(before, in_service, vector):
+                said = f"{self.vcpu}'s guest goes on, while vector {vector} waits in vIRR and could be taken"
+                look.breach(E2E_24, said, virr(self.vcpu, vector), f"{self.vcpu}.rvi", self.vcpu)
+        look.witness(E2E_24)
 
 
 class Halt(NamedTuple):
@@ -131,7 +209,8 @@ class Halted(Monitor):
 def monitors(scenario: Scenario) -> list[Monitor]:
     made: list[Monitor] = [GuestTakes(f"vcpu{n}") for n in range(len(scenario.vcpus))]
     halting = (n for n, vcpu in enumerate(scenario.vcpus) if goes_on(vcpu.program))
-    return [*made, *(Halted(f"vcpu{n}") for n in halting)]
+    nests = range(len(scenario.vcpus)) if "handlers-nest" in scenario.facts else ()
+    return [*made, *(Halted(f"vcpu{n}") for n in halting), *(GuestGoesOn(scenario, f"vcpu{n}") for n in nests)]
 
 
 def goes_on(program: tuple[Action, ...]) -> bool:

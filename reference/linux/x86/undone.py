@@ -7,12 +7,9 @@ at least is broken there.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
-
-from msgspec.structs import replace
+from typing import NamedTuple
 
 from conformance.adapters.native import NativeError
-from conformance.roles.scenario import Scenario
 from reference.linux.program import Edit
 from reference.linux.x86.mends import MENDS
 
@@ -25,8 +22,6 @@ class Undone(NamedTuple):
     clauses: tuple[str, ...]
     since: str = "6.1"
     """The oldest of the releases tried that has the fix."""
-    vectors: tuple[int, ...] = ()
-    """Instead of the scenario's, in their order: those that lie in one word of 32 bits, where that matters."""
     quick: bool = False
     """Tried whenever the tests are."""
 
@@ -34,18 +29,6 @@ class Undone(NamedTuple):
     def name(self) -> str:
         """What it is called after a tree and a tilde: the first commit's hash, or who mended it."""
         return re.findall(r"[0-9a-f]{12}|\w{4,}", self.commits)[0]
-
-    def of(self, scenario: Scenario) -> Scenario:
-        """The scenario with `vectors`."""
-        new = dict(zip(scenario.vectors, self.vectors, strict=False))
-        if not new:
-            return scenario
-
-        def args(agent: Any) -> Any:
-            return replace(agent, args=tuple(new.get(arg, arg) for arg in agent.args))
-
-        agents = {kind: tuple(map(args, getattr(scenario, kind))) for kind in ("threads", "devices")}
-        return replace(scenario, name=f"{scenario.name}-own", vectors=self.vectors, **agents)
 
 
 DELIVER, LOAD, PUT = "vmx_deliver_posted_interrupt", "vmx_vcpu_pi_load", "vmx_vcpu_pi_put"
@@ -102,10 +85,9 @@ UNDONE = (
         "514946d14363 (2023)",
         "the harvest writes vIRR back plainly, over what a sender sets meanwhile",
         (Edit(MERGE, "!try_cmpxchg(p_irr, &prev_irr_val, irr_val)", "(*p_irr = irr_val, 0)"),),
-        "apicv-inhibited",
+        "one-register",
         ("KVM-ENT-11", "E2E-1"),
         since="6.12",
-        vectors=(100, 101),
     ),
     Undone(
         "fdba608f15e2 (2021)",
