@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeAlias
 
 import msgspec
@@ -158,7 +159,7 @@ def routines_of(base: type[BaseRole]) -> tuple[str, ...]:
 
 
 def resolve(spec: str) -> Implementation:
-    """The implementation a SPEC names. Raises AdapterError."""
+    """The implementation a SPEC names. A function of somebody's is an adapter without an argument. Raises AdapterError."""
     found = registered(GROUP)
     name, _, argument = spec.partition(":")
     try:
@@ -175,7 +176,13 @@ def resolve(spec: str) -> Implementation:
     if not argument:
         hint = nearest(spec, found, most=len(found))
         raise AdapterError(f"no adapter is called {spec!r}. {hint} Your own class is written package.module:Class.")
-    return of_class(_import(spec, name, argument), argument, spec)
+    found_there = _import(spec, name, argument)
+    if isinstance(found_there, type):
+        return of_class(found_there, argument, spec)
+    made = found_there("")
+    if not isinstance(made, Implementation):
+        raise AdapterError(f"{spec}: {argument}('') answers {shown(made)}, and must answer an Implementation")
+    return made
 
 
 def reference_of(architecture: str) -> Implementation:
@@ -183,7 +190,8 @@ def reference_of(architecture: str) -> Implementation:
     return resolve(architectures()[architecture].reference)
 
 
-def _import(spec: str, module: str, name: str) -> type[Any]:
+def _import(spec: str, module: str, name: str) -> Callable[..., Any]:
+    """A class, or what is an adapter itself: a function of an argument."""
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     here = os.getpid()
@@ -197,7 +205,7 @@ def _import(spec: str, module: str, name: str) -> type[Any]:
         if os.getpid() != here:  # it has forked, and this is no process of the suite
             os._exit(0)
     cls = getattr(loaded, name, None)
-    if not isinstance(cls, type):
+    if not isinstance(cls, type | FunctionType):
         classes = [n for n, v in vars(loaded).items() if isinstance(v, type) and v.__module__ == loaded.__name__]
         raise AdapterError(f"{spec}: {module} has no class {name}; it has: {', '.join(classes) or 'none'}")
     return cls

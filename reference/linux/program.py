@@ -95,7 +95,8 @@ class KernelProgram(NativeProgram):
     def _told(self, error: NativeError) -> NativeError:
         """With what the compiler said, without how it was called."""
         _, _, said = str(error).partition("\n")
-        what = f"Linux {self.tree.release} and the stub headers do not compile together:\n{said}"
+        of = self.tree.root if self.tree.release == "unknown" else f"Linux {self.tree.release}"
+        what = f"{of} and the stub headers do not compile together:\n{said}"
         return NativeError(what, "build") if said else error
 
     def _add(self, names: Sequence[str]) -> bool:
