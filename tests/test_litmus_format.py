@@ -329,3 +329,11 @@ def test_what_is_nested_or_large_without_bound_is_refused_in_words(text: str) ->
     """Or decided: nothing of it is the suite's own failure, and none stands in the way of the next file."""
     with suppress(Damaged):
         assert observe(text, seconds=5).verdict in ("unsupported", "Never", "Sometimes", "UNKNOWN")
+
+
+def test_a_label_that_stands_twice_is_refused() -> None:
+    """A jump to it could mean either."""
+    text = "X86_64 a\n{ }\n P0 | P1 ;\n L: movl $1,(x) | L: movl $1,(y) ;\n L: movl $2,(x) | ;\nexists (x=2)\n"
+    with pytest.raises(Damaged, match="line 5, column 2: label L stands twice in P0"):
+        observe(text)
+    assert observe(text.replace(" L: movl $2", " M: movl $2")).verdict == "Always"

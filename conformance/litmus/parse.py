@@ -248,6 +248,9 @@ class _Reader(Transformer_NonRecursive):
         except Unsupported as error:
             raise Unsupported(f"line {cell.line}, column {cell.column}: {error}") from None
         labels = self.labels[thread] + made.labels
+        for label in made.labels:
+            if label in self.labels[thread] or any(label in earlier.labels for earlier in self.threads[thread]):
+                raise Damaged(f"line {cell.line}, column {cell.column}: label {label} stands twice in P{thread}")
         self.labels[thread] = labels if not made.name else ()
         if made.name:
             self.threads[thread].append(made._replace(labels=labels, line=cell.line or 0))

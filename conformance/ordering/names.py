@@ -89,14 +89,32 @@ def parse(texts: Iterable[str]) -> tuple[Constraint, ...]:
     """Chains with `<`, `reached NAME` and `not reached NAME`, several in one text after `;`. Raises BadConstraint."""
     made: list[Constraint] = []
     for part in (part.strip() for text in texts for part in text.split(";")):
-        if found := re.match(r"(not\s+)?reached\s+(.+)$", part):
+        if found := re.match(r"(not\s+)?reached\b\s*(.*)$", part, re.IGNORECASE | re.DOTALL):
+            if "<" in part or not found[2]:
+                raise BadConstraint(
+                    f"{part!r}: behind reached stands one name; a chain is a constraint of its own, behind a semicolon"
+                )
             made.append(Reached(_name(found[2]), bool(found[1])))
+        elif found := re.match(r"not\s+(.+)$", part):
+            raise BadConstraint(f"write 'not reached {found[1]}' for {part!r}")
+        elif "<=" in part:
+            raise BadConstraint(f"there is only <, not <= as in {part!r}: no two operations come at once")
         elif ">" in part.replace("->", ""):
             turned = " < ".join(piece.strip() for piece in reversed(part.split(">")))
             write = f"write {turned!r} for {part!r}" if "<" not in part else f"there is only <, not > as in {part!r}"
             raise BadConstraint(f"what comes first stands first: {write}")
         elif part:
-            chain = [_name(piece) for piece in part.split("<")]
+            pieces = part.split("<")
+            if not all(map(str.strip, pieces)):
+                raise BadConstraint(f"on one side of a < in {part!r} stands no name")
+            chain = [_name(piece) for piece in pieces]
+            for one, other in itertools.pairwise(chain):
+                if one == other:
+                    raise BadConstraint(
+                        f"{part!r}: nothing comes before itself; of two times write '{one.text} #1 < {one.text} #2'"
+                        if not one.nth
+                        else f"{part!r}: nothing comes before itself"
+                    )
             made += [Before(a, b) for a, b in itertools.pairwise(chain)] or [Reached(chain[0])]
     if not made:
         raise BadConstraint("no constraint was given; write one such as 'cpu1.reads mode < cpu0.mode := 1'")
@@ -109,6 +127,12 @@ def _name(text: str) -> Name:
     if not found:
         raise BadConstraint(
             f"{text!r} is no name: write LANE.OPERATION as the report prints them, such as cpu0.reads ON"
+        )
+    if re.search(r"\s+(?:and|&&?)\s+\w+\.|,\s*\w+\.", text):
+        raise BadConstraint(f"{text!r}: between constraints that are to hold together stands a semicolon")
+    if wrong := re.search(r"#\s*[-+.\d]+$", found[2]):
+        raise BadConstraint(
+            f"{text!r}: behind # stands which time it is, a whole number from 1, not {wrong[0][1:].strip()}"
         )
     if found[3] and not int(found[3]):
         raise BadConstraint(f"{text!r}: the first time is #1, and a name without # is any time")
@@ -136,14 +160,15 @@ def names(constraints: Sequence[Constraint]) -> tuple[Name, ...]:
     return tuple(found)
 
 
-def unknown(name: Name, labels: Iterable[Did]) -> str:
+def unknown(name: Name, labels: Collection[Did]) -> str:
     """What to write instead of a name that nothing matches. `labels`: all that can happen."""
     known = sorted({f"{label.agent}.{label.brief}" for label in labels})
     lanes = sorted({label.split(".")[0] for label in known})
-    close = difflib.get_close_matches(name.text.replace("_", " "), known, n=4, cutoff=0.6)
+    routine = sorted({f"{label.routine}.{label.brief}" for label in labels if label.routine == name.who})
+    close = difflib.get_close_matches(name.text.replace("_", " "), routine or known, n=4, cutoff=0.6)
     if close:
         return f"nothing is called {name.text}. Did you mean {', or '.join(close)}?"
-    if name.who not in lanes:
+    if name.who not in lanes and not routine:
         return f"nothing is called {name.text}. The lanes are {', '.join(lanes)}; then comes what one of them does."
-    does = [label for label in known if label.startswith(f"{name.who}.")]
+    does = routine or [label for label in known if label.startswith(f"{name.who}.")]
     return f"nothing is called {name.text}. {name.who} does, among others: {'; '.join(does[:12])}"
