@@ -224,7 +224,7 @@ RUNNING = [s for s in SUITE.scenarios if s.name == "tso-running"]
 
 @pytest.fixture(scope="module")
 def by_axioms() -> dict[str, dict[str, Judgement]]:
-    return {m: {str(j.site): j for j in axioms(resolve("reference"), SUITE, RUNNING, m)} for m in MODELS}
+    return {m: {str(j.site): j for j in axioms(resolve("reference"), SUITE, RUNNING, m).judged} for m in MODELS}
 
 
 def test_axioms_and_store_buffers_need_the_same(by_axioms: dict[str, dict[str, Judgement]]) -> None:

@@ -66,12 +66,12 @@ def fences(
             chosen: Model = own if model is None else "armv8" if model == "armv8" else "tso"
             if axioms or chosen == "armv8" or own == "armv8":  # store buffers are TSO's
                 audited = [s for s in scenarios if names or s.audited]
-                judged = axiomatic.audit(implementation, suite, audited, chosen)
+                found = axiomatic.audit(implementation, suite, audited, chosen)
                 where = [s.name for s in audited]
                 if as_json:
-                    texts.append(documents.text(documents.fences_by_axioms(implementation.name, judged, where, chosen)))
+                    texts.append(documents.text(documents.fences_by_axioms(implementation.name, found, where, chosen)))
                 else:
-                    texts.append(report.fences_by_axioms(judged, where, chosen, witnesses=witness))
+                    texts.append(report.fences_by_axioms(found, where, chosen, witnesses=witness))
             else:
                 most = buffered.MOST_STATES if names else states
                 found = buffered.audit(implementation, suite, scenarios, most)

@@ -217,6 +217,7 @@ def _of_one(session: Session, workers: int, stop: bool, watch: Watch, client: Cl
         from conformance.verdict.spread import Spread
 
         elsewhere = Spread(client, session.judge.work)
+        workers = elsewhere.cluster.threads
     going = Run(session.judge, session.clauses, workers, stop=stop, elsewhere=elsewhere)
     ended: RunEnded | None = None
     events = going.events()

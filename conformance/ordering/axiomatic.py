@@ -14,10 +14,11 @@ stored before it: what only an earlier arrival breaks is not found here (under T
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -33,11 +34,12 @@ from conformance.machine.finding import Breach
 from conformance.machine.machine import Machine
 from conformance.machine.parts import Frame, Running
 from conformance.machine.state import View
+from conformance.ordering.missing import Gap, fenced, gaps, mending
 from conformance.ordering.routines import STATUS, Course, Window, serial, window
 from conformance.ordering.weaken import Site, sites
 from conformance.roles.scenario import Scenario
 from conformance.search.recovery import settle
-from conformance.verdict.suite import Suite
+from conformance.verdict.suite import Suite, guarantees
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,24 @@ class Judgement:
     """The window in which an outcome appears,"""
     witness: Found | None = None
     """and the execution that shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What a model breaks though no site was taken away; as `fences.Missing`."""
+
+    breaks: tuple[str, ...]
+    mends: tuple[Gap, ...]
+    """One fence in any of these keeps all of it."""
+    window: str
+    witness: Found
+
+
+class Audited(NamedTuple):
+    """All of one implementation."""
+
+    judged: tuple[Judgement, ...]
+    missing: tuple[Lacking, ...]
 
 
 Key = tuple[tuple[Any, ...], Outcome]
@@ -91,51 +111,105 @@ def _hopeless(program: Program) -> bool:
     return False
 
 
-def audit(implementation: Implementation, suite: Suite, scenarios: Sequence[Scenario], model: Model) -> list[Judgement]:
-    """Every site that the software has in these scenarios. Raises Fault, Unsupported, Undecided."""
+def audit(implementation: Implementation, suite: Suite, scenarios: Sequence[Scenario], model: Model) -> Audited:
+    """Every site that the software has in these scenarios, and what is broken with all of them in their places. Raises Fault,
+    Unsupported, Undecided.
+    """
     found: dict[str, Judgement] = {}
+    missing: list[Lacking] = []
     for scenario in scenarios:
-        strict = msgspec.structs.replace(scenario, buffer=0)
-        for judged in in_machine(implementation, strict, suite, lambda m: _audited(m, implementation, suite, model)):
-            known = found.get(str(judged.site))
-            if known is None or _RANK.index(judged.status) < _RANK.index(known.status):
-                found[str(judged.site)] = judged
-    return [found[name] for name in sorted(found)]
+        here = _Audit(implementation, suite, msgspec.structs.replace(scenario, buffer=0), model)
+        judgements, lacking = in_machine(implementation, here.scenario, suite, here.audited)
+        for judgement in judgements:
+            known = found.get(str(judgement.site))
+            if known is None or _RANK.index(judgement.status) < _RANK.index(known.status):
+                found[str(judgement.site)] = judgement
+        told = {clause for one in missing for clause in one.breaks}
+        if lacking and not told.issuperset(lacking.breaks):
+            missing.append(replace(lacking, mends=here.mends(lacking)))
+    return Audited(tuple(found[name] for name in sorted(found)), tuple(missing))
 
 
 OUTSIDE = "not judged: no window reaches it"
 _RANK = ("needed", "changes outcomes, breaks nothing", "not needed", OUTSIDE)
+Broken = dict[str, tuple[str, Found]]
+"""By clause: a window that breaks it, and the execution."""
 
 
-def _audited(machine: Machine, implementation: Implementation, suite: Suite, model: Model) -> list[Judgement]:
-    guarantees = {c.id for c in suite.clauses if c.kind == "guarantee" and implementation.profile in c.profiles}
-    starts = [*windows(machine), *windows_with_something_held(machine)]
-    plain = {name: window(machine, state, name, model, None) for name, state in starts}
-    known: dict[str, set[Key]] = {}
-    broken: dict[str, set[str]] = {}
-    for name, state in starts:
-        known[name], broken[name] = set(), set()
-        for which in ("sc", model):
-            for key, courses, found in outcomes(plain[name], which):
-                if key not in known[name]:
-                    known[name].add(key)
-                    broken[name] |= judged(machine, state, plain[name], courses, found, which) & guarantees
-    made: list[Judgement] = []
-    for site in sites(machine.assembly):
+class _Audit:
+    """One scenario under a model."""
+
+    def __init__(self, implementation: Implementation, suite: Suite, scenario: Scenario, model: Model) -> None:
+        self.implementation, self.suite, self.scenario = implementation, suite, scenario
+        self.model: Model = model
+        self.guarantees = guarantees(suite, implementation)
+        self.gaps: tuple[Gap, ...] = ()
+
+    def audited(self, machine: Machine) -> tuple[list[Judgement], Lacking | None]:
+        starts = [*windows(machine), *windows_with_something_held(machine)]
+        plain = {name: window(machine, state, name, self.model, None) for name, state in starts}
+        known: dict[str, set[Key]] = {}
+        broken: dict[str, set[str]] = {}
+        by_model: dict[Model, Broken] = {"sc": {}, self.model: {}}
+        for name, state in starts:
+            known[name], broken[name] = set(), set()
+            for which, first in by_model.items():
+                for key, courses, found in outcomes(plain[name], which):
+                    if key not in known[name]:
+                        known[name].add(key)
+                        breaks = judged(machine, state, plain[name], courses, found, which) & self.guarantees
+                        broken[name] |= breaks
+                        first |= {clause: (name, found) for clause in breaks if clause not in first}
+        lost = by_model[self.model].keys() - by_model["sc"].keys()
+        lacking = None
+        if lost:
+            at, witness = by_model[self.model][min(lost)]
+            lacking = Lacking(tuple(sorted(lost)), (), at, witness)
+            done = {(e.text, e.at.symbol) for path in witness.combination.paths for e in path.events if e.at}
+            done |= {(routine, "") for routine, at in done if at.startswith(STATUS)}
+            self.gaps = tuple(g for g in gaps(machine.assembly, self.model) if (g.routine, g.access[1]) in done)
+        made = [self._judged(machine, site, starts, known, broken) for site in sites(machine.assembly)]
+        return made, lacking
+
+    def _judged(
+        self,
+        machine: Machine,
+        site: Site,
+        starts: Sequence[tuple[str, int]],
+        known: Mapping[str, set[Key]],
+        broken: Mapping[str, set[str]],
+    ) -> Judgement:
         best = Judgement(site, OUTSIDE)
         for name, state in starts:
-            without = window(machine, state, name, model, site)
+            without = window(machine, state, name, self.model, site)
             if best.status == OUTSIDE and any(course.weakened for of in without.courses for course in of):
                 best = Judgement(site, "not needed")
-            for key, courses, found in outcomes(without, model):
+            for key, courses, found in outcomes(without, self.model):
                 if key in known[name] or best.breaks:
                     continue
-                breaks = (judged(machine, state, without, courses, found, model) & guarantees) - broken[name]
+                breaks = (judged(machine, state, without, courses, found, self.model) & self.guarantees) - broken[name]
                 status = "needed" if breaks else "changes outcomes, breaks nothing"
                 if breaks or best.status == "not needed":
                     best = Judgement(site, status, tuple(sorted(breaks)), name, found)
-        made.append(best)
-    return made
+        return best
+
+    def mends(self, lacking: Lacking) -> tuple[Gap, ...]:
+        """Of those that the execution passes: others would not forbid it."""
+        keeps = partial(self._keeps, frozenset(lacking.breaks))
+
+        def fenced_keeps(gap: Gap) -> bool:
+            change = partial(fenced, gap=gap, model=self.model)
+            return in_machine(self.implementation, self.scenario, self.suite, keeps, change)
+
+        return mending(self.gaps, fenced_keeps)
+
+    def _keeps(self, clauses: frozenset[str], machine: Machine) -> bool:
+        for name, state in (*windows(machine), *windows_with_something_held(machine)):
+            made = window(machine, state, name, self.model, None)
+            for _, courses, found in outcomes(made, self.model):
+                if clauses & judged(machine, state, made, courses, found, self.model):
+                    return False
+        return True
 
 
 def windows(machine: Machine) -> Iterator[tuple[str, int]]:

@@ -32,7 +32,7 @@ from conformance.machine import events as ev
 from conformance.machine.build import in_machine
 from conformance.machine.machine import Machine
 from conformance.machine.monitor import Look, Monitor
-from conformance.ordering.missing import Gap, fenced, gaps
+from conformance.ordering.missing import Gap, fenced, gaps, mending
 from conformance.ordering.weaken import Site, sites, weakened
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
@@ -241,24 +241,28 @@ def audit(
     implementation: Implementation, suite: Suite, scenarios: Sequence[Scenario], most: int = MOST_STATES
 ) -> Audited:
     """Every site that the software has in these scenarios, each with store buffers and at most `most` states, judged under
-    TSO. Raises Fault.
+    TSO; what is missing also in larger stories that have store buffers of their own. Raises Fault.
     """
     where: list[Buffered] = []
+    larger: list[Buffered] = []
     too_large: list[str] = []
     for scenario in _with_buffers(scenarios):
         here = Buffered(implementation, suite, scenario)
         here.plain = here.explore(most)
         if here.plain.complete:
             where.append(here)
-        else:
-            too_large.append(scenario.name)
+            continue
+        too_large.append(scenario.name)
+        if scenario.story and scenario in scenarios:  # with store buffers of its own: what is missing shows there first
+            here.plain = here.explore(MOST_STATES)
+            larger += [here] * here.plain.complete
     where.sort(key=lambda here: (here.plain.states, here.scenario.name))
     found = {str(site): site for here in where for site in here.plain.sites}
     judged = [_judge([h for h in where if name in h.reached], found[name]) for name in sorted(found)]
     return Audited(
         tuple(judged),
         tuple(_together(where, [j.site for j in judged if j.status not in ("needed", "demanded, changes nothing")])),
-        tuple(_missing(where)),
+        tuple(_missing([*where, *larger])),
         tuple(here.scenario.name for here in where),
         tuple(too_large),
         DEPTH,
@@ -317,6 +321,9 @@ def _missing(where: Sequence[Buffered]) -> Iterator[Missing]:
             continue
         most = max(FEWEST_STATES, TIMES_AS_MANY * here.plain.states)
         shown = here.explore(most, beside=here.plain.broken - lost)
-        mends = [gap for gap in here.plain.gaps if not lost & here.explore(most, partial(fenced, gap=gap)).broken]
+
+        def keeps(gap: Gap, here: Buffered = here, lost: frozenset[str] = lost, most: int = most) -> bool:
+            return not lost & here.explore(most, partial(fenced, gap=gap)).broken
+
         assert shown.witness
-        yield Missing(tuple(sorted(lost)), tuple(mends), shown.witness, shown.clause)
+        yield Missing(tuple(sorted(lost)), mending(here.plain.gaps, keeps), shown.witness, shown.clause)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from conformance.litmus.observe import Observation
-from conformance.ordering.axiomatic import Judgement
+from conformance.ordering.axiomatic import Audited as ByAxioms
 from conformance.ordering.fences import Audited
 from conformance.ordering.order import Answer
 from conformance.roles.printable import printable_struct
@@ -74,7 +74,10 @@ class Lacks(msgspec.Struct, frozen=True, kw_only=True):
     breaks: tuple[str, ...]
     mends: tuple[str, ...]
     """A full fence in any of these places keeps it."""
-    witness: Counterexample
+    where: str
+    """The scenario, or the window of one, in which that was found out."""
+    witness: Counterexample | None = None
+    """The least schedule, of store buffers."""
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +154,8 @@ def fences(implementation: str, audited: Audited) -> Audit:
         scenarios=audited.scenarios,
         too_large=audited.too_large,
         missing=tuple(
-            Lacks(breaks=m.breaks, mends=tuple(map(str, m.mends)), witness=m.witness) for m in audited.missing
+            Lacks(breaks=m.breaks, mends=tuple(map(str, m.mends)), where=m.witness.scenario, witness=m.witness)
+            for m in audited.missing
         ),
         sites=tuple(
             Site(site=str(j.site), status=j.status, breaks=j.breaks, scenarios=j.looked, witness=j.witness)
@@ -163,11 +167,16 @@ def fences(implementation: str, audited: Audited) -> Audit:
     )
 
 
-def fences_by_axioms(implementation: str, judged: Sequence[Judgement], scenarios: Sequence[str], model: str) -> Audit:
+def fences_by_axioms(implementation: str, audited: ByAxioms, scenarios: Sequence[str], model: str) -> Audit:
     """Executions that show it are not part of it."""
-    sites = tuple(Site(site=str(j.site), status=j.status, breaks=j.breaks) for j in judged)
     return Audit(
-        implementation=implementation, model=model, method="axioms", depth=0, scenarios=tuple(scenarios), sites=sites
+        implementation=implementation,
+        model=model,
+        method="axioms",
+        depth=0,
+        scenarios=tuple(scenarios),
+        missing=tuple(Lacks(breaks=m.breaks, mends=tuple(map(str, m.mends)), where=m.window) for m in audited.missing),
+        sites=tuple(Site(site=str(j.site), status=j.status, breaks=j.breaks) for j in audited.judged),
     )
 
 

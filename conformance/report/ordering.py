@@ -18,9 +18,11 @@ from conformance.litmus.axioms import Model
 from conformance.litmus.solve import Found
 from conformance.litmus.values import Concrete
 from conformance.litmus.witness import effects
+from conformance.ordering.axiomatic import Audited as ByAxioms
 from conformance.ordering.axiomatic import Judgement
 from conformance.ordering.directed import FITS
 from conformance.ordering.fences import Audited, Judged
+from conformance.ordering.missing import Gap
 from conformance.ordering.order import Answer
 from conformance.ordering.routines import TABLE
 from conformance.report import terminal
@@ -115,10 +117,7 @@ def fences(audited: Audited, *, witnesses: bool = True) -> str:
     """What is missing; a line a site; what may not go together; then the schedules that show it."""
     lines: list[str] = []
     for missing in audited.missing:
-        lines.append(
-            f"{', '.join(missing.breaks)}: broken as it is, by store buffers alone ({missing.witness.scenario})."
-        )
-        lines += [f"  Would keep it: {_bare(gap)}" for gap in missing.mends] or ["  No single fence would keep it."]
+        lines += _lacks(missing.breaks, missing.mends, "store buffers alone", missing.witness.scenario)
         lines += ["", *([plain(lane_table(missing.witness, missing.clause)), ""] if witnesses else [])]
     groups = _by_line(audited.judged)
     width = max(map(len, groups), default=0)
@@ -140,6 +139,14 @@ def fences(audited: Audited, *, witnesses: bool = True) -> str:
         if witnesses and witness:
             lines += ["", f"{title}:", plain(lane_table(witness, clause))]
     return printable("\n".join(lines) + "\n", "\n")
+
+
+def _lacks(breaks: Sequence[str], mends: Sequence[Gap], by: str, where: str) -> list[str]:
+    told = [f"  Would keep it: {_bare(gap)}" for gap in mends]
+    return [
+        f"{', '.join(breaks)}: broken as it is, by {by} ({where}).",
+        *(told or ["  No single fence behind an access would keep it."]),
+    ]
 
 
 STRONGEST = (
@@ -174,12 +181,16 @@ def _bare(site: object) -> str:
     return str(site).replace(OWNER, "")
 
 
-def fences_by_axioms(
-    judged: Sequence[Judgement], scenarios: Sequence[str], model: Model, *, witnesses: bool = True
-) -> str:
-    """What instructions are taken for what, a line a site, then the execution that shows why each needed one is."""
-    column = 2 if model == "armv8" else 1
-    lines = ["Operations are taken for these instructions:"]
+def fences_by_axioms(audited: ByAxioms, scenarios: Sequence[str], model: Model, *, witnesses: bool = True) -> str:
+    """What is missing; what instructions are taken for what; a line a site, then the execution that shows why each needed
+    one is.
+    """
+    column, judged = 2 if model == "armv8" else 1, audited.judged
+    lines: list[str] = []
+    for missing in audited.missing:
+        lines += _lacks(missing.breaks, missing.mends, f"{model} alone", missing.window)
+        lines += ["", *([execution(missing.witness, model), ""] if witnesses else [])]
+    lines += ["Operations are taken for these instructions:"]
     lines += [f"  {row[0]:<26}  {row[column]}" for row in TABLE]
     width = max((len(str(j.site)) for j in judged), default=0)
     lines += ["", *(f"{str(j.site).replace(OWNER, ''):<{width}}  {_status(j)}" for j in judged)]
