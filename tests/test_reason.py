@@ -242,6 +242,22 @@ def test_the_look_that_said_where_an_interrupt_goes_is_told_if_it_was_wrong_by_t
     assert any("step 2 reads cpu = 0, before step 4 makes it 1" in sentence for sentence in told), told
 
 
+def test_a_look_before_the_post_is_told_if_nothing_was_sent_by_it_and_it_was_wrong_by_then() -> None:
+    """Where the vCPU runs is read first, then it is posted to. Not so of a look that still held when the call was over."""
+    early = trace(
+        By("cpu1", reads("send", MODE, 0)),
+        By("cpu1", reads("send", FLAG, 0)),
+        By("cpu1", modifies("send", "or", PIR, V200, 0, V200), ((PIR, 0, V200),)),
+        By("cpu0", writes("enter", MODE, 1), ((MODE, 0, 1),)),
+        By("cpu0", (reads("enter", CONTROL, 0, ON, decides=True), facts.Enters("vcpu0", routine="enter"))),
+        By("cpu1", modifies("send", "or", CONTROL, ON, 0, ON), ((CONTROL, 0, ON),)),
+        By("cpu0", writes("leave", FLAG, 1), ((FLAG, 0, 1),)),
+    )
+    told = sentences(early, LOST_REASON, "DELAYED")
+    assert "No interrupt is sent from P on: step 1 read mode = 0, and it was 1 when send was over in step 6." in told
+    assert 1 in why(counterexample(early, LOST_REASON, "DELAYED")).steps
+
+
 AT, FLAG, COPY = "cpu0.status_register", "vcpu0.flag", "vcpu0.copy"
 """Of no architecture: a register that hardware fills, what software keeps of it, and a copy."""
 
@@ -435,6 +451,10 @@ def test_every_sentence_is_true(steps: tuple[TraceStep, ...]) -> None:
     for writer, name, source in re.findall(r"step (\d+) writes over (\S+) as step (\d+) left it", text):
         between = steps[int(source) : int(writer)]
         assert not any(at == fields[name][0] for step in between for at, *_ in edges.looks(step))
+    for reader, name, value, now, end in re.findall(
+        r"step (\d+) read (\S+) = (\w+), and it was (\w+) when \S+ was over in step (\d+)", text
+    ):
+        assert seen(reader, name) in (value, None) and left(end, name)[0] == now != value
     for names in re.findall(r"nobody looks at (.*?) once it is set", text):
         for at, mask in map(fields.__getitem__, names.split(" or ")):
             last = holds_before(steps, len(steps) + 1, at, mask)[1]

@@ -193,7 +193,23 @@ class _Story:
         rests = self._resting()
         mine = rests is not None and self.point.lane_of(rests) == self.point.lane_of(point)
         silent = self.cells and not mine and not any(isinstance(f, facts.Sends) for f in later)
-        return f"No interrupt is sent from {self.say.name} on." if silent else ""
+        return f"No interrupt is sent from {self.say.name} on{self._stale()}." if silent else ""
+
+    def _stale(self) -> str:
+        """What the point's call had read before the point, and somebody had changed by the time that it was over."""
+        call = self.point.whole_call(self.point.step)
+        end = call[-1]
+        for step in (s for s in call if s.number < self.point.step.number):
+            for look in self.point.all_looks(step):
+                cell = look.cell
+                turned = [s for s in self.point.turned(cell) if step.number < s.number <= end.number]
+                if not turned or turned[-1].agent == step.agent or cell in self.cells:
+                    continue
+                was, now = self.say.seen(step, cell), self.say.after(turned[-1], cell)
+                if was != now:
+                    over = f"when {end.routine} was over in {self.say.step(end.number)}"
+                    return f": {self.say.step(step.number)} read {self.say.cell(cell)} = {was}, and it was {now} {over}"
+        return ""
 
     def _news(self) -> str:
         """Who came to know of what the point's call left, one from the other, and what the last of them did then."""
