@@ -23,7 +23,7 @@ from conformance.mutation.journal import JournalFile
 from conformance.mutation.kill import Candidate, Fate, Judged, Only, audit
 from conformance.mutation.mutant import Mutant, Whole, whole
 from conformance.mutation.operators import OPERATORS
-from conformance.mutation.score import ArguedError, Argument, score
+from conformance.mutation.score import Argument, score
 from conformance.mutation.score import key as mutant_key
 from conformance.mutation.site import Site
 from conformance.roles import operations as ops
@@ -368,8 +368,12 @@ def test_the_score_leaves_out_what_is_equivalent() -> None:
     ],
 )
 def test_an_argument_must_fit(argument: str, says: str) -> None:
-    with pytest.raises(ArguedError, match=says):
-        score([of("killed", 1)], [Argument(argument, "because")])
+    """What does not is told beside what was found out, and costs none of it."""
+    told = score(
+        [of("killed", 1), of("shows", 2)], [Argument(argument, "because"), Argument("f2: fence: left out", "why")]
+    )
+    assert told.refuted[0].startswith(says) and len(told.refuted) == 1
+    assert told.percent == 100 and told.argued == {"f2: fence: left out": "why"}
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -393,6 +397,12 @@ def test_the_command(tmp_path: Path) -> None:
     )
     strict = CliRunner().invoke(cli, [*options, "--fail-under", "100"], standalone_mode=False)
     assert strict.return_value == 1
+    wrong = tmp_path / "argued.toml"
+    killed = next(row for row in rows if row["fate"] == "killed")
+    wrong.write_text(f'[[equivalent]]\nmutant = "{killed["mutant"]}"\nbecause = "so"\n')
+    report.unlink()
+    refuted = CliRunner().invoke(cli, [*options, "--argued", str(wrong)], standalone_mode=False)
+    assert refuted.return_value == 3 and "Take the line out." in refuted.output and report.exists()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from conformance.mutation.parts import Auditing, Part
 
 STATUS = """
-Exit status: 0 the score is at least --fail-under; 1 it is not; 2 nothing could be mutated; 3 bad usage.
+Exit status: 0 the score is at least --fail-under; 1 it is not; 2 nothing could be mutated; 3 bad usage, or a line of
+--argued does not hold.
 """
 FEW_STATES = 30_000
 PARTS = 32
@@ -108,9 +109,9 @@ def mutate(
         job = Auditing(spec, globs, architectures, states, again, journal, Only(routine, operator))
         audited = _audited(job, workers, address)
         whole = (routine, operator, globs) == ("*", "*", ())
-        result = score(audited.judged, known, whole=whole)
     except (AdapterError, ArguedError) as error:
         raise click.UsageError(str(error)) from None
+    result = score(audited.judged, known, whole=whole)
     if audited.left_out:
         click.echo(audited.left_out, err=True)
     names = audited.places
@@ -122,7 +123,9 @@ def mutate(
         report.write_bytes(
             told.document(result, name=spec, architectures=architectures, places=names, states=states, again=again)
         )
-    return int(result.percent < fail_under)
+    for line in result.refuted:
+        click.echo(f"{argued}: {line}", err=True)
+    return 3 if result.refuted else int(result.percent < fail_under)
 
 
 def _architectures(spec: str, only: str | None) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ class Score(msgspec.Struct, frozen=True):
     judged: tuple[Judged, ...]
     argued: Mapping[str, str]
     """Mutant to why it is equivalent."""
+    refuted: tuple[str, ...] = ()
+    """Arguments that do not hold, in words: a guarantee kills the mutant, or there is none of that name."""
 
     def fates(self) -> Counter[str]:
         return Counter(self.fate(j) for j in self.judged)
@@ -84,20 +86,22 @@ def key(mutant: Mutant) -> str:
 
 
 def score(judged: Sequence[Judged], arguments: Sequence[Argument] = (), *, whole: bool = True) -> Score:
-    """Raises ArguedError for an argument that fits a mutant that is killed or, if these are all mutants, none at all."""
+    """`whole`: these are all mutants, so that an argument that fits none has a name that nothing has."""
     argued: dict[str, str] = {}
+    refuted: list[str] = []
     known = {key(j.mutant): j for j in judged}
     for argument in arguments:
         stem = argument.mutant.removesuffix("*")
         fits = [k for k in known if k == argument.mutant or (stem != argument.mutant and k.startswith(stem))]
         if whole and not fits:
-            raise ArguedError(f"no mutant is called {argument.mutant!r}. {nearest(argument.mutant, known)}")
-        killed = [k for k in fits if known[k].fate == "killed"]
-        if killed:
-            by = known[killed[0]].detail
-            raise ArguedError(f"{killed[0]!r} is said to be equivalent, and {by} kills it. Take the line out.")
-        argued |= dict.fromkeys(fits, argument.because)
-    return Score(tuple(judged), argued)
+            refuted.append(f"no mutant is called {argument.mutant!r}. {nearest(argument.mutant, known)}")
+        for name in fits:
+            if known[name].fate == "killed":
+                by = known[name].detail
+                refuted.append(f"{name!r} is said to be equivalent, and {by} kills it. Take the line out.")
+            else:
+                argued[name] = argument.because
+    return Score(tuple(judged), argued, tuple(refuted))
 
 
 def arguments(path: Path) -> tuple[Argument, ...]:
