@@ -206,7 +206,7 @@ def _judged(sessions: Sequence[Session], workers: int, stop: bool, watch: Watch,
     return compared(joined(made), [session.implementation for session in sessions])
 
 
-def _of_one(session: Session, workers: int, stop: bool, watch: Watch, client: Client | None) -> Report:
+def _of_one(session: Session, workers: int, stop: bool, watch: Watch, client: Client | None = None) -> Report:
     from conformance.report.document import of_session
     from conformance.verdict.clause import exit_status
     from conformance.verdict.events import RunEnded
