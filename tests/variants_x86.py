@@ -502,6 +502,57 @@ class LoadClearsOn(Kvm):
         super().pi_load(cpu, vcpu, where)
 
 
+class ReadsCpuBeforeMode(Kvm):
+    """Both come after ON: who enters elsewhere from then on harvests."""
+
+    def trigger(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        to = cpu.load(vcpu.cpu)
+        if cpu.load(vcpu.mode) == IN:
+            if not self.is_running_here(cpu, vcpu):
+                cpu.send_ipi(PINV, to)
+            return
+        self.wake_up(cpu, vcpu)
+
+
+class KicksWithoutExchange(Kvm):
+    """A kick too many makes it exit for nothing."""
+
+    def kick(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        self.wake_up(cpu, vcpu)
+        if cpu.load(vcpu.mode) == IN:
+            cpu.send_ipi(KICK, cpu.load(vcpu.cpu))
+
+
+class PurgeLeavesOn(Kvm):
+    """The next entry looks for nothing, and clears it."""
+
+    def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        for word in self.world.words:
+            cpu.swap(vcpu.pid.pir[word], 0)
+
+
+class LeavesOnAloneUnderSn(Kvm):
+    """As devices do: load announces what came under SN."""
+
+    def post_vector(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> bool:
+        if cpu.test_and_set(vcpu.pid.bit(vector)) or cpu.load(vcpu.pid.sn):
+            return False
+        return not cpu.test_and_set(vcpu.pid.on)
+
+
+class HandlerClearsOn(Kvm):
+    """The wakeup handler takes ON along: the load that follows announces what is left in PIR."""
+
+    def wakeup_handler(self, cpu: Cpu, where: int) -> None:
+        here = self.world.cpus[where]
+        cpu.lock(here.wakeup_lock)
+        for name in cpu.load(here.wakeup_list):
+            vcpu = self.world.vcpus[name]
+            if cpu.test_and_clear(vcpu.pid.on):
+                self.wake_up(cpu, vcpu)
+        cpu.unlock(here.wakeup_lock)
+
+
 VARIANTS: tuple[type[BaseRole], ...] = (
     LooksAtItsBitFirst, SetsOnByExchange, NotifiesAlways, WakesToo, FencesMore, HarvestsFromTheTop, HarvestsBitByBit,
     HarvestsWhateverOnSays, HarvestsTwice, AsksForRequestsTwice, LooksBeforeItAnnounces, KicksTwice, LeavesTwice, ClearsOnInOneStep,
@@ -509,6 +560,7 @@ VARIANTS: tuple[type[BaseRole], ...] = (
     HarvestsByCompareExchange, ClearsOnUnseen, ClearsOnWithTheWord, HarvestsBeforeItGoesIn, GoesInByExchange, LoadsTheWholeWord,
     AnnouncesAtEveryLoad, WakesAllThatAreListed, HoldsTheListLonger, PollsBeforeItBlocks, SavesWithTwoHarvests, PurgesTwice,
     ReadsBackWhatItPosts, Pinned, JoinsTheListLast, TakesOffWhomItWakes, RestoresIntoPir, HaltsInTheGuest,
+    ReadsCpuBeforeMode, KicksWithoutExchange, PurgeLeavesOn, LeavesOnAloneUnderSn, HandlerClearsOn,
     HarvestsOnTheWayOut, PostsByCompareExchange, TakesHalfWords, SoftwareTakesHalfWords, LeavesItToTheProcessor,
     SavesPirToo, AsksForAnEventAtEveryExit, SetsSnWhileItHarvests, KickReadsCpuFirst, LoadClearsOn,
 )  # fmt: skip

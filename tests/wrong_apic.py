@@ -235,6 +235,96 @@ class ReinjectsAfterExit(Kvm):
         return super().leave_guest(cpu, vcpu, *reason)
 
 
+class RestoresOnTop(Kvm):
+    """The image is or-ed into vIRR: a fresh local APIC has the old one's vectors."""
+
+    def restore(self, cpu: Cpu, vcpu: Any, image: tuple[int, ...], timer: int | None = None) -> None:
+        self.purge(cpu, vcpu)
+        for word, bits in zip(self.world.words, image, strict=True):
+            cpu.fetch_or(vcpu.virr[word], bits)
+        if timer is not None:
+            self.deliver_interrupt(cpu, vcpu, timer)
+
+
+class LooksAtSnFirst(Kvm):
+    """SN is asked before the bit is set: under it nobody is told."""
+
+    def post_vector(self, cpu: Cpu, vcpu: Any, vector: int) -> bool:
+        silent = cpu.load(vcpu.pid.sn)
+        if cpu.test_and_set(vcpu.pid.bit(vector)) or silent:
+            return False
+        return not cpu.test_and_set(vcpu.pid.on)
+
+
+class SleepsThroughNotifications(ReferenceProcessor):
+    """A processor in HLT acknowledges nothing."""
+
+    def boundary(self, cpu: Cpu, vcpu: Any, pending: tuple[int, ...]) -> Any:
+        if cpu.load(vcpu.halted) and not cpu.load(vcpu.recognized):
+            return None
+        return super().boundary(cpu, vcpu, pending)
+
+
+class GuestMasksHost(ReferenceProcessor):
+    """The guest's IF masks external interrupts."""
+
+    def boundary(self, cpu: Cpu, vcpu: Any, pending: tuple[int, ...]) -> Any:
+        found = super().boundary(cpu, vcpu, pending)
+        return found if found == ("deliver",) or cpu.load(vcpu.rflags_if) else None
+
+
+class StoresCpuFirst(Kvm):
+    """vcpu->cpu is the new pCPU before load asks for the old one."""
+
+    def load(self, cpu: Cpu, vcpu: Any, where: int) -> None:
+        cpu.store(vcpu.cpu, where)
+        super().load(cpu, vcpu, where)
+
+
+class ListsItselfAlone(Kvm):
+    """Who joins the wakeup list takes the others off."""
+
+    def join_wakeup_list(self, cpu: Cpu, vcpu: Any) -> None:
+        here = self.world.cpus[cpu.id()]
+        cpu.lock(here.wakeup_lock)
+        listed = cpu.load(here.wakeup_list)
+        if vcpu.name not in listed:
+            cpu.store(here.wakeup_list, (*listed, vcpu.name)[-1:])
+        cpu.unlock(here.wakeup_lock)
+
+
+class WindowForgotten(Kvm):
+    """Whatever exit comes, the interrupt window is asked for no more."""
+
+    def leave_guest(self, cpu: Cpu, vcpu: Any, *reason: Any) -> Any:
+        cpu.store(vcpu.interrupt_window, 0)
+        return super().leave_guest(cpu, vcpu, *reason)
+
+
+class IpiNotAtOnce(ReferenceIommu):
+    """ON and SN are read in steps of their own."""
+
+    def virtual_ipi(self, cpu: Cpu, vcpu: Any, vector: int) -> None:
+        cpu.test_and_set(vcpu.pid.bit(vector))
+        if not cpu.load(vcpu.pid.on) and not cpu.load(vcpu.pid.sn):
+            with cpu.atomic():
+                told = self.announce(cpu, vcpu)
+            cpu.send_ipi(*told)
+
+
+class DropsPostsUnderOn(ReferenceIommu):
+    """A post that finds ON set is dropped."""
+
+    def post(self, cpu: Cpu, vcpu: Any, vector: int, urgent: bool) -> None:
+        with cpu.atomic():
+            on, sn = cpu.load(vcpu.pid.on), cpu.load(vcpu.pid.sn)
+            if not on or sn:
+                cpu.test_and_set(vcpu.pid.bit(vector))
+            told = self.announce(cpu, vcpu) if not on and (urgent or not sn) else None
+        if told:
+            cpu.send_ipi(*told)
+
+
 FOUND: dict[type[BaseRole], tuple[str, str]] = {
     TwoWords: ("all-words", "E2E-1"),
     EoiClearsAll: ("inhibited-handlers-nest", "E2E-16"),
@@ -257,5 +347,14 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     HandlerStopsAtIdle: ("sleeper-beside", "E2E-10"),
     TprBelowIgnored: ("inhibited-closed-and-masked", "E2E-1"),
     ReinjectsAfterExit: ("inhibited-closed", "E2E-3"),
+    RestoresOnTop: ("reset-pending", "E2E-3"),
+    LooksAtSnFirst: ("block-preempt-software", "E2E-10"),
+    SleepsThroughNotifications: ("halt-in-the-guest", "PIP-15"),
+    GuestMasksHost: ("handler/halts-closed/low-first/inhibited/in-guest-hlt/no-device/exit+preempt", "PIP-15"),
+    StoresCpuFirst: ("block-preempt", "E2E-10"),
+    ListsItselfAlone: ("two-sleepers", "E2E-10"),
+    WindowForgotten: ("inhibited-closed", "E2E-1"),
+    IpiNotAtOnce: ("ipi/safe-halt/low-first/polling/no-device/preempt", "IPIV-3"),
+    DropsPostsUnderOn: ("two-posts", "E2E-1"),
 }
 """Each with a scenario that finds it, and a guarantee that is broken there."""
