@@ -116,6 +116,7 @@ def test_code_that_ends_its_process_costs_its_scenario(here: str) -> None:
     assert done == [(Explore(scenario="one-sender"), Died("ended with exit status 9"))]
 
 
+@pytest.mark.slow
 def test_what_is_known_is_kept_here(here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And goes along with the task the next time."""
     monkeypatch.setattr("conformance.verdict.kept.user_cache", lambda: tmp_path)
@@ -132,6 +133,7 @@ def test_what_is_known_is_kept_here(here: str, tmp_path: Path, monkeypatch: pyte
     assert found[0].result == found[1].result == work.do(Explore(scenario="one-sender"))
 
 
+@pytest.mark.slow
 def test_a_hunt_finds_the_same(here: str) -> None:
     """The first turn by number that finds something counts."""
     guarantees = frozenset({"E2E-1", "E2E-11"})
@@ -239,6 +241,7 @@ def test_a_worker_that_lacks_the_module(here: str, monkeypatch: pytest.MonkeyPat
     assert f"or in a folder {os.getcwd()} that all workers share" in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_worker_with_another_file(here: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conformance.verdict.spread.plugged", lambda _: "another")
     with connected(here) as client, pytest.raises(ClusterError, match="is another than where the command runs"):

@@ -90,7 +90,7 @@ def test_with_store_buffers(weak: type[BaseRole], scenario: str, breaks: str, wo
     assert missing.clause in missing.breaks and missing.witness.trace
 
 
-def test_the_story_with_store_buffers_is_looked_at_however_few_states_sites_are_given() -> None:
+def test_a_story_is_looked_at_however_few_states_sites_are_given() -> None:
     found = audit(of_class(PostsPlainly, "weak", "weak"), SUITE, scenarios("tso-running"), most=10)
     assert found.too_large == ("tso-running",) and not found.judged
     (missing,) = found.missing

@@ -91,6 +91,8 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     """Stores that a buffer holds where the scenario does not say; 0 by axioms."""
     scenarios: tuple[str, ...]
     too_large: tuple[str, ...] = ()
+    only_missing: tuple[str, ...] = ()
+    """Of those too large the ones in which it was looked for what is missing, and nothing taken away."""
     missing: tuple[Lacks, ...] = ()
     sites: tuple[Site, ...]
     together: tuple[Pair, ...] = ()
@@ -153,6 +155,7 @@ def fences(implementation: str, audited: Audited) -> Audit:
         depth=audited.depth,
         scenarios=audited.scenarios,
         too_large=audited.too_large,
+        only_missing=audited.only_missing,
         missing=tuple(
             Lacks(breaks=m.breaks, mends=tuple(map(str, m.mends)), where=m.witness.scenario, witness=m.witness)
             for m in audited.missing

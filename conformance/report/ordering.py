@@ -174,7 +174,10 @@ def _where(audited: Audited) -> str:
             f"TSO, exhaustively, in {len(audited.scenarios)} scenarios, smallest first, each site where it is reached"
         )
     text += f". Store buffers of {many(audited.depth, 'store')} where the scenario does not say."
-    return text + (f" {many(len(audited.too_large), 'larger scenario')} left out." if audited.too_large else "")
+    if audited.too_large:
+        text += f" {many(len(audited.too_large), 'larger scenario')} left out"
+        text += f", in {len(audited.only_missing)} only what is missing looked for." if audited.only_missing else "."
+    return text
 
 
 def _bare(site: object) -> str:
