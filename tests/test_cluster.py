@@ -215,10 +215,10 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "there", "says"),
     [
-        ("Python", "3.99.1", "worker tcp://a:1 has Python 3.99.1, and here is "),
-        ("intack", "9.9", "worker tcp://a:1 has intack 9.9, and here is 0.1.0"),
-        ("intack", None, "worker tcp://a:1 has no intack, and here is 0.1.0"),
-        ("z3-solver", "1", "worker tcp://a:1 has z3-solver 1, and here is "),
+        ("Python", "3.99.1", "worker tcp://a:1 has Python 3.99.1, and this machine has "),
+        ("intack", "9.9", "worker tcp://a:1 has intack 9.9, and this machine has 0.1.0"),
+        ("intack", None, "worker tcp://a:1 has no intack, and this machine has 0.1.0"),
+        ("z3-solver", "1", "worker tcp://a:1 has z3-solver 1, and this machine has "),
     ],
 )
 def test_workers_that_have_something_else(here: str, name: str, there: str | None, says: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import platform
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
@@ -42,7 +43,8 @@ def connected(address: str) -> Iterator[Client]:
         raise ClusterError("a cluster wants what is not installed: pip install 'intack[cluster]'") from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # of a worker that is lost the client is not to speak
     try:
-        client = Client(address, timeout=SECONDS, set_as_default=False)
+        with warnings.catch_warnings(action="ignore"):  # what differs is told below
+            client = Client(address, timeout=SECONDS, set_as_default=False)
     except (OSError, ValueError, ImportError) as error:
         raise ClusterError(
             f"no Dask scheduler answers at {address}: {error}. Begin one: dask scheduler; it says its address."
@@ -52,7 +54,10 @@ def connected(address: str) -> Iterator[Client]:
             client.wait_for_workers(1, timeout=SECONDS)
         except TimeoutError:
             raise ClusterError(f"the scheduler at {address} has no workers: dask worker {address}") from None
-        found: Any = client.get_versions(packages=["intack", *LIBRARIES])
+        try:
+            found: Any = client.get_versions(packages=["intack", *LIBRARIES])
+        except OSError as error:
+            raise ClusterError(f"the scheduler at {address} is not there any more: {error}") from None
         if refused := differing(found["workers"]):
             raise ClusterError(refused)
         yield client
@@ -73,7 +78,7 @@ def differing(workers: Mapping[str, Any]) -> str:
         for name, mine in here.items():
             if there[name] != mine:
                 has = f"{name} {there[name]}" if there[name] else f"no {name}"
-                return f"worker {address} has {has}, and here is {mine}: results of both would not be of one run. Install it there."
+                return f"worker {address} has {has}, and this machine has {mine}: install the same there, for one report is of one code"
     return ""
 
 
