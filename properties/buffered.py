@@ -13,8 +13,8 @@ MOST_STATES = 40_000
 """Of the story without buffers."""
 
 
-def twins(stories: Iterable[Scenario], states: Mapping[str, int]) -> tuple[Scenario, ...]:
-    """Of each story of so many states that it has none, and is not sampled. They are no stories: a violation that happens
+def twins(stories: Iterable[Scenario], states: Mapping[str, int], most: int = MOST_STATES) -> tuple[Scenario, ...]:
+    """Of each story of at most `most` states, unless it has buffers or is sampled. They are no stories: a violation that happens
     without buffers is shown without.
     """
     return tuple(
@@ -26,5 +26,5 @@ def twins(stories: Iterable[Scenario], states: Mapping[str, int]) -> tuple[Scena
             story=False,
         )
         for story in stories
-        if not story.buffer and not story.samples and states.get(story.name, 0) <= MOST_STATES
+        if not story.buffer and not story.samples and states.get(story.name, 0) <= most
     )
