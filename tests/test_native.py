@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from played import Memory, play
 from processes import descendants, left
 
-from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError
-from conformance.adapters.native.build import compiler_for
+from conformance.adapters.native import NativeError, NativeProgram, NativeUnavailableError, cache
+from conformance.adapters.native.build import Build, compiler_for
 from conformance.adapters.pipe import PipeError
 from conformance.roles.operations import (
     WORD,
@@ -683,7 +683,7 @@ class TestBuild:
         [
             ('intack_share(&word, 8, "a b");', "must have only printable characters"),
             ('intack_share(&word, 8, "a"); intack_share((char *)&word + 4, 8, "b");', "b overlaps an object"),
-            ("__builtin_trap();", "when greeted, .*ended by signal"),
+            ("__builtin_trap();", "ended by signal.*when greeted"),
             ("intack_relax();", "an operation outside of a routine"),
         ],
     )
@@ -707,6 +707,38 @@ class TestBuild:
         assert NativeProgram([source]).build().stat().st_mtime_ns == made
         header.write_text("#define VALUE 2\n")
         assert NativeProgram([source]).next("value", (), ()) == Return(value=2)
+
+    def test_only_the_source_that_changed_is_compiled_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cache, "_own", tmp_path / "kept")
+        (tmp_path / "kept").mkdir()
+        compiled: list[str] = []
+        real = Build.compiled
+        monkeypatch.setattr(Build, "compiled", lambda *args: compiled.append(args[2].name) or real(*args))
+        value, setup = tmp_path / "value.c", tmp_path / "setup.c"
+        setup.write_text(
+            '#include "intack.h"\nunsigned number(void);\nstatic void value(void) { intack_return_integer(number()); }\n'
+            'void intack_setup(void) { intack_routine("value", value); }\n'
+        )
+        for number, again in ((1, {"runtime.c", "value.c", "setup.c"}), (2, {"value.c"}), (1, set[str]())):
+            value.write_text(f"unsigned number(void) {{ return {number}; }}\n")
+            compiled.clear()
+            program = NativeProgram([setup, value])
+            assert program.next("value", (), ()) == Return(value=number)
+            assert set(compiled) == again
+            shutil.rmtree(program.build().parent)  # what is left are the objects
+            program.close()
+
+    def test_an_object_that_was_damaged_is_made_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cache, "_own", tmp_path / "kept")
+        (tmp_path / "kept").mkdir()
+        (tmp_path / "value.c").write_text(VALUE_C.replace("<value.h>", '"value.h"'))
+        (tmp_path / "value.h").write_text("#define VALUE 7\n")
+        shutil.rmtree(NativeProgram([tmp_path / "value.c"]).build().parent)
+        for kept in (tmp_path / "kept").glob("object-*/program"):
+            kept.write_bytes(kept.read_bytes()[:100])
+        assert NativeProgram([tmp_path / "value.c"]).next("value", (), ()) == Return(value=7)
 
 
 VALUE_C = """

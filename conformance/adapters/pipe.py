@@ -313,7 +313,7 @@ def _shown(question: Asked) -> str:
 
 
 def _when(asked: str) -> str:
-    return asked.capitalize() if asked.startswith("when") else f"It was {asked}"
+    return f"That was {asked}" if asked.startswith("when") else f"It was {asked}"
 
 
 def _cut(line: bytes) -> str:

@@ -56,6 +56,7 @@ RENAMED = ("memcpy", "memmove", "memset")
 """Library functions that compilers call without a hook."""
 
 CXX = (".cc", ".cpp", ".cxx")
+RUNTIME = "runtime"
 SHOWN = 8000
 """Characters of what a compiler said that an error repeats."""
 
@@ -104,6 +105,9 @@ class Build:
         self.roots = tuple(sorted(roots))
         self.folder = (folder or Path()).absolute()
         self.cc = compiler_for(".c", compiler)
+        self.runtime = HERE / "runtime.c"
+        self.objects: dict[str, str] = {}
+        """By part of the program: a hash of all that was read for it, as of `key`."""
 
     def program(self, scratch: Path) -> Path:
         """The executable: from the cache, or made in `scratch`. Raises NativeError."""
@@ -117,33 +121,45 @@ class Build:
 
     def key(self, scratch: Path) -> str:
         """A hash of everything that the compilers read, and of the compilers. Raises NativeError."""
-        whole = hashlib.sha256()
-        for part in self._parts(scratch):
-            whole.update(len(part).to_bytes(8) + part.replace(bytes(scratch), b""))
-        return whole.hexdigest()[:24]
+        return _hash(self._parts(scratch), scratch)
 
     def _parts(self, scratch: Path) -> Iterator[bytes]:
-        yield repr((self.cflags, self.roots, [os.environ.get(name) for name in fingerprint.ENVIRONMENT])).encode()
+        shared = [*self._shared()]
+        yield from shared
+        yield repr(self.roots).encode()
+        yield from fingerprint.identity("ld")
+        self.objects = {}
+        for part, source in [(RUNTIME, self.runtime), *((str(n), source) for n, source in enumerate(self.sources))]:
+            read = [*self._read(source, scratch)]
+            yield from read
+            self.objects[part] = _hash((*shared, *read), scratch)
+
+    def _shared(self) -> Iterator[bytes]:
+        """What decides about each object."""
+        yield repr((self.cflags, [os.environ.get(name) for name in fingerprint.ENVIRONMENT])).encode()
         yield Path(__file__).read_bytes()
         yield from fingerprint.named_by(self.cflags, self.folder)
-        yield from fingerprint.preprocessed(self._run, self.cc, RUNTIME_FLAGS, HERE / "runtime.c", HERE)
-        for tool in (OBJCOPY, "ld"):
-            yield from fingerprint.identity(tool)
-        for source in self.sources:
-            yield source.name.encode()
-            compiler, flags = self.command(source)
-            if source.suffix in (".o", ".a"):
-                yield _bytes(source)
-                continue
-            yield (self._run("ask for its version", compiler, "--version")[0])
-            if source.suffix == ".rs":
-                made = scratch / "intack-read.d"
-                yield from fingerprint.rust_inputs(self._run, compiler, flags, source, self.folder, made)
-            else:
-                yield from fingerprint.preprocessed(self._run, compiler, flags, source, self.folder)
+        yield from fingerprint.identity(OBJCOPY)
+
+    def _read(self, source: Path, scratch: Path) -> Iterator[bytes]:
+        """What is read for the object of this source."""
+        yield source.name.encode()
+        compiler, flags = self.command(source)
+        if source.suffix in (".o", ".a"):
+            yield _bytes(source)
+            return
+        yield repr(flags).encode()
+        yield self._run("ask for its version", compiler, "--version")[0]
+        if source.suffix == ".rs":
+            made = scratch / "intack-read.d"
+            yield from fingerprint.rust_inputs(self._run, compiler, flags, source, self.folder, made)
+        else:
+            yield from fingerprint.preprocessed(self._run, compiler, flags, source, self.folder)
 
     def command(self, source: Path) -> tuple[str, tuple[str, ...]]:
         """The compiler of a source, and the flags that it is given."""
+        if source == self.runtime:
+            return self.cc, RUNTIME_FLAGS
         compiler = compiler_for(source.suffix, self.compiler)
         if source.suffix == ".rs":
             return compiler, (*RUST, *RUST_SHAPE, *self.cflags)
@@ -151,9 +167,8 @@ class Build:
 
     def make(self, scratch: Path) -> tuple[Path, list[Path]]:
         """The program, and what the linker read for it beside what lies in `scratch`."""
-        runtime = scratch / "intack-runtime.o"
-        self._run("compile the runtime", self.cc, *RUNTIME_FLAGS, "-c", HERE / "runtime.c", "-o", runtime)
-        objects = [self.compiled(number, source, scratch) for number, source in enumerate(self.sources)]
+        runtime = self.kept(RUNTIME, self.runtime, scratch)
+        objects = [self.kept(str(number), source, scratch) for number, source in enumerate(self.sources)]
         rust = any(source.suffix == ".rs" for source in self.sources)
         libraries = self._rust_library(scratch) if rust else ()
         suffixes = {source.suffix for source in self.sources}
@@ -168,12 +183,20 @@ class Build:
             read, _ = self._run("link the program", linker, *link)
         names = dict.fromkeys(re.sub(r"^\(|[()].*", "", line) for line in read.decode(errors="replace").splitlines())
         paths = (self.folder / name for name in names)
-        return program, [path for path in paths if path.is_file() and scratch not in path.parents]
+        ours = {scratch, cache.folder()}
+        return program, [path for path in paths if path.is_file() and not ours & set(path.parents)]
 
-    def compiled(self, number: int, source: Path, scratch: Path) -> Path:
+    def kept(self, part: str, source: Path, scratch: Path) -> Path:
+        """The object of a source: from the cache, or made in `scratch`. One that was given is not kept."""
+        if source.suffix in (".a", ".o"):
+            return self.compiled(part, source, scratch)
+        known = cache.kept(f"{cache.OBJECT}{self.objects[part]}")
+        return known or cache.keep(f"{cache.OBJECT}{self.objects[part]}", self.compiled(part, source, scratch), ())
+
+    def compiled(self, part: str, source: Path, scratch: Path) -> Path:
         if source.suffix == ".a":
             return source
-        made = scratch / f"intack-{number}-{source.stem}.o"
+        made = scratch / f"intack-{part}-{source.stem}.o"
         compiler, flags = self.command(source)
         if source.suffix == ".o":
             made.write_bytes(_bytes(source))
@@ -181,6 +204,8 @@ class Build:
             self._run(f"compile {source}", compiler, *flags, f"--emit=obj={made}", source)
         else:
             self._run(f"compile {source}", compiler, *flags, "-c", source, "-o", made)
+        if source == self.runtime:
+            return made
         renamed = (f"--redefine-sym={name}=__tsan_{name}" for name in RENAMED)
         self._run(f"give {source} the runtime's memcpy", OBJCOPY, *renamed, made)
         return made
@@ -210,6 +235,14 @@ class Build:
         if done.returncode:
             raise NativeError(f"could not {purpose}: {' '.join(command)}\n{from_first_error(said)}", "build")
         return done.stdout, said
+
+
+def _hash(parts: Iterable[bytes], scratch: Path) -> str:
+    """Of what was read, wherever it was built."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(len(part).to_bytes(8) + part.replace(bytes(scratch), b""))
+    return whole.hexdigest()[:24]
 
 
 def from_first_error(said: str) -> str:

@@ -1,4 +1,5 @@
-"""Programs that were built, in the user's cache: each in a folder named by its key, beside what the linker read for it.
+"""Programs that were built, and their objects, in the user's cache: each in a folder named by its key, beside what the linker
+read for it.
 
 <cache>/intack/native/<key>/program        key: fingerprint.py, everything that the compilers read
                            /linked.json    what only the linker knows: libraries, and a hash of each and of the program
@@ -20,8 +21,10 @@ import msgspec
 from conformance.adapters.user_cache import user_cache
 
 PROGRAM = "program"
-KEPT = 100
-"""Programs in the cache; the ones used longest ago go."""
+OBJECT = "object-"
+"""What the key of a compiled source begins with, which is kept like a program."""
+KEPT, OBJECTS = 100, 1_000
+"""In the cache; the ones used longest ago go."""
 
 _own: Path | None = None
 
@@ -53,7 +56,7 @@ def kept(key: str) -> Path | None:
         linked = msgspec.json.decode((home / "linked.json").read_bytes(), type=dict[str, str])
         if PROGRAM not in linked or any(hash_of(home / path) != known for path, known in linked.items()):
             return None
-        if not os.access(home / PROGRAM, os.X_OK):
+        if not key.startswith(OBJECT) and not os.access(home / PROGRAM, os.X_OK):
             return None
     except (OSError, msgspec.MsgspecError):
         return None
@@ -93,7 +96,8 @@ def _clear(cache: Path) -> None:
             continue
     by_age.sort(reverse=True)
     newest = by_age[0][0] if by_age else 0.0
-    programs = [path for _, path in by_age if not path.name.startswith("scratch-")]
+    objects = [path for _, path in by_age if path.name.startswith(OBJECT)]
+    programs = [path for _, path in by_age if not path.name.startswith(("scratch-", OBJECT))]
     left = [path for age, path in by_age if path.name.startswith("scratch-") and newest - age > 3600]
-    for path in (*programs[KEPT:], *left):
+    for path in (*programs[KEPT:], *objects[OBJECTS:], *left):
         shutil.rmtree(path, ignore_errors=True)
