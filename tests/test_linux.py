@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from kernel_lines import functions_named
 
 from conformance.adapters.native import NativeError, NativeUnavailableError
 from conformance.adapters.registry import AdapterError, resolve
@@ -221,11 +222,9 @@ class TestX86:
         explored = found(argument, SCENARIOS[undone.scenario])
         broken = explored.counterexamples.keys() & set(undone.clauses)
         assert broken and not explored.fault
-        assert any(
-            fact.site.endswith(tuple("0123456789")) and not fact.site.startswith("harness.c")
-            for step in explored.counterexamples[min(broken)].trace
-            for fact in step.facts
-        )
+        tree = tree_of(NEW)
+        named = functions_named(tree, parts_of(tree), explored.counterexamples[min(broken)].trace)
+        assert named & {edit.function for edit in undone.edits} or undone.elsewhere in named
 
     @FULLY
     @pytest.mark.parametrize("package", [OLD, NEW])

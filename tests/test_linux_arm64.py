@@ -6,12 +6,14 @@ import re
 
 import msgspec
 import pytest
+from kernel_lines import functions_named
 
 from conformance.adapters.native import NativeUnavailableError
 from conformance.adapters.registry import resolve
 from conformance.roles.scenario import Scenario
-from conformance.verdict.explore import Explored, explore
+from conformance.verdict.explore import Explored, explore, least
 from properties.suite import SUITE
+from reference.linux.arm64 import PARTS
 from reference.linux.arm64.mends import MENDS, Mend
 from reference.linux.arm64.undone import UNDONE, Undone
 from reference.linux.tree import tree_of
@@ -54,7 +56,13 @@ def test_a_fix_undone_is_found_with_lines_of_the_kernel(undone: Undone) -> None:
     ("undone", "release"), [(u, r) for u in UNDONE for r in u.releases], ids=lambda x: getattr(x, "name", x)
 )
 def test_every_fix_undone_is_found(undone: Undone, release: str) -> None:
-    assert undone.clause in explored(f"{source(release)}~{undone.name}", undone.scenario).counterexamples
+    argument = f"{source(release)}~{undone.name}"
+    assert undone.clause in explored(argument, undone.scenario).counterexamples
+    scenario = SCENARIOS[undone.scenario] if isinstance(undone.scenario, str) else undone.scenario
+    found = least(resolve(f"linux-arm64:{argument}"), scenario, SUITE, undone.clause)
+    assert found and (undone.elsewhere or undone.edit.function) in functions_named(
+        tree_of(source(release)), PARTS, found.trace
+    )
 
 
 @pytest.mark.slow

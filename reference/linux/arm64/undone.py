@@ -28,6 +28,8 @@ class Undone(NamedTuple):
     releases: tuple[str, ...] = ("6.1", "6.12")
     quick: bool = False
     """Tried whenever the tests are."""
+    elsewhere: str = ""
+    """Whose lines its schedule names, where those of the edited function do nothing that others notice any more."""
 
 
 RUN, QUEUE, PRUNE = "kvm_arch_vcpu_ioctl_run", "vgic_queue_irq_unlock", "vgic_prune_ap_list"
