@@ -15,7 +15,9 @@ from conformance.adapters.native import NativeError, NativeUnavailableError
 from conformance.adapters.registry import AdapterError, resolve
 from conformance.commands.main import cli
 from conformance.roles.scenario import Scenario
+from conformance.verdict import ingredients, kept
 from conformance.verdict.explore import Explored, explore
+from conformance.verdict.work import Done, Explore
 from properties.suite import SUITE
 from reference.linux import tree as trees
 from reference.linux.patch import changed_lines, patched
@@ -272,6 +274,24 @@ class TestX86:
         monkeypatch.setattr("conformance.verdict.work.explore", lambda *_, **__: pytest.fail("explored again"))
         told = CliRunner().invoke(cli, [*asked, "--patch", str(helper / "moved.patch")])
         assert told.exit_code == 0 and "No difference." in told.output, told.output
+
+    def test_what_was_found_out_by_asking_is_not_asked_again(
+        self, helper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The patched tree, once it is known to say the same, is known by what it was built of."""
+        monkeypatch.setattr(ingredients, "LOADED", float("inf"))
+        tree = str(tree_of(source(NEW)).root)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+        def done(spec: str) -> Done:
+            implementation = resolve(spec)
+            return kept.work(implementation, "strict", SUITE).done(Explore(scenario="one-device"))
+
+        first = done(f"linux-x86:{tree}")
+        second = done(f"linux-x86:{tree}+{helper / 'moved.patch'}")
+        assert (first.kept, second.kept) == (False, True) and second.result == first.result
+        monkeypatch.setattr("conformance.automaton.asked.Again.same", lambda *_, **__: pytest.fail("asked again"))
+        assert done(f"linux-x86:{tree}+{helper / 'moved.patch'}").kept
 
     def test_an_edit_goes_with_the_tree(self) -> None:
         kernel = taken("linux-x86", f"{source(NEW)}~c112b5f50232", "", parts_of)

@@ -154,6 +154,10 @@ class PipeSource:
             assert self._declaration
             return self._declaration
 
+    def begin_anew(self) -> None:
+        """What limits a run counts from here on."""
+        self._lost_programs, self._waited = 0, 0.0
+
     def close(self) -> None:
         """End the program and all that it started. The next question starts it again."""
         with self._lock:

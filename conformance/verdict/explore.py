@@ -119,8 +119,10 @@ def _explore(
 
 
 def _ask_elsewhere(machine: Machine, implementation: Implementation) -> None:
-    """Raises Fault NONDETERMINISTIC. What ships with the suite has no state to hide."""
-    if implementation.replaces or not ships(implementation):
+    """Raises Fault NONDETERMINISTIC. What ships with the suite has no state to hide, and what names its content is asked in a
+    process of its own each time.
+    """
+    if not ships(implementation) or (implementation.replaces and not implementation.content):
         in_fresh_process(implementation, machine.scenario, machine.assembly)
 
 

@@ -67,10 +67,10 @@ _DECLARATIONS = ("handlers", "vcpu_state", "cpu_state", "vm_state", "irq_state")
 
 
 def own_code(implementation: Implementation) -> str:
-    """A hash of what ships with the suite, and of the content that the implementation names, if no other Python takes part: a
-    class of somebody else's might change what is loaded beside it. Else empty.
+    """A hash of what ships with the suite, if no other Python takes part: a class of somebody else's might change what is
+    loaded beside it. Else empty.
     """
-    return hashed(*map(source, PACKAGES), implementation.content) if ships(implementation) else ""
+    return hashed(*map(source, PACKAGES)) if ships(implementation) else ""
 
 
 def ships(implementation: Implementation) -> bool:

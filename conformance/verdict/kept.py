@@ -12,7 +12,7 @@ where that has changed, it is asked like any other.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -38,6 +38,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     result: msgspec.Raw
     code: str
     """A hash of what ships with the suite, where nothing else could change it."""
+    content: str
+    """What the implementation's own routines were made of, where it names that."""
     asked: msgspec.Raw
 
 
@@ -57,7 +59,7 @@ class KeptWork(Work):
     rests_on: str
     """A hash of what the results of all items rest on."""
     code: str
-    """Of what ships with the suite and what was built of others' files, or empty: `own_code`."""
+    """Of what ships with the suite, or empty: `own_code`."""
     before: str = ""
     """`rests_on` of what the implementation is a variant of (`Implementation.base`)."""
 
@@ -76,19 +78,18 @@ class KeptWork(Work):
         return {key: content for key in keys if (content := self.store.load(key))}
 
     def _known(self, item: Item) -> tuple[Result] | None:
-        known = self._found(item, self.rests_on)
-        if not known and self.before:
-            known = self._found(item, self.before)
-            known = None if known and _tells_places(known[0]) else known  # a schedule is of the one that was run
-        return known
+        return self._found(item, self.rests_on) or (self._found(item, self.before) if self.before else None)
 
     def _found(self, item: Item, rests_on: str) -> tuple[Result] | None:
         content = self.store.load(self._key(item, rests_on))
         try:
             record = msgspec.json.decode(content or b"", type=Record)
             result: Result = msgspec.json.decode(record.result, type=result_type(item))
+            if rests_on != self.rests_on and _tells_places(result):  # a schedule is of the one that was run
+                return None
             trusted = bool(self.code) and self.code == record.code
-            if trusted and (not self.implementation.replaces or self.implementation.content):
+            same = self.implementation.content == record.content
+            if trusted and same and (not self.implementation.replaces or record.content):
                 return (result,)
             asked = msgspec.json.decode(record.asked, type=tuple[Asked, ...])
         except msgspec.MsgspecError:  # none, or damaged
@@ -97,24 +98,29 @@ class KeptWork(Work):
         again = self._again_its_own if trusted else self._again
         if not all(again.same(one, sites=_tells_places(result), afresh=afresh) for one in asked):
             return None
-        if self.code != record.code and rests_on == self.rests_on:
-            self._save(item, msgspec.structs.replace(record, code=self.code))
+        if not (same and self.code == record.code):
+            self._save(item, msgspec.structs.replace(record, code=self.code, content=self.implementation.content))
         return (result,)
 
     @cached_property
-    def _again(self) -> Aside:
-        return Aside(Again(self.implementation, None))
+    def _again(self) -> Again | Aside:
+        return self._asking(None)
 
     @cached_property
-    def _again_its_own(self) -> Aside:
-        return Aside(Again(self.implementation, self.implementation.replaces))
+    def _again_its_own(self) -> Again | Aside:
+        return self._asking(self.implementation.replaces)
+
+    def _asking(self, of: Collection[str] | None) -> Again | Aside:
+        """What cannot remember is asked in this process, so that the work itself need not ask it again."""
+        again = Again(self.implementation, of)
+        return again if self.code and self.implementation.content else Aside(again)
 
     def _keep(self, item: Item, result: Result, made: Sequence[Assembled]) -> None:
         if isinstance(result, Explored | Checked) and result.fault_status in CHANCE:
             return
         try:
             asked = asked_of(made, sites=_tells_places(result))
-            record = Record(result=_raw(result), code=self.code, asked=_raw(asked))
+            record = Record(result=_raw(result), code=self.code, content=self.implementation.content, asked=_raw(asked))
         except (DiffersError, TypeError, OverflowError):  # it said nothing, or what is no JSON
             return
         if asked:

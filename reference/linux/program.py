@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,6 +145,22 @@ class KernelProgram(NativeProgram):
             if name.endswith(".c"):
                 compiled.append(folder / name)
         return (*self.sources, *compiled), (*self.cflags, f"-I{folder}")
+
+    def told(self, world: protocol.WorldMessage) -> protocol.WorldMessage:
+        """Of a world what the harness and the stubs look at: where that is the same, so are the answers."""
+        vectors, facts = self._looks_at
+        return protocol.WorldMessage(
+            vcpus=world.vcpus,
+            cpus=world.cpus,
+            vectors=world.vectors if vectors else (),
+            facts=tuple(fact for fact in world.facts if fact in facts),
+        )
+
+    @cached_property
+    def _looks_at(self) -> tuple[bool, frozenset[str]]:
+        """Whether at the vectors, and at which facts."""
+        text = "\n".join(path.read_text() for glue in self.glue for path in glue.rglob("*.[ch]"))
+        return "intack_vector" in text, frozenset(re.findall(r"\bintack_fact\(\"([\w-]+)\"\)", text))
 
     def _refuse_assembly(self, files: Mapping[str, CFile]) -> None:
         unseen: list[str] = []

@@ -16,8 +16,8 @@ from conformance.adapters.declared import world_of
 from conformance.adapters.kernel import Kernel
 from conformance.adapters.native import NativeError
 from conformance.adapters.native.cache import hash_of
+from conformance.adapters.native.once import asked_once
 from conformance.adapters.registry import AdapterError, Implementation, MakeSource
-from conformance.adapters.source import Source
 from conformance.roles.arm import (
     KICK,
     MAINTENANCE,
@@ -27,7 +27,6 @@ from conformance.roles.arm import (
     Residency,
     RunLoop,
     Shared,
-    World,
 )
 from conformance.roles.role import BaseRole
 from reference.linux.arm64.undone import edits_of
@@ -183,9 +182,7 @@ def implementation(argument: str = "") -> Implementation:
     except NativeError as error:
         raise AdapterError(f"{spec}: {error}") from error
 
-    def source(world: World) -> Source:
-        return program.in_world(world_of(world))
-
+    source = asked_once(program, lambda world: program.told(world_of(world)))
     bases: tuple[type[BaseRole], ...] = (Injector, Distributor, RunLoop, Residency)
     roles: dict[type[BaseRole], type[BaseRole]] = dict.fromkeys(bases, LinuxVgic)
     replaces: dict[str, MakeSource] = dict.fromkeys(ROUTINES, source)

@@ -15,8 +15,9 @@ from conformance.adapters.declared import world_of
 from conformance.adapters.kernel import Kernel
 from conformance.adapters.native import NativeError
 from conformance.adapters.native.cache import hash_of
+from conformance.adapters.native.once import asked_once
+from conformance.adapters.protocol import WorldMessage
 from conformance.adapters.registry import AdapterError, Implementation, MakeSource, routines_of
-from conformance.adapters.source import Source
 from conformance.roles.role import BaseRole
 from conformance.roles.x86 import IpiVirtualization, Residency, RunLoop, Sender, StateTransfer, World
 from reference.linux.program import Cut, KernelProgram, Part, Whole, taken
@@ -145,13 +146,12 @@ def implementation(argument: str = "", facts: tuple[str, ...] = ()) -> Implement
     except NativeError as error:
         raise AdapterError(f"{spec}: {error}") from error
 
-    def source(world: World) -> Source:
-        told = world_of(world)
-        told = msgspec.structs.replace(told, facts=(*told.facts, *facts))
-        if world.scenario.calls & set(routines_of(IpiVirtualization)):
-            told = msgspec.structs.replace(told, facts=(*told.facts, IPIV))
-        return program.in_world(told)
+    def told(world: World) -> WorldMessage:
+        ipiv = (IPIV,) if world.scenario.calls & set(routines_of(IpiVirtualization)) else ()
+        message = world_of(world)
+        return program.told(msgspec.structs.replace(message, facts=(*message.facts, *facts, *ipiv)))
 
+    source = asked_once(program, told)
     replaces: dict[str, MakeSource] = dict.fromkeys(NATIVE, source)
     roles: Mapping[type[BaseRole], type[BaseRole]] = dict.fromkeys(
         (Sender, RunLoop, Residency, StateTransfer), LinuxX86
