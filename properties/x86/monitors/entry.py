@@ -31,6 +31,8 @@ from properties.x86.monitors.sender import IN, SENDER
 from properties.x86.monitors.subjects import latched, on
 
 EXITING = 2
+OTHERS = (SENDER, *HARDWARE)
+"""Routines that are not of the vCPU's thread."""
 
 PID_8 = POSTED_DESCRIPTOR.must(
     "PID-8",
@@ -212,7 +214,7 @@ class EntryOrder(Monitor):
             case ev.Changed(at=self.mode, new=new) if new != EXITING:
                 return memory._replace(inside=new == IN, looked=False, requests=False)
             case ev.Changed(at=at, routine=routine, cpu=cpu) if self.inhibited and at.startswith(f"{self.vcpu}.virr["):
-                if routine not in (SENDER, *HARDWARE) and look.on_cpu(cpu) == self.vcpu and event.set_bits:
+                if routine not in OTHERS and look.on_cpu(cpu) == self.vcpu and event.set_bits:
                     return memory._replace(moved=True)
             case ev.Entered(vcpu=self.vcpu):
                 self._entered(memory, look)
@@ -252,7 +254,7 @@ class EntryOrder(Monitor):
         asks_running = isinstance(op, ops.Load) and op.at.endswith(".running_vcpu") and result == (self.vcpu,)
         if asks_running and look.has(self.mode) and look.value(self.mode) == IN:
             look.witness(KVM_SND_6, self.mode, self.vcpu)
-        if look.on_cpu(event.cpu) != self.vcpu or routine in (SENDER, *HARDWARE):
+        if routine in OTHERS or look.on_cpu(event.cpu) != self.vcpu:
             return memory
         match op:
             case ops.Store(at=self.mode, value=value) if value == IN:

@@ -155,8 +155,8 @@ class PostedInterruptProcessing(Monitor):
                 if not word(look.value(self.control)) & 1 or not self._posted(look):
                     look.witness(PIP_12, on(self.vcpu), self.vcpu)
                 return Processing(cleared=not word(look.value(self.control)) & 1)
-            case ev.Asked(routine=routine, operation=ops.Rmw(at=at) | ops.Load(at=at)) if at.startswith(self.pir):
-                if isinstance(memory, Processing) and routine == "acknowledge":
+            case ev.Asked(routine="acknowledge", operation=ops.Rmw(at=at) | ops.Load(at=at)) if at.startswith(self.pir):
+                if isinstance(memory, Processing):
                     look.witness(PIP_4)
                     if not memory.cleared:
                         look.breach(
