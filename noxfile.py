@@ -89,7 +89,7 @@ def _mutated(spec: str, architecture: str, argued: str, states: int, again: int 
 
 MUTATED = {
     "x86": _mutated("reference", "x86", "equivalent", 3000, 9_300),
-    "arm": _mutated("reference", "arm", "equivalent", 1500),
+    "arm": _mutated("reference", "arm", "equivalent", 1500, 40_000),
     "kvm-vtd-only": _mutated("kvm-vtd-only", "x86", "equivalent_vtd_only", 800, 9_300),
     "linux-posted-intr": _mutated("linux-posted-intr", "x86", "equivalent_linux", 800, 9_300),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import wrong_arm
 
 from conformance.adapters.registry import of_class, resolve
 from conformance.machine.build import in_machine
@@ -170,6 +171,35 @@ def test_what_is_said_of_wrong_software(
 ) -> None:
     counterexample = found(cls, scenario).counterexamples[clause]
     assert (counterexample.recovery, counterexample.reason) == (recovery, reason)
+
+
+HALTED, MASKED = "peer-edge/own-crowd/deactivates/retargets/shared", "peer-sgi/elsewhere/masks-waits/off/split/shared"
+CLOSED = "own-edge/own-sgi/off/retargets/shared"
+
+
+@pytest.mark.parametrize(
+    ("cls", "scenario", "clause", "reason"),
+    [
+        (wrong_arm.ResumesNobody, HALTED, "VGIC-WFI-7",
+         "at rest vcpu0 sleeps, whose guest does not wait for an interrupt"),
+        (wrong_arm.WaitsOn, "vgic-wfi-in-the-guest", "VGIC-WFI-7",
+         "at rest vcpu0 waits in its guest on cpu0, which has executed no WFI that an interrupt did not end"),
+        (wrong_arm.ForgetsTheMask, MASKED, "GICV2-VMCR-5",
+         "vcpu0 enters its guest with PMR and CTLR as 0xf8000003 in cpu0.vmcr, and the guest has made them 0xa8000203"),
+        (wrong_arm.ReturnsClosed, CLOSED, "VGIC-EDGE-1",
+         "at rest vcpu0 is in its guest on cpu0, and interrupt 41 was made pending and not acknowledged since; "
+         "cpu0.lr[0] holds it, and it is not taken"),
+    ],
+)  # fmt: skip
+def test_what_is_followed_from_what_the_guest_does(
+    cls: type[BaseRole], scenario: str, clause: str, reason: str
+) -> None:
+    """Whether it waits, its mask and PSTATE.I are its own doing: what the code under test keeps of them may be wrong."""
+    of = next(s for s in SUITE.scenarios if s.name == scenario)
+    assert (
+        explore(of_class(cls, cls.__name__, f"wrong_arm:{cls.__name__}"), of, SUITE).counterexamples[clause].reason
+        == reason
+    )
 
 
 class NoSuchVpe(KvmArm):

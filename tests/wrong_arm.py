@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.roles.arm import Then
-from conformance.roles.arm.state import ACTIVE, DOORBELL_REQUEST, HCR_NPIE, PENDING, PENDING_LAST, vpendbaser_word
+from conformance.roles.arm.state import (
+    ACTIVE,
+    DOORBELL_REQUEST,
+    HCR_NPIE,
+    PENDING,
+    PENDING_LAST,
+    VMCR_RESET,
+    vpendbaser_word,
+)
 from conformance.roles.cpu import Cpu
 from conformance.roles.role import BaseRole
 from reference.arm.its import ReferenceIts
 from reference.arm.kvm import KvmArm
+from reference.arm.vgic import IRQ_PENDING, SLEEP
 from reference.arm.virtual_interface import ReferenceVirtualInterface
 
 
@@ -283,6 +292,85 @@ class ActivatesSpisAlone(KvmArm):
             super().write_and_queue(cpu, vcpu, intid, what, value)
 
 
+class RequestStored(KvmArm):
+    """A request that comes across another one overwrites it."""
+
+    def notify(self, cpu: Cpu, vcpu: Any) -> None:
+        cpu.store(vcpu.requests, IRQ_PENDING)
+        self.kick(cpu, vcpu)
+
+
+class HaltDoesNotWait(KvmArm):
+    """The vCPUs are asked to leave their guests, and may be there still."""
+
+    def halt(self, cpu: Cpu, vcpus: list[Any]) -> None:
+        for vcpu in vcpus:
+            cpu.store(vcpu.paused, 1)
+            cpu.fetch_or(vcpu.requests, SLEEP)
+            self.kick(cpu, vcpu)
+
+    def lock_folded(self, cpu: Cpu, vcpu: Any, intid: int) -> bool:
+        return self.lock_irqsave(cpu, self.world.irq(vcpu, intid).irq_lock)
+
+
+class FoldInTwo(KvmArm):
+    """That no list register has it any more is said before its state is written back."""
+
+    def fold_lr(self, cpu: Cpu, vcpu: Any, word: int) -> None:
+        irq = self.world.irq(vcpu, word & 0x3FF)
+        cpu.lock(irq.irq_lock)
+        cpu.store(irq.on_lr, 0)
+        cpu.unlock(irq.irq_lock)
+        super().fold_lr(cpu, vcpu, word)
+
+
+class PendingLastConsumed(KvmArm):
+    """Who looks whether something is pending has seen it; who goes to sleep looks again."""
+
+    def runnable(self, cpu: Cpu, vcpu: Any) -> bool:
+        found = super().runnable(cpu, vcpu)
+        if self.world.gicv4:
+            cpu.store(vcpu.pending_last, 0)
+        return found
+
+
+class ResumesNobody(KvmArm):
+    """A vCPU that was halted for a register sleeps on."""
+
+    def change_active(self, cpu: Cpu, vcpu: Any, intid: int, active: int) -> Any:
+        irq = self.world.irq(vcpu, intid)
+        cpu.lock(self.world.vm.config_lock)
+        self.halt(cpu, [v for v in self.world.all_vcpus() if v is not vcpu])
+        flag = self.lock_folded(cpu, vcpu, intid)
+        cpu.store(irq.active, active)
+        self.queue_irq_unlock(cpu, vcpu, intid, flag)
+        cpu.unlock(self.world.vm.config_lock)
+        return Then("vcpu_run", vcpu)
+
+
+class ForgetsTheMask(KvmArm):
+    """A vCPU comes back with the priority mask of the reset."""
+
+    def load(self, cpu: Cpu, vcpu: Any, where: int) -> None:
+        super().load(cpu, vcpu, where)
+        cpu.store(self.world.cpus[where].vmcr.word, VMCR_RESET)
+
+
+class WaitsOn(ReferenceVirtualInterface):
+    """A physical interrupt does not end a WFI."""
+
+    def acknowledge(self, cpu: Cpu, vcpu: Any, interrupt: int) -> None:
+        cpu.exit_guest("interrupt", interrupt)
+
+
+class ReturnsClosed(ReferenceVirtualInterface):
+    """The handler's return leaves PSTATE.I set."""
+
+    def end_of_interrupt(self, cpu: Cpu, vcpu: Any, told: int) -> None:
+        super().end_of_interrupt(cpu, vcpu, told)
+        cpu.store(vcpu.pstate_i, 1)
+
+
 FOUND: dict[type[BaseRole], tuple[str, str]] = {
     OneTooFew: ("peer-sgi/neighbour/shared", "VGIC-EDGE-1"),
     OnePriority: ("own-sgi", "GICV2-PRI-9"),
@@ -315,5 +403,13 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     ActivatesSpisAlone: ("private/falls/deactivates", "VGIC-ACT-2"),
     LazyRestore: ("vgic-late-maintenance", "VGIC-LVL-1"),
     DirSourceIgnored: ("peer-sgi/again/shared", "VGIC-SGI-4"),
+    RequestStored: ("vgic-halt-asked", "LIVELOCK"),
+    HaltDoesNotWait: ("vgic-halt", "VGIC-ACT-1"),
+    FoldInTwo: ("vgic-halt", "VGIC-ACT-1"),
+    PendingLastConsumed: ("gicv4.1-two-waits", "GICV4-DB-4"),
+    ResumesNobody: ("peer-edge/own-crowd/deactivates/retargets/shared", "VGIC-WFI-7"),
+    WaitsOn: ("vgic-wfi-in-the-guest", "VGIC-WFI-7"),
+    ForgetsTheMask: ("peer-sgi/elsewhere/masks-waits/off/split/shared", "GICV2-VMCR-5"),
+    ReturnsClosed: ("own-edge/own-sgi/off/retargets/shared", "VGIC-EDGE-1"),
 }
 """Each with the smallest scenario that was seen to find it, and a guarantee that is broken there."""

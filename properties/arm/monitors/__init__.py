@@ -5,7 +5,7 @@ from __future__ import annotations
 from conformance.machine.monitor import Monitor
 from conformance.roles.arm import LEVEL, LPI
 from conformance.roles.scenario import Scenario
-from properties.arm.monitors import blocking, crowding, doorbells, linux, maintenance, nesting, residency
+from properties.arm.monitors import blocking, crowding, doorbells, going_on, linux, maintenance, nesting, residency
 from properties.arm.monitors.active import Active, deactivations
 from properties.arm.monitors.edges import EdgeTriggered
 from properties.arm.monitors.interrupts import Interrupt
@@ -49,7 +49,7 @@ def sent(scenario: Scenario, intid: int) -> list[tuple[str, int]]:
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
-    parts = (maintenance, nesting, blocking, residency, doorbells, crowding, linux)
+    parts = (maintenance, nesting, blocking, going_on, residency, doorbells, crowding, linux)
     watched = interrupts(scenario)
     made: list[Monitor] = [*watched, Unmade(scenario, {(i.bank, i.iar) for i in watched}), Contents(scenario)]
     made += [Active(scenario, f"vcpu{n}") for n in range(len(scenario.vcpus))]

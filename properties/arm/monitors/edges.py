@@ -183,9 +183,10 @@ class EdgeTriggered(Interrupt):
         return self._gate(memory, writer, lambda _: Forwarding(barred=self._barred(memory, writer)))
 
     def _left(self, memory: Ghost, vcpu: str, cpu: int, look: Look) -> Ghost:
-        """What a list register held when it was cleared comes back."""
+        """What a list register held when it was cleared comes back, if it was not wrong there."""
         held = memory.cleared and state_of(look, cpu, self.intid, self.source) & PENDING
-        return memory._replace(cleared="") if held else memory
+        wrong = held and memory.gates[self.vcpus.index(vcpu)].wrong
+        return memory._replace(cleared="") if held and not wrong else memory
 
     def watches(self) -> bool:
         return super().watches() or self.clears

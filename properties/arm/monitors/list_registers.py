@@ -21,7 +21,17 @@ from properties.arm.catalogue import (
     ROUTING,
     XEN,
 )
-from properties.arm.monitors.registers import ACTIVE, PENDING, HeldInRegister, list_registers, registers
+from properties.arm.monitors.registers import (
+    ACTIVE,
+    CTLR,
+    PENDING,
+    PMR,
+    HeldInRegister,
+    guest_vmcr,
+    list_registers,
+    registers,
+    word,
+)
 
 GICV2_LR_UNIQ = LIST_REGISTERS.must(
     "GICV2-LR-UNIQ",
@@ -94,6 +104,18 @@ GICV2_PRI_9 = PRIORITY.must(
     observe="The valid list registers at each entry. No guest here writes GICD_IPRIORITYR: priorities are what they were.",
 )
 
+GICV2_VMCR_5 = PRIORITY.must(
+    "GICV2-VMCR-5",
+    "What a guest has written to GICV_PMR and GICV_CTLR is in GICH_VMCR whenever it enters: it is saved and restored with the "
+    "list registers.",
+    IHI_0048("5.3, GICH_VMCR"),
+    LINUX("vgic/vgic-v2.c vgic_v2_put() and vgic_v2_load()"),
+    role="residency",
+    authority="end-to-end",
+    premise="a guest writes GICV_PMR or GICV_CTLR",
+    observe="GICH_VMCR at each entry against what the guest has executed.",
+)
+
 VGIC_EOI_1 = LEVELS_AND_EDGES.must(
     "VGIC-EOI-1",
     "A level-sensitive interrupt that is not linked to a physical one is in its list register with EOI = 1, so "
@@ -128,6 +150,8 @@ class Contents(Monitor):
     def __init__(self, scenario: Scenario) -> None:
         self.vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
         self.levels = level_sensitive(scenario)
+        if any(a[0] in ("write_pmr", "write_ctlr") for v in scenario.vcpus for a in v.program):
+            self.clauses = (*Contents.clauses, GICV2_VMCR_5)
 
     def on(self, event: ev.Event, memory: None, look: Look) -> None:
         if not isinstance(event, ev.Entered):
@@ -157,6 +181,16 @@ class Contents(Monitor):
                     said = f"{event.vcpu} enters its guest with level interrupt {r.intid} in {at}, and EOI = 0: nobody is told"
                     look.breach(VGIC_EOI_1, f"{said} when the guest ends it", at, event.vcpu)
         self._shared(event, {i for i in seen if i >= 32}, look)
+        if GICV2_VMCR_5 in self.clauses:
+            self._masked(event, look)
+
+    def _masked(self, event: ev.Entered, look: Look) -> None:
+        look.witness(GICV2_VMCR_5)
+        at, due = f"cpu{event.cpu}.vmcr", guest_vmcr(look, event.vcpu)
+        holds = word(look.value(at)) & (PMR | CTLR)
+        if holds != due:
+            said = f"{event.vcpu} enters its guest with PMR and CTLR as {holds:#x} in {at}, and the guest has made them {due:#x}"
+            look.breach(GICV2_VMCR_5, said, at, event.vcpu)
 
     def _shared(self, event: ev.Entered, spis: set[int], look: Look) -> None:
         for vcpu in self.vcpus:

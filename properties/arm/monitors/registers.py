@@ -7,11 +7,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from conformance.machine.monitor import Look
-from conformance.roles.arm import LPI, PRIORITIES
+from conformance.roles.arm import LPI, PRIORITIES, VMCR_RESET
 from conformance.roles.operations import Value
 
 PENDING, ACTIVE = 1, 2
 EN, UIE, LRENPIE, NPIE = 1, 2, 4, 8
+PMR, CTLR = 0x1F << 27, 0x21F
+"""Of GICH_VMCR, what GICV_PMR and GICV_CTLR show the guest."""
 
 
 def word(value: Value) -> int:
@@ -78,22 +80,36 @@ def intid_of(acknowledged: int) -> int:
     return acknowledged if acknowledged >= LPI else acknowledged & 0x3FF
 
 
+def guest_vmcr(look: Look, vcpu: str) -> int:
+    """GICV_PMR and GICV_CTLR as the guest's writes have left them, at their places in GICH_VMCR."""
+    vmcr = VMCR_RESET
+    for action in look.executed(vcpu):
+        match action:
+            case ("write_pmr", int(value)):
+                vmcr = vmcr & ~PMR | (value >> 3 & 0x1F) << 27
+            case ("write_ctlr", int(value)):
+                vmcr = vmcr & ~CTLR | value & CTLR
+            case _:
+                pass
+    return vmcr & (PMR | CTLR)
+
+
 def unmasked(look: Look, vcpu: str, intid: int) -> bool:
     """Whether the guest's priority mask and group enable let an interrupt through, by what the guest has executed.
 
     Virtual LPIs are of group 1, all others of group 0.
     """
-    mask, groups = 0x1F, 3
-    for action in look.executed(vcpu):
-        match action:
-            case ("write_pmr", int(value)):
-                mask = value >> 3 & 0x1F
-            case ("write_ctlr", int(value)):
-                groups = value & 3
-            case _:
-                pass
+    vmcr = guest_vmcr(look, vcpu)
     group = 2 if intid >= LPI else 1
-    return bool(groups & group) and PRIORITIES.get(intid, 0x14) < mask
+    return bool(vmcr & group) and PRIORITIES.get(intid, 0x14) < vmcr >> 27
+
+
+def closed(look: Look, vcpu: str) -> bool:
+    """PSTATE.I where the guest has no handler to complete: as it was at first, or as the guest's last write of it left it."""
+    for action in reversed(look.executed(vcpu)):
+        if action in (("mask",), ("unmask",)):
+            return action == ("mask",)
+    return dict(look.machine.scenario.initial).get(f"{vcpu}.pstate_i", 0) == 1
 
 
 def takes(look: Look, vcpu: str, intid: int) -> str:
@@ -107,4 +123,4 @@ def takes(look: Look, vcpu: str, intid: int) -> str:
         return ""
     if look.value(f"{vcpu}.halted"):
         return f"{vcpu} waits in WFI in its guest on cpu{here}"
-    return "" if look.value(f"{vcpu}.pstate_i") else f"{vcpu} is in its guest on cpu{here}"
+    return "" if closed(look, vcpu) else f"{vcpu} is in its guest on cpu{here}"
