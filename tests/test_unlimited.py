@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -99,11 +101,26 @@ def test_evidence_says_for_any_number() -> None:
 
     one = run("--clause", "E2E-11", "--scenario", "one-sender*")
     assert "for any number of exits, preemptions in each story" in one
+    assert "one each of exit; with store buffers" in one
+    both = run("--clause", "E2E-11", "--scenario", "one-sender", "--scenario", "one-sender-unlimited")
+    assert "1 interrupt; for any number of exits, preemptions in each story" in both
     both = run("--clause", "E2E-11", "--scenario", "one-sender*", "--scenario", "core")
     assert "for any number of exits, preemptions in 1 of 2 stories" in both
+    assert "one each of" in both
     alone = run("--clause", "E2E-11", "--scenario", "one-sender")
     assert "one each of exit" in alone
     assert "any number" not in alone
+
+
+@pytest.mark.parametrize("form", ["json", "html"])
+def test_every_form_says_for_any_number(form: str, tmp_path: Path) -> None:
+    path = tmp_path / f"report.{form}"
+    CliRunner().invoke(
+        cli,
+        ["run", "-n", "0", "--no-cache", "--clause", "E2E-11", "--scenario", "one-sender*", "--report", str(path)],
+        standalone_mode=False,
+    )
+    assert "for any number of exits, preemptions in each story" in " ".join(path.read_text().split())
 
 
 def test_what_is_broken_without_budgets_replays() -> None:

@@ -13,10 +13,12 @@ def crowds(found: Counted, *, witness: bool = True) -> str:
     """A few lines for each scenario, and the schedules of what is broken."""
     lines = [f"{found.scenario}: {found.about}"]
     if found.clauses:
-        lines.append(f"  HELD for any number: {', '.join(found.clauses)}")
+        lines += [f"  HELD: {', '.join(found.clauses)}", f"    {found.evidence}"]
     shown: list[str] = []
     for example, clauses in _by_schedule(found):
-        lines.append(f"  VIOLATED by {many(found.callers[clauses[0]], 'caller')}: {', '.join(clauses)}")
+        callers = found.callers.get(clauses[0], 0)
+        by = f" by {many(callers, 'caller')}" * bool(callers)
+        lines.append(f"  VIOLATED{by}: {', '.join(clauses)}")
         if example.replay:
             lines.append(f"    intack replay {example.replay}")
         if example.trace:
@@ -27,7 +29,7 @@ def crowds(found: Counted, *, witness: bool = True) -> str:
     if found.unknown:
         lines.append(f"  UNKNOWN: {found.unknown}")
     if found.states:
-        lines.append(f"  {found.states:,} states, callers counted up to {found.cap}")
+        lines.append(f"  {found.states:,} states{f', callers counted up to {found.cap}' * bool(found.cap)}")
     if witness:
         lines += [line for table in shown for line in ("", table)]
     return printable("\n".join(lines) + "\n", "\n")

@@ -51,7 +51,7 @@ class Extent(msgspec.Struct, frozen=True, kw_only=True):
     """Agents beside CPUs: devices, timers."""
     interrupts: int = 0
     optional: tuple[str, ...] = ()
-    """Steps that may happen once each, or not."""
+    """Steps that may happen once each, or not; of a story that was explored without budgets too, none is."""
     unlimited: tuple[str, ...] = ()
     """Those of them that may happen any number of times, in `unlimited_in` of `stories`: those explored without budgets
     too, to their end, and all.

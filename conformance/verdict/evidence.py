@@ -40,15 +40,15 @@ def extent(results: Sequence[Explored], known: Mapping[str, Scenario], found_in:
         cpus=max((s.cpus for s in scenarios), default=0),
         others=max((s.agents for s in scenarios), default=0),
         interrupts=max((len(s.vectors) for s in scenarios), default=0),
-        optional=_optional(s for s in scenarios if not s.budget.unlimited),
-        unlimited=_optional(without_budgets),
+        optional=optional(s for s in scenarios if not s.budget.unlimited and s.name not in twins),
+        unlimited=optional(without_budgets),
         unlimited_in=len(twins & stories),
         stories=len(stories),
         buffered=any(s.buffer for s in scenarios),
     )
 
 
-def _optional(scenarios: Iterable[Scenario]) -> tuple[str, ...]:
+def optional(scenarios: Iterable[Scenario]) -> tuple[str, ...]:
     """What may happen in some of them, but need not."""
     budgets = [s.budget for s in scenarios]
     named = (
@@ -62,15 +62,17 @@ def _optional(scenarios: Iterable[Scenario]) -> tuple[str, ...]:
 
 
 def within(bounds: Extent) -> str:
-    return (
+    sizes = (
         f"at most {many(bounds.vcpus, 'vCPU')}, {many(bounds.cpus, 'pCPU')}, {many(bounds.others, 'other agent')}, "
-        f"{many(bounds.interrupts, 'interrupt')}, "
-        f"{'one each of ' * bool(bounds.optional)}{', '.join(bounds.optional) or 'no optional steps'}"
-        f"{'; with store buffers' * bounds.buffered}{_any_number(bounds)}"
+        f"{many(bounds.interrupts, 'interrupt')}"
     )
+    spent = f", one each of {', '.join(bounds.optional)}" if bounds.optional else ""
+    nothing = ", no optional steps" * (not bounds.optional and not bounds.unlimited_in)
+    return f"{sizes}{spent}{nothing}{'; with store buffers' * bounds.buffered}{_any_number(bounds)}"
 
 
 def _any_number(bounds: Extent) -> str:
+    """What may happen as often as one likes, and where that is so."""
     if not bounds.unlimited_in:
         return ""
     where = (

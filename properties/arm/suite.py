@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from conformance.roles.scenario import Scenario
 from conformance.verdict.suite import ArchitectureSuite
 from properties.arm.catalogue import SECTIONS
+from properties.arm.crowds import CROWDS
 from properties.arm.grammar import ARM as GRAMMAR
 from properties.arm.monitors import monitors
 from properties.arm.scenarios import SCENARIOS
@@ -57,5 +58,6 @@ ARM = ArchitectureSuite(
     routines={
         n: r.split() for n, r in json.loads(files("properties.arm").joinpath("routines.json").read_text()).items()
     },
+    crowds=CROWDS,
     unlimited=json.loads(files("properties.arm").joinpath("unlimited.json").read_text()),
 )

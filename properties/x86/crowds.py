@@ -54,6 +54,17 @@ CROWDS: tuple[Scenario, ...] = (
         budget=HALTS_FREELY,
     ),
     Scenario(
+        name="any-senders-and-devices",
+        about="any number of software senders and devices post a vector, any number of times",
+        architecture="x86",
+        cpus=2,
+        vcpus=(VcpuSetup(0, HLT),),
+        devices=(device(HIGH),),
+        threads=(sender(HIGH, 1),),
+        vectors=(HIGH,),
+        budget=HALTS_FREELY,
+    ),
+    Scenario(
         name="any-handlers",
         about="handlers on the vCPU's own pCPU post a vector, any number of times",
         architecture="x86",

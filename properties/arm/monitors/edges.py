@@ -6,7 +6,8 @@ One edge after the last acknowledgement is enough for one acknowledgement more; 
 from __future__ import annotations
 
 from conformance.machine import events as ev
-from conformance.machine.monitor import Look
+from conformance.machine.crowd import alone
+from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import LPI
 from conformance.roles.scenario import Scenario
 from properties.arm.catalogue import (
@@ -128,6 +129,13 @@ class EdgeTriggered(Interrupt):
         }
         self.witnesses = (*Interrupt.witnesses, self.merged)
 
+    def for_any_number(self) -> Monitor | None:
+        if self.lpi:
+            return InTable(self.scenario, self.intid, self.bank)
+        names = alone(self.scenario)
+        followed = [t for t in self.scenario.threads if t.name in names and t.args[1:] == (self.intid, 1)]
+        return OneOfMany(self.scenario, self.intid, self.bank, f"cpu{followed[0].cpu}") if followed else None
+
     def _caused(self, event: ev.Called | ev.Returned, memory: Ghost) -> Ghost:
         caller = self._makes(event)
         if caller:
@@ -219,3 +227,42 @@ class EdgeTriggered(Interrupt):
     def _due(self, memory: Ghost) -> str:
         where = f" in {self.bank}.vpt" if self.lpi else ""
         return f"{self.what} was made pending{where} and not acknowledged since" if memory.made else ""
+
+
+class OneOfMany(EdgeTriggered):
+    """For any number of callers, of whom one is followed: its edge, which might be anybody's, is not lost. Finite, as of the
+    others nothing is remembered; so that no more is acknowledged than was made is not judged (VGIC-EDGE-5).
+    """
+
+    def __init__(self, scenario: Scenario, intid: int, bank: str, followed: str) -> None:
+        super().__init__(scenario, intid, bank)
+        self.followed = followed
+        self.clauses = tuple(clause for clause in self.clauses if clause is not self.invented)
+        self.memory = self.memory._replace(credit=1)
+
+    def _makes(self, event: ev.Called | ev.Returned) -> str:
+        caller = super()._makes(event)
+        return caller if caller == self.followed else ""
+
+    def _begun(self, memory: Ghost, caller: str) -> Ghost:
+        return super()._begun(memory, caller)._replace(credit=1)
+
+    def _acknowledged(self, vcpu: str, memory: Ghost, look: Look) -> Ghost:
+        return super()._acknowledged(vcpu, memory, look)._replace(credit=1)
+
+
+class InTable(OneOfMany):
+    """A virtual LPI, which is made where its bit in the virtual pending table is set, whoever does it."""
+
+    events = (*OneOfMany.events, ev.Changed)
+
+    def __init__(self, scenario: Scenario, intid: int, bank: str) -> None:
+        super().__init__(scenario, intid, bank, "")
+        self.table, self.bit = f"{bank}.vpt", 1 << intid - LPI
+
+    def on(self, event: ev.Event, memory: Ghost, look: Look) -> Ghost:
+        match event:
+            case ev.Changed(at=self.table, set_bits=bits):
+                return memory._replace(made=1, past=memory.past | {CAUSED}) if bits & self.bit else memory
+            case _:
+                return super().on(event, memory, look)
