@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from conformance.verdict.session import Session
 
 
-@click.command(epilog=STATUS + " With --patch or --against: as of intack diff.")
+@click.command(epilog=STATUS + " With --patch, --against or --history: as of intack diff.")
 @click.argument("tree", required=False, default="")
 @click.option("--arch", "archs", metavar="NAME", multiple=True, help="x86 or arm64. Default: all. Repeatable.")
 @click.option("--patch", metavar="FILE", default="", help="What changes with this patch: before and after.")
 @click.option("--against", metavar="TREE2", default="", help="What changes from TREE to TREE2.")
+@click.option(
+    "--history", is_flag=True, help="What each commit changes that touches these files; TREE is a git repository."
+)
+@click.option("--since", metavar="COMMIT", default="", help="With --history: only commits after this one.")
 @click.option("--profile", metavar="NAME", default="strict", help="strict, kvm or generic. Default: strict.")
 @click.option("--clause", "clauses", multiple=True, metavar="GLOB", help="Only clauses whose id matches. Repeatable.")
 @click.option("--scenario", "scenarios", multiple=True, metavar="GLOB", help="Only these scenarios. Repeatable.")
@@ -43,6 +47,8 @@ def linux(
     archs: tuple[str, ...],
     patch: str,
     against: str,
+    history: bool,
+    since: str,
     profile: str,
     clauses: tuple[str, ...],
     scenarios: tuple[str, ...],
@@ -58,8 +64,10 @@ def linux(
     installed (default: linux-source-6.1, or what INTACK_LINUX_SOURCE names). Functions of it are compiled against headers of
     the suite's own; the kernel is not built, and nothing of it runs on this machine's hardware.
     """
+    from conformance.adapters.git import GitError
     from conformance.adapters.kernel import kernels
     from conformance.adapters.registry import AdapterError
+    from conformance.commands.history import gone_by
     from conformance.report import formats
     from conformance.report.several import joined
     from conformance.roles.nearest import nearest
@@ -67,15 +75,37 @@ def linux(
 
     if patch and against:
         raise click.UsageError("--patch and --against exclude each other: name the patched tree as --against")
+    if history and (patch or against):
+        raise click.UsageError("--history goes by commits: give no --patch or --against beside it")
+    if since and not history:
+        raise click.UsageError("--since is for --history")
     known = kernels()
     for arch in archs:
         if arch not in known:
             raise click.UsageError(f"no kernel code of {arch!r} is known. {nearest(arch, known)}")
+
+    def asked(spec: str, base: str = "") -> Session:
+        return Session(
+            adapter=spec,
+            base=base,
+            profile=profile,
+            clause=clauses,
+            scenario=scenarios,
+            keep=not no_cache,
+            rows=not quick,
+        )
+
     statuses: list[int] = []
     judged: list[Report] = []
     try:
         written = [writable(path) for path in reports]
         for arch in archs or known:
+            if history:
+                gone = gone_by(tree, since, known[arch], asked, lambda session: _judged(session, workers))
+                click.echo(gone.text(arch), nl=False)
+                judged += filter(None, [gone.report(arch)])
+                statuses.append(gone.exit_status)
+                continue
             taken = [known[arch](tree, "")]
             if patch or against:
                 taken.append(known[arch](against or tree, patch))
@@ -83,17 +113,7 @@ def linux(
             if patch and not any(taken[-1].lines.values()):
                 click.echo(f"{arch}: the patch changes nothing that is taken of the tree.")
                 continue
-            sessions = [
-                Session(
-                    adapter=kernel.spec,
-                    profile=profile,
-                    clause=clauses,
-                    scenario=scenarios,
-                    keep=not no_cache,
-                    rows=not quick,
-                )
-                for kernel in taken
-            ]
+            sessions = [asked(kernel.spec) for kernel in taken]
             found = [_judged(session, workers) for session in sessions]
             statuses.append(
                 _compared(found, taken[-1], not no_cache) if len(found) > 1 else _shown(found[0], verbose, not no_cache)
@@ -101,7 +121,7 @@ def linux(
             judged.append(found[-1])
         if judged:
             formats.write_all(written, joined(judged) if len(judged) > 1 else judged[0])
-    except (AdapterError, BadInput) as error:
+    except (AdapterError, BadInput, GitError) as error:
         raise click.UsageError(str(error)) from None
     return max(statuses, default=0)
 

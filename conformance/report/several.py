@@ -27,7 +27,7 @@ def joined(reports: Sequence[Report]) -> Report:
     """Of runs that were asked for the same, each of another implementation."""
     names = [name for report in reports for name in report.run.implementations]
     if len(set(names)) < len(names):
-        reports = [_called(report, report.run.asked.adapters) for report in reports]
+        reports = [called(report, "".join(report.run.asked.adapters)) for report in reports]
     runs = [report.run for report in reports]
     worst = next((status for status in (130, 1, 2) if any(run.exit_status == status for run in runs)), 0)
     run = RunSummary(
@@ -56,9 +56,9 @@ def joined(reports: Sequence[Report]) -> Report:
     return msgspec.structs.replace(reports[0], run=run, clauses=tuple(clauses), breakdowns=tuple(breakdowns))
 
 
-def _called(report: Report, adapters: Sequence[str]) -> Report:
-    """By what was typed, for two classes may have one name."""
-    name = printable("".join(adapters)) or DEFAULT
+def called(report: Report, name: str) -> Report:
+    """By what was typed, say, for two classes may have one name."""
+    name = printable(name) or DEFAULT
     rows = tuple(msgspec.structs.replace(row, implementation=name) for row in report.clauses)
     broken = tuple(msgspec.structs.replace(each, implementation=name) for each in report.breakdowns)
     return msgspec.structs.replace(

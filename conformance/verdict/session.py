@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -72,9 +73,11 @@ class Session:
         unbounded: bool | None = None,
         keep: bool = False,
         rows: bool = True,
+        base: str = "",
     ) -> None:
         """`keep`: results are kept in the user's cache. Without `rows` only stories are judged in. `unbounded`: in twins of
-        stories without budgets too, in all of them or in those that take little time; None: in none.
+        stories without budgets too, in all of them or in those that take little time; None: in none. `base`: what the
+        implementation is a variant of, if that is known from elsewhere.
         """
         self.rows = rows
         check_packages()
@@ -101,6 +104,8 @@ class Session:
                 raise Unasked(recorded.implementation)
             adapter, profile, clause = adapter or recorded.implementation, recorded.profile, [recorded.clause]
         self.implementation = _or_bad_input(lambda: resolve(adapter or DEFAULT))
+        if base:
+            self.implementation = replace(self.implementation, base=base)
         remember(adapter)
         self.profile = profile or self.implementation.profile
         _or_bad_input(lambda: check_declared(self.implementation, self.suite))

@@ -1,4 +1,6 @@
-"""A kernel source tree that the user has: a folder, or the archive that Debian's package linux-source-* installs."""
+"""A kernel source tree that the user has: a folder, a commit of a git repository, or the archive that Debian's package
+linux-source-* installs.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,11 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from conformance.adapters import git
 from conformance.adapters.native import NativeError, NativeUnavailableError
 from conformance.adapters.user_cache import user_cache
 from reference.linux.patch import patched
@@ -39,29 +42,32 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Tree:
-    """A folder with the files of KEPT, or those of them that are needed, and what a patch makes of some."""
+    """A folder with the files of KEPT, or those of them that are needed, or a commit of it; and what a patch makes of some."""
 
     root: Path
     patched: Mapping[str, str] = field(default_factory=dict)
     """File to its text."""
+    commit: str = ""
+    """The hash of one; empty: the files as they lie in the folder."""
 
     @cached_property
     def release(self) -> str:
         """As its Makefile says: 6.1.192. Without one it is unknown, which is no error."""
-        try:
-            text = (self.root / "Makefile").read_text(errors="replace")
-        except OSError:
-            return "unknown"
+        text = self.read("Makefile") if self.has("Makefile") else ""
         parts = [re.search(rf"^{key} *= *(\S*)", text, re.MULTILINE) for key in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
         return ".".join(found[1] for found in parts if found and found[1]) or "unknown"
 
     def has(self, file: str) -> bool:
+        if self.commit and file not in self.patched:
+            return git.text(self.root, self.commit, file) is not None
         return file in self.patched or (self.root / file).is_file()
 
     def read(self, file: str) -> str:
         """The text of a file, named from the top of the tree. Raises NativeError."""
         if file in self.patched:
             return self.patched[file]
+        if self.commit:
+            return self._of_commit(file)
         try:
             return (self.root / file).read_text(errors="surrogateescape")
         except OSError as error:
@@ -71,17 +77,28 @@ class Tree:
                 "build",
             ) from None
 
+    def _of_commit(self, file: str) -> str:
+        if (text := git.text(self.root, self.commit, file)) is None:
+            raise NativeError(f"commit {self.commit[:12]} of {self.root} has no {file}", "build")
+        return text
+
 
 def tree_of(name: str = "") -> Tree:
-    """The tree at a folder, in an archive, or of Debian's package of this name; after a plus sign a patch to do to it. Raises
-    NativeError.
+    """The tree at a folder, in an archive, or of Debian's package of this name; after an at sign a commit of a git repository,
+    after a plus sign a patch to do to it. Raises NativeError.
     """
     before = unpatched(name)
     if before != name:
         tree = tree_of(before)
-        return Tree(tree.root, patched(Path(name.removeprefix(f"{before}+")), tree.read))
+        return replace(tree, patched=patched(Path(name.removeprefix(f"{before}+")), tree.read))
     name = name or os.environ.get(VARIABLE, "") or DEFAULT
     archive = Path(name)
+    folder, at, revision = name.rpartition("@")
+    if at and Path(folder).is_dir() and not archive.exists():
+        try:
+            return Tree(Path(folder).absolute(), commit=git.commit(Path(folder), revision).id)
+        except git.GitError as error:
+            raise NativeError(str(error), "build") from None
     if re.fullmatch(r"linux-source-[\d.]+", name) and not archive.exists():
         archive = PACKAGES / f"{name}.tar.xz"
         if not archive.exists():
