@@ -27,8 +27,9 @@ from conformance.report.ordering import execution
 from conformance.roles import architectures
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Budget
-from conformance.roles.x86 import Cpu, Vcpu
+from conformance.roles.x86 import WAKEUP, Cpu, Vcpu
 from conformance.search.proof import prove
+from conformance.verdict.explore import explore
 from properties.suite import SUITE
 from reference.x86.kvm import Kvm
 
@@ -293,3 +294,25 @@ def test_more_outcomes_than_can_be_remembered_are_not_compared(monkeypatch: pyte
     assert here.outcomes()
     monkeypatch.setattr(state, "MOST_REMEMBERED", 2)
     assert here.outcomes() is None
+
+
+class ClearsSnPlainly(Kvm):
+    """load clears SN by a store, and looks at PIR with nothing in between: what vmx_vcpu_pi_load()'s comment is about."""
+
+    def pi_load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
+        before = cpu.load(vcpu.cpu)
+        if cpu.load(vcpu.pid.nv) == WAKEUP or before != where:
+            return super().pi_load(cpu, vcpu, where)
+        if cpu.load(vcpu.pid.sn):
+            cpu.store(vcpu.pid.sn, 0)
+            if self.any_posted(cpu, vcpu):
+                cpu.test_and_set(vcpu.pid.on)
+        return None
+
+
+@pytest.mark.parametrize(("scenario", "lost"), [("preempt-running", False), ("preempt-running/buffered", True)])
+def test_a_preempted_vcpu_that_comes_back_needs_the_fence_after_clearing_sn(scenario: str, lost: bool) -> None:
+    """Store buffers and preemption meet: neither alone shows it."""
+    (where,) = (s for s in SUITE.scenarios if s.name == scenario)
+    found = explore(resolve(f"{__name__}:ClearsSnPlainly"), where, SUITE, shorten=False)
+    assert found.complete and ("E2E-11" in found.counterexamples) is lost

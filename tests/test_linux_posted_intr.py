@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from played import Memory, perform, play
 
-from conformance.adapters.native import NativeUnavailableError
+from conformance.adapters.native import NativeUnavailableError, cache
+from conformance.adapters.native.build import Build
 from conformance.adapters.pipe import PipeError
 from conformance.adapters.protocol import WorldMessage
 from conformance.adapters.registry import resolve
@@ -76,8 +77,8 @@ def changed_tree(folder: Path, old: str, new: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(found.read(name))
     text = found.read(FILE)
-    assert text.count(old) == 1
-    (folder / FILE).write_text(text.replace(old, new))
+    assert not old or text.count(old) == 1
+    (folder / FILE).write_text(text.replace(old, new) if old else text)
     return folder
 
 
@@ -333,3 +334,20 @@ class TestLinux:
     ) -> None:
         with pytest.raises(PipeError, match=message):
             linux.next(routine, args, results)
+
+
+def test_a_header_that_is_changed_where_it_lies_is_another_program(tmp_path: Path) -> None:
+    """The wrong PASS that a kept program gave once: its key has what the compiler reads, not where that lies."""
+
+    def key(found: Tree) -> str:
+        with cache.scratch() as folder:
+            made = KernelProgram(found, HERE, parts_of(found), (HERE / "harness.c",), cflags=FLAGS)
+            sources, flags = made.prepare(Path(folder))
+            return Build(sources, flags, "").key(Path(folder))
+
+    changed, header = Tree(changed_tree(tmp_path, "", "")), "arch/x86/kvm/vmx/posted_intr.h"
+    before = key(changed)
+    text = changed.read(header)
+    assert text.count("POSTED_INTR_SN  1") == 1 and key(changed) == before
+    (tmp_path / header).write_text(text.replace("POSTED_INTR_SN  1", "POSTED_INTR_SN  9"))
+    assert key(changed) != before
