@@ -180,6 +180,13 @@ class Property:
         for need in self.needs:
             if need in implementation.lacks:
                 raise UnjudgedError("NOT APPLICABLE", f"the implementation declares that it lacks {need}")
+        own = implementation.filled(self.clause.architecture)
+        for role in self.roles:
+            whole = architectures()[self.clause.architecture].roles[role].goes_with
+            if whole in own and role not in own:
+                raise UnjudgedError(
+                    "NOT APPLICABLE", f"the implementation fills {whole}, and not {role}, which goes with it"
+                )
         subject = Subject(implementation, self.clause.architecture)
         try:
             held = self.search(subject)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from turns import every_other
+from wrong_apic import HighestBitOnly
 
 from conformance.adapters import registry
 from conformance.adapters.registry import Implementation
@@ -256,6 +257,29 @@ class NeverSuppresses(Kvm):
         super().pi_put(cpu, vcpu, preempted=False)
 
 
+class TakesLowHalf(ReferenceProcessor):
+    def harvest_word(self, cpu: Cpu, vcpu: Vcpu, word: int) -> int:
+        bits = cpu.load(vcpu.pid.pir[word]) & 0xFFFFFFFF
+        cpu.fetch_and(vcpu.pid.pir[word], ~bits)
+        cpu.store(vcpu.virr[word], cpu.load(vcpu.virr[word]) | bits)
+        return 64 * word + bits.bit_length() - 1 if bits else 0
+
+
+class LooksAtOneWord(Kvm):
+    def any_posted(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        return bool(cpu.load(vcpu.pid.pir[0]))
+
+
+class PurgesOneWord(Kvm):
+    def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.test_and_clear(vcpu.pid.on)
+        cpu.swap(vcpu.pid.pir[0], 0)
+
+    def restore(self, cpu: Cpu, vcpu: Vcpu, image: tuple[int, ...], timer: int | None = None) -> None:
+        super().restore(cpu, vcpu, image, timer)
+        cpu.test_and_set(vcpu.pid.on)
+
+
 class StartsUnsuppressed(Kvm):
     vcpu_state: ClassVar = {**Kvm.vcpu_state, "pid.control": Shared(PINV << 16)}
 
@@ -443,6 +467,30 @@ FOUND: list[tuple[type[Any], str, str]] = [
         "KVM-PI-20",
         "has_pending(vcpu0) on PIR={0x10}, SN=1: due is True; the answer is False",
     ),
+    (
+        TakesLowHalf,
+        "PIP-16",
+        "acknowledge(vcpu0, 0xf2) on PIR={0x20}, ON=1, IF=1: "
+        "due is PIR={}, vIRR={0x20}, RVI=0x20; found PIR={0x20}, vIRR={}, RVI=0",
+    ),
+    (
+        LooksAtOneWord,
+        "E2E-21",
+        "load(vcpu0, 0x0), put(vcpu0, True), post of 0x40, load(vcpu0, 0x0), vcpu_run(vcpu0) to its guest: "
+        "due at the entry are 0x40; missing are 0x40, and too many none",
+    ),
+    (
+        HighestBitOnly,
+        "E2E-22",
+        "load(vcpu0, 0x0), post of 0x10 to 0x1f, vcpu_run(vcpu0) to its guest: "
+        "due is that 0x1f is injected, and 0x10 to 0x1e in vIRR; found are 0x1f and none",
+    ),
+    (
+        PurgesOneWord,
+        "E2E-23",
+        "load(vcpu0, 0x0), deliver_interrupt of 0x40, reset(vcpu0, 0x10, 0x0), vcpu_run(vcpu0) to its guest: "
+        "due at the entry are none; missing are none, and too many 0x40",
+    ),
     (StartsUnsuppressed, "KVM-PI-22", "a fresh descriptor has NV=0xf2, SN=0; due is NV=0xf2, SN=1"),
 ]
 
@@ -509,6 +557,12 @@ def test_declared_lack_is_not_applicable() -> None:
         "NOT APPLICABLE",
         "the implementation declares that it lacks device-posting",
     )
+
+
+def test_who_fills_a_role_without_what_goes_with_it_is_not_judged_by_that() -> None:
+    checked = check("E2E-23", registry.resolve("bhyve"))
+    assert checked.fault_status == "NOT APPLICABLE"
+    assert checked.fault == "the implementation fills run_loop, and not state_transfer, which goes with it"
 
 
 def test_evidence_names_who_fills_the_role() -> None:
