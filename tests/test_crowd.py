@@ -212,6 +212,20 @@ def test_handlers_for_any_number() -> None:
     assert not (found.broken or found.spurious or found.unknown)
 
 
+@pytest.mark.parametrize(
+    ("name", "states", "clauses"),
+    [
+        ("any-devices-two-pcpus", 164_256, {"E2E-1", "E2E-11", "PIP-15"}),
+        ("any-devices-moved-asleep", 247_662, {"E2E-1", "E2E-10", "E2E-11", "PIP-15"}),
+    ],
+)
+def test_two_pcpus_for_any_number(name: str, states: int, clauses: set[str]) -> None:
+    found = judged(resolve("reference"), CROWDS[name], SUITE)
+    assert (found.states, found.unknown, found.broken, found.spurious) == (states, "", {}, ())
+    assert clauses <= set(found.clauses)
+    assert "2 pCPUs" in found.evidence
+
+
 def test_virtual_lpis_for_any_number() -> None:
     """The redistributor is no caller: there is one."""
     found = judged(resolve("reference"), CROWDS["any-virtual-lpis"], SUITE)
@@ -288,11 +302,6 @@ def test_callers_are_real() -> None:
     two = [s for k, s in callers_of(CROWDS["any-senders"]) if k == 2]
     assert [t.cpu for t in two[0].threads] == [1, 2]
     assert all(not s.budget.unlimited for s in two)
-
-
-def test_who_is_followed_stands_for_itself() -> None:
-    several = [(k, len(s.threads)) for k, s in callers_of(CROWDS["any-injectors"])]
-    assert sorted(set(several)) == [(1, 1), (2, 2), (3, 3), (4, 4)]
 
 
 def test_the_command_takes_stories_too() -> None:

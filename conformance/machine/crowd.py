@@ -15,7 +15,6 @@ What it rests on is in docs/unbounded.md.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -36,28 +35,11 @@ MOST_AGENTS = 250
 PLACES = "places of callers"
 
 
-def alone(scenario: Scenario) -> frozenset[str]:
-    """Who stands for itself: a device that is there for no vCPU, as a redistributor for its pCPU; and the first of two that
-    make the same call, whom monitors can follow while the other stands for all others.
-    """
-    vcpus = {f"vcpu{n}" for n in range(len(scenario.vcpus))}
-    names = {agent.name for agent in scenario.devices if not vcpus & {*agent.args}}
-    agents = [agent for agent in (*scenario.threads, *scenario.devices) if agent.name not in names]
-    calls = Counter((agent.routine, agent.args) for agent in agents)
-    for agent in agents:
-        if calls.pop((agent.routine, agent.args), 1) > 1:
-            names.add(agent.name)
-    return frozenset(names)
-
-
 def counted(scenario: Scenario) -> Scenario:
-    """With those alone whose like are counted."""
-    names = alone(scenario)
-    return msgspec.structs.replace(
-        scenario,
-        threads=tuple(thread for thread in scenario.threads if thread.name not in names),
-        devices=tuple(device for device in scenario.devices if device.name not in names),
-    )
+    """With those alone whose like are counted: not a device that is there for no vCPU, as a redistributor for its pCPU."""
+    vcpus = {f"vcpu{n}" for n in range(len(scenario.vcpus))}
+    devices = tuple(device for device in scenario.devices if vcpus & {*device.args})
+    return msgspec.structs.replace(scenario, devices=devices)
 
 
 class Place(NamedTuple):
@@ -179,8 +161,7 @@ class Callers:
 
 
 class Crowded(Machine):
-    """The machine of a scenario whose devices and software senders each stand for any number of their like, less those that
-    are `alone`.
+    """The machine of a scenario whose devices and software senders each stand for any number of their like.
 
     `most`: no more of each kind in progress at a time, counted exactly; 0: any number, counted up to `cap`. Places that do
     the same from there on are one; `apart_from`: those of which a search has shown that they do not.

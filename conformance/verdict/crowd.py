@@ -194,28 +194,27 @@ def callers_of(scenario: Scenario) -> Iterator[tuple[int, Scenario]]:
     calm = msgspec.structs.replace(once, preempt=0, exit=0)
     of = crowd.counted(scenario)
     kinds = len(of.devices) + len(of.threads)
-    followed = len(scenario.threads) - len(of.threads)
     for k in range(1, MOST_CALLERS + 1 if kinds else 2):
-        for several in _several(kinds, k - followed):
+        for several in _several(kinds, k):
             for budget in dict.fromkeys((calm, once)):
                 name = "-".join(map(str, (scenario.name, *several)))
                 yield k, msgspec.structs.replace(_with(scenario, several), name=name, budget=budget, story=False)
 
 
 def _with(scenario: Scenario, several: tuple[int, ...]) -> Scenario:
-    """With so many of each device, and then of each sender, on CPUs of their own; and those that stand for themselves."""
-    names = crowd.alone(scenario)
+    """With so many of each device, and then of each sender, on CPUs of their own; and devices that are no callers."""
     times = iter(several)
+    callers = crowd.counted(scenario).devices
     devices: list[Device] = []
     for kind in scenario.devices:
-        if kind.name in names:
+        if kind not in callers:
             devices.append(kind)
             continue
         devices += [msgspec.structs.replace(kind, name=f"{kind.name}{n + 1}") for n in range(next(times))]
     threads: list[Thread] = []
     hosts = scenario.cpus - len(scenario.threads)
     for kind in scenario.threads:
-        for _ in range(1 if kind.name in names else next(times)):
+        for _ in range(next(times)):
             cpu = hosts + len(threads)
             threads.append(msgspec.structs.replace(kind, name=f"sender{cpu}", cpu=cpu))
     cpus = hosts + len(threads)

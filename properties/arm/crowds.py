@@ -1,14 +1,14 @@
-"""Any number of injectors, and of devices behind an ITS, against one vCPU on one pCPU, which waits, and is preempted
-and exits where it says so, any number of times."""
+"""Any number of injectors, of devices behind an ITS, and of handlers that inject, against one vCPU on one pCPU, which waits any
+number of times.
+"""
 
 from __future__ import annotations
 
-from conformance.roles.arm import EDGE, LPI
-from conformance.roles.scenario import Budget, Scenario, VcpuSetup
+from conformance.roles.arm import DEVICE, EDGE, LPI
+from conformance.roles.scenario import Budget, DeviceInterrupt, Scenario, VcpuSetup
 from properties.arm.scenarios import WFI, injector, its, redistributors
 
 FREELY = Budget(preempt=1, exit=1, again=1, unlimited=True)
-WAITS_FREELY = Budget(again=1, unlimited=True)
 
 CROWDS: tuple[Scenario, ...] = (
     Scenario(
@@ -35,12 +35,23 @@ CROWDS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="any-injectors",
-        about="any number of injectors make an edge, any number of times; the first is followed",
+        about="any number of injectors make an edge, any number of times",
         architecture="arm",
-        cpus=3,
+        cpus=2,
         vcpus=(VcpuSetup(0, WFI),),
-        threads=(injector(EDGE, 1), injector(EDGE, 2)),
+        threads=(injector(EDGE, 1),),
         vectors=(EDGE,),
-        budget=WAITS_FREELY,
+        budget=Budget(again=1, unlimited=True),
+    ),
+    Scenario(
+        name="any-injecting-handlers",
+        about="handlers on the vCPU's own pCPU make an edge, any number of times",
+        architecture="arm",
+        cpus=1,
+        vcpus=(VcpuSetup(0, WFI),),
+        interrupts=(DeviceInterrupt(DEVICE, 0, "inject", ("vcpu0", EDGE, 1)),),
+        vectors=(EDGE,),
+        budget=Budget(preempt=1, exit=1, again=1, spurious=((DEVICE, 0),), unlimited=True),
+        facts=("injects-from-handler",),
     ),
 )

@@ -1,5 +1,5 @@
-"""Any number of callers against one vCPU on one pCPU, that is preempted, exits and halts any number of times: each device and
-sender here stands for all of its like.
+"""Any number of callers against one vCPU, that is preempted, exits and halts any number of times on one pCPU, or does less on
+two: each device and sender here stands for all of its like.
 """
 
 from __future__ import annotations
@@ -31,6 +31,25 @@ CROWDS: tuple[Scenario, ...] = (
         devices=(device(LOW, "device-low"), device(HIGH, "device-high")),
         vectors=(LOW, HIGH),
         budget=HALTS_FREELY,
+    ),
+    Scenario(
+        name="any-devices-two-pcpus",
+        about="any number of devices post a vector, any number of times, to a vCPU that runs on two pCPUs and never halts",
+        architecture="x86",
+        cpus=2,
+        devices=(device(HIGH),),
+        vectors=(HIGH,),
+        budget=Budget(preempt=1, migrate=1, exit=1, unlimited=True),
+    ),
+    Scenario(
+        name="any-devices-moved-asleep",
+        about="any number of devices post a vector, any number of times, to a vCPU that halts once, and moves as it sleeps",
+        architecture="x86",
+        cpus=2,
+        vcpus=(VcpuSetup(0, HLT),),
+        devices=(device(HIGH),),
+        vectors=(HIGH,),
+        budget=Budget(migrate=1, unlimited=True),
     ),
     Scenario(
         name="any-senders",

@@ -6,7 +6,6 @@ One edge after the last acknowledgement is enough for one acknowledgement more; 
 from __future__ import annotations
 
 from conformance.machine import events as ev
-from conformance.machine.crowd import alone
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import LPI
 from conformance.roles.scenario import Scenario
@@ -114,6 +113,7 @@ VGIC_SGI_6 = SGIS.may(
 
 class EdgeTriggered(Interrupt):
     def __init__(self, scenario: Scenario, intid: int, bank: str = "", source: int = 0) -> None:
+        self.given = (scenario, intid, bank, source)
         spi = 32 <= intid < LPI
         self.clears = spi and "icpendr" in writes(scenario) and "itargetsr" not in writes(scenario)
         super().__init__(scenario, intid, bank, source)
@@ -129,12 +129,8 @@ class EdgeTriggered(Interrupt):
         }
         self.witnesses = (*Interrupt.witnesses, self.merged)
 
-    def for_any_number(self) -> Monitor | None:
-        if self.lpi:
-            return InTable(self.scenario, self.intid, self.bank)
-        names = alone(self.scenario)
-        followed = [t for t in self.scenario.threads if t.name in names and t.args[1:] == (self.intid, 1)]
-        return OneOfMany(self.scenario, self.intid, self.bank, f"cpu{followed[0].cpu}") if followed else None
+    def for_any_number(self) -> Monitor:
+        return InTable(self.scenario, self.intid, self.bank) if self.lpi else SinceAcknowledged(*self.given)
 
     def _caused(self, event: ev.Called | ev.Returned, memory: Ghost) -> Ghost:
         caller = self._makes(event)
@@ -229,35 +225,34 @@ class EdgeTriggered(Interrupt):
         return f"{self.what} was made pending{where} and not acknowledged since" if memory.made else ""
 
 
-class OneOfMany(EdgeTriggered):
-    """For any number of callers, of whom one is followed: its edge, which might be anybody's, is not lost. Finite, as of the
-    others nothing is remembered; so that no more is acknowledged than was made is not judged (VGIC-EDGE-5).
+class SinceAcknowledged(EdgeTriggered):
+    """For any number of callers: at rest every call has returned, so an edge is due if and only if a call has begun since the
+    last acknowledgement. Finite; that no more is acknowledged than was made is not judged (VGIC-EDGE-5).
     """
 
-    def __init__(self, scenario: Scenario, intid: int, bank: str, followed: str) -> None:
-        super().__init__(scenario, intid, bank)
-        self.followed = followed
+    def __init__(self, scenario: Scenario, intid: int, bank: str = "", source: int = 0) -> None:
+        super().__init__(scenario, intid, bank, source)
         self.clauses = tuple(clause for clause in self.clauses if clause is not self.invented)
         self.memory = self.memory._replace(credit=1)
 
-    def _makes(self, event: ev.Called | ev.Returned) -> str:
-        caller = super()._makes(event)
-        return caller if caller == self.followed else ""
-
     def _begun(self, memory: Ghost, caller: str) -> Ghost:
-        return super()._begun(memory, caller)._replace(credit=1)
+        begun = super()._begun(memory._replace(credit=0, begun=(), raising=0), "")
+        return begun._replace(begun=(), made=0 if memory.lowering else 1, raising=memory.raising)
+
+    def _made(self, memory: Ghost, caller: str) -> Ghost:
+        return memory
 
     def _acknowledged(self, vcpu: str, memory: Ghost, look: Look) -> Ghost:
         return super()._acknowledged(vcpu, memory, look)._replace(credit=1)
 
 
-class InTable(OneOfMany):
+class InTable(SinceAcknowledged):
     """A virtual LPI, which is made where its bit in the virtual pending table is set, whoever does it."""
 
-    events = (*OneOfMany.events, ev.Changed)
+    events = (*EdgeTriggered.events, ev.Changed)
 
     def __init__(self, scenario: Scenario, intid: int, bank: str) -> None:
-        super().__init__(scenario, intid, bank, "")
+        super().__init__(scenario, intid, bank)
         self.table, self.bit = f"{bank}.vpt", 1 << intid - LPI
 
     def on(self, event: ev.Event, memory: Ghost, look: Look) -> Ghost:
@@ -266,3 +261,6 @@ class InTable(OneOfMany):
                 return memory._replace(made=1, past=memory.past | {CAUSED}) if bits & self.bit else memory
             case _:
                 return super().on(event, memory, look)
+
+    def _makes(self, event: ev.Called | ev.Returned) -> str:
+        return ""
