@@ -9,6 +9,7 @@ worker or no scheduler is, this machine does itself. So the answers are those of
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import platform
 import warnings
@@ -42,13 +43,18 @@ def connected(address: str) -> Iterator[Client]:
     except ImportError:
         raise ClusterError("a cluster wants what is not installed: pip install 'intack[cluster]'") from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # of a worker that is lost the client is not to speak
+    client: Client | None = None
+    said = ""
     try:
         with warnings.catch_warnings(action="ignore"):  # what differs is told below
             client = Client(address, timeout=SECONDS, set_as_default=False)
     except (OSError, ValueError, ImportError) as error:
+        said = str(error)
+    if client is None:
+        gc.collect()  # a client that failed stops its thread as it goes, which is not to be while another begins
         raise ClusterError(
-            f"no Dask scheduler answers at {address}: {error}. Begin one: dask scheduler; it says its address."
-        ) from None
+            f"no Dask scheduler answers at {address}: {said}. Begin one: dask scheduler; it says its address."
+        )
     with client:
         try:
             client.wait_for_workers(1, timeout=SECONDS)

@@ -73,6 +73,9 @@ class Served:
         try:
             pickle.dump(message, self.process.stdin)
             self.process.stdin.flush()
+            while not select.select([self.process.stdout], [], [], 1.0)[0]:
+                if self.process.poll() is not None:  # what it has begun may hold the pipe open for longer
+                    raise EOFError
             return pickle.load(self.process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError):
             self.end()
