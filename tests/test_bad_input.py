@@ -445,3 +445,12 @@ def test_a_report_path_is_tried_before_anything_runs(tmp_path: Path) -> None:
     Session(report=[str(old), str(tmp_path / "new.json")])
     assert [p.name for p in tmp_path.iterdir()] == ["old.json"]
     assert old.read_text() == "{}"
+
+
+def no_adapter(argument: str) -> str:
+    return argument
+
+
+def test_a_function_that_is_no_adapter() -> None:
+    with pytest.raises(AdapterError, match=r"no_adapter\(''\) answers '', and must answer an Implementation"):
+        resolve(f"{__name__}:no_adapter")

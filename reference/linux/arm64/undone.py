@@ -155,6 +155,7 @@ UNDONE = (
         *("as libvmm's issue 56", "disabled-dropped", "what is disabled becomes pending"),
         Edit("vgic_validate_injection", "return level;", "return level && irq->enabled;"),
         *("vgic-disable", "VGIC-EN-2"),
+        elsewhere="kvm_vgic_inject_irq",
     ),
     Undone(
         *("as libvmm's issue 56", "enable-queues-nothing", "enabling delivers what is pending"),
