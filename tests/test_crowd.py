@@ -16,18 +16,20 @@ from tiny_machine import Code, L, X, Y, fitted, machine, reach
 from tiny_programs import Op, perform
 
 from conformance.adapters.python import PythonSource
-from conformance.adapters.registry import resolve
+from conformance.adapters.registry import of_class, resolve
 from conformance.adapters.source import Fault
 from conformance.automaton.assembly import Assembly
 from conformance.automaton.unfold import Unfolding
 from conformance.commands.main import cli
 from conformance.machine.crowd import Crowded
 from conformance.machine.machine import Machine
+from conformance.roles.arm import Vcpu
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.scenario import Budget, Scenario, Thread
 from conformance.verdict import again
 from conformance.verdict.crowd import callers_of, counted, judged, meet
 from properties.suite import SUITE
+from reference.arm.kvm import KvmArm
 
 CROWDS = {s.name: s for s in SUITE.crowds}
 HALTS = Budget(again=1, unlimited=True)
@@ -226,6 +228,12 @@ def test_two_pcpus_for_any_number(name: str, states: int, clauses: set[str]) -> 
     assert "2 pCPUs" in found.evidence
 
 
+def test_injecting_handlers_for_any_number() -> None:
+    found = judged(resolve("reference"), CROWDS["any-injecting-handlers"], SUITE)
+    assert (found.states, found.unknown, found.broken, found.spurious) == (31_912, "", {}, ())
+    assert found.clauses == ("VGIC-EDGE-1", "VGIC-EDGE-3", "VGIC-Q-1", "VGIC-WFI-2")
+
+
 def test_virtual_lpis_for_any_number() -> None:
     """The redistributor is no caller: there is one."""
     found = judged(resolve("reference"), CROWDS["any-virtual-lpis"], SUITE)
@@ -250,6 +258,20 @@ def test_the_reference_holds_for_any_number(name: str) -> None:
 
 
 FEWEST = {("known-bad:B24", "any-handlers"): 1, ("known-bad:M16", "any-handlers"): 1}
+
+
+class NeverNotifies(KvmArm):
+    def notify(self, cpu: Cpu, vcpu: Vcpu) -> None: ...
+
+
+def test_an_edge_that_handlers_make_and_nobody_is_told_of() -> None:
+    broken = judged(
+        of_class(NeverNotifies, "NeverNotifies", "test_crowd:NeverNotifies"), CROWDS["any-injecting-handlers"], SUITE
+    )
+    assert broken.callers == dict.fromkeys(broken.callers, 1)
+    assert {"VGIC-EDGE-1", "VGIC-WFI-2"} <= broken.broken.keys()
+
+
 BY_DEVICES = {("known-bad:A30", "any-virtual-lpis"): 1}
 FEWEST_SLOWLY = {
     ("known-bad:B17", "any-devices"): 2,
