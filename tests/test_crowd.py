@@ -214,6 +214,12 @@ def test_handlers_for_any_number() -> None:
     assert not (found.broken or found.spurious or found.unknown)
 
 
+def test_senders_that_take_a_lock() -> None:
+    found = judged(resolve("bhyve"), CROWDS["any-senders"], SUITE)
+    assert (found.states, found.cap, found.unknown, found.broken, found.spurious) == (131_762, 1, "", {}, ())
+    assert {"E2E-1", "E2E-10", "E2E-11"} <= set(found.clauses)
+
+
 @pytest.mark.parametrize(
     ("name", "states", "clauses"),
     [
