@@ -78,7 +78,7 @@ KVM_ENT_3 = KVM_ENTRY.must(
     LINUX(REQUESTS),
     observe=(
         "No notification handler runs in root mode on that pCPU between the store of IN_GUEST_MODE and the VM entry "
-        "that follows it."
+        "that follows it. After an exit, from the next look at ON on."
     ),
 )
 
@@ -116,7 +116,7 @@ KVM_ENT_7 = KVM_ENTRY.must(
     LINUX(f"{VMX} vmx_sync_pir_to_irr", "comment at the end"),
     KERNEL("f27a85c4988d, 37c4dbf337c5 and 7e1901f6c86c"),
     premise="APICv inhibited",
-    observe="A sync that moved a vector into vIRR of such a vCPU is followed by a write of its requests before the entry.",
+    observe="A sync that moved a vector into vIRR of such a vCPU is followed by a write that sets bits of its requests, then the entry.",
 )
 
 KVM_ENT_8 = KVM_ENTRY.must(
@@ -124,7 +124,7 @@ KVM_ENT_8 = KVM_ENTRY.must(
     "Requests, signals and reschedules are checked after the sync. If there is one, mode goes back to "
     "OUTSIDE_GUEST_MODE, interrupts are enabled and the entry is tried again.",
     LINUX(f"{X86} vcpu_enter_guest and kvm_vcpu_exit_request"),
-    observe="Each VM entry, against a look at the requests since mode := IN_GUEST_MODE that found none.",
+    observe="Each VM entry, against a look at the requests, since mode := IN_GUEST_MODE and the last look at ON, that found none.",
 )
 
 KVM_ENT_9 = KVM_ENTRY.must(
@@ -201,7 +201,7 @@ class EntryOrder(Monitor):
         self.vcpu, self.name = vcpu, f"{vcpu}.entry"
         self.memory = Entry()
         self.inhibited = "apicv-inhibited" in scenario.facts
-        self.control, self.mode = f"{vcpu}.pid.control", f"{vcpu}.mode"
+        self.control, self.mode, self.requests = f"{vcpu}.pid.control", f"{vcpu}.mode", f"{vcpu}.requests"
         self.pir = [f"{vcpu}.pid.pir[{w}]" for w in range(4)]
         self.virr = [f"{vcpu}.virr[{w}]" for w in range(4)]
 
@@ -227,7 +227,8 @@ class EntryOrder(Monitor):
                 return memory._replace(looked=False, requests=False, exited=True)
             case ev.Taken(vector=vector, guest="", cpu=cpu) if vector == PINV and look.on_cpu(cpu) == self.vcpu:
                 look.witness(KVM_ENT_3)
-                if look.has(self.mode) and look.value(self.mode) == IN and memory.inside:
+                before = memory.looked or not memory.exited
+                if before and look.has(self.mode) and look.value(self.mode) == IN and memory.inside:
                     said = f"cpu{cpu} takes the notification in root mode between mode := IN and the VM entry"
                     look.breach(KVM_ENT_3, said, self.mode, latched(cpu, vector), self.vcpu)
             case ev.Slept(thread=self.vcpu):
@@ -257,7 +258,7 @@ class EntryOrder(Monitor):
         if routine in OTHERS or look.on_cpu(event.cpu) != self.vcpu:
             return memory
         match op:
-            case ops.Store(at=self.mode, value=value) if value == IN:
+            case ops.Store(at=self.mode, value=value) | ops.Rmw(at=self.mode, value=value) if value == IN:
                 look.witness(KVM_ENT_1)
                 if look.interrupts_on(event.cpu):
                     said = f"mode := IN on cpu{event.cpu} with interrupts on"
@@ -265,16 +266,17 @@ class EntryOrder(Monitor):
             case ops.Load(at=self.control, mask=mask) | ops.Rmw(at=self.control, mask=mask) if mask & 1:
                 if not word(result if isinstance(result, int) else 0) & 1:
                     look.witness(KVM_ENT_5, on(self.vcpu), self.vcpu)
-                clears = isinstance(op, ops.Rmw) and op.how == "and" and not op.value & 1
-                cleared = routine if clears else memory.cleared
+                cleared = routine if isinstance(op, ops.Rmw) and clears_on(op, result) else memory.cleared
                 if cleared and routine == "vcpu_halt":
                     look.witness(KVM_PI_15, on(self.vcpu), self.vcpu)
-                return memory._replace(looked=memory.inside, checked=memory.announced, cleared=cleared)
+                return memory._replace(looked=memory.inside, requests=False, checked=memory.announced, cleared=cleared)
             case ops.Load(at=at) if at == f"{self.vcpu}.rflags_if" and not result and memory.announced:
                 return memory._replace(checked=True)
-            case ops.Load(at=at) if at == f"{self.vcpu}.requests":
+            case ops.Load(at=self.requests):
                 return memory._replace(requests=memory.inside and not result)
-            case ops.Rmw(at=at) | ops.Store(at=at) if at == f"{self.vcpu}.requests" and memory.moved:
+            case ops.Rmw(at=self.requests, value=value) | ops.Store(at=self.requests, value=value) if memory.moved:
+                if not value or (isinstance(op, ops.Rmw) and op.how == "and"):
+                    return memory
                 look.witness(KVM_ENT_7)
                 return memory._replace(moved=False)
             case ops.PrepareToBlock():
@@ -305,20 +307,29 @@ class EntryOrder(Monitor):
                 look.breach(KVM_ENT_6, said, f"{self.vcpu}.rvi", *self.virr, self.vcpu)
         elif memory.moved:
             said = f"VM entry of {self.vcpu} after a harvest that moved a vector, without an event request for it"
-            look.breach(KVM_ENT_7, said, *self.virr, f"{self.vcpu}.requests", self.vcpu)
+            look.breach(KVM_ENT_7, said, *self.virr, self.requests, self.vcpu)
         if not look.has(self.mode):
             return
-        for clause in (KVM_ENT_2, KVM_ENT_8):
-            look.witness(clause)
+        look.witness(KVM_ENT_2)
         if memory.exited:
             look.witness(KVM_ENT_9)
         if not memory.looked:
             clause = KVM_ENT_9 if memory.exited and memory.inside else KVM_ENT_2
             said = f"VM entry of {self.vcpu} without a look at ON since mode := IN became visible"
             look.breach(clause, said, on(self.vcpu), self.mode, self.vcpu)
+        if not look.has(self.requests):
+            return
+        look.witness(KVM_ENT_8)
         if not memory.requests and not (memory.exited and memory.inside):
-            said = f"VM entry of {self.vcpu} without a look at requests since mode := IN"
-            look.breach(KVM_ENT_8, said, f"{self.vcpu}.requests", self.mode, self.vcpu)
+            said = f"VM entry of {self.vcpu} without a look at requests since the sync"
+            look.breach(KVM_ENT_8, said, self.requests, self.mode, self.vcpu)
+
+
+def clears_on(op: ops.Rmw, result: ops.Result) -> bool:
+    """Whether ON is surely 0 after it. One that finds ON 0 already counts as well."""
+    if not op.mask & 1 or op.value & 1:
+        return False
+    return op.how in ("and", "swap") or (op.how == "cas" and result == op.expect & op.mask)
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:

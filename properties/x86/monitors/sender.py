@@ -92,6 +92,8 @@ class Call(NamedTuple):
     mode: int = -1
     sent: bool = False
     excused: bool = False
+    to: int = -1
+    """What it has read of vcpu->cpu since it read mode."""
 
 
 class SenderOrder(Monitor):
@@ -104,7 +106,7 @@ class SenderOrder(Monitor):
     def __init__(self, cpu: int, vcpu: str) -> None:
         self.cpu, self.vcpu, self.name = cpu, vcpu, f"{vcpu}.sender.cpu{cpu}"
         self.memory = Call()
-        self.mode, self.on_bit = f"{vcpu}.mode", on(vcpu)
+        self.mode, self.place, self.on_bit = f"{vcpu}.mode", f"{vcpu}.cpu", on(vcpu)
 
     def on(self, event: ev.Event, memory: Call, look: Look) -> Call:
         if event.cpu != self.cpu or getattr(event, "routine", SENDER) != SENDER:
@@ -115,9 +117,12 @@ class SenderOrder(Monitor):
             case ev.Sent(vector=vector, to=to) if vector == PINV:
                 if memory.mode < 0:
                     look.breach(KVM_SND_1, "the notification is sent before mode was read", self.mode, self.vcpu)
+                if memory.mode == IN and look.has(self.place) and to != memory.to:
+                    said = f"the notification goes to cpu{to}, which is not what the sender read of {self.place} after mode = IN"
+                    look.breach(KVM_SND_5, said, self.place, self.mode, self.vcpu)
                 if to != look.place(self.vcpu):
-                    look.witness(KVM_SND_9, f"{self.vcpu}.cpu", self.vcpu)
-                return memory._replace(sent=True)
+                    look.witness(KVM_SND_9, self.place, self.vcpu)
+                return memory._replace(sent=True, to=-1)
             case ev.Returned(args=(self.vcpu, *_)):
                 if memory.mode == IN:
                     look.witness(KVM_SND_5)
@@ -136,6 +141,8 @@ class SenderOrder(Monitor):
                 if isinstance(result, int) and result & bits:
                     look.witness(KVM_SND_2, Subject(at, bits), self.vcpu)
                 return memory._replace(pir=True)
+            case ops.Rmw(at=at, how="cas", expect=expect, mask=mask) if at.startswith(f"{self.vcpu}.pid.pir["):
+                return memory._replace(pir=memory.pir or result == expect & mask)
             case ops.Rmw(at=at) | ops.Store(at=at) if at == f"{self.vcpu}.pid.control":
                 if not memory.pir:
                     pir = [f"{self.vcpu}.pid.pir[{w}]" for w in range(4)]
@@ -154,6 +161,8 @@ class SenderOrder(Monitor):
                     said = "the sender reads mode while its own store to the descriptor is still in its buffer"
                     look.breach(KVM_SND_4, said, self.on_bit, self.mode, self.vcpu)
                 return memory._replace(mode=word(result) if isinstance(result, int) else -1)
+            case ops.Load(at=self.place) if memory.mode >= 0 and isinstance(result, int):
+                return memory._replace(to=result)
             case ops.Load(at=at) if at.endswith(".running_vcpu"):
                 return memory._replace(excused=result == (self.vcpu,))
             case _:
