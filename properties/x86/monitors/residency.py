@@ -29,12 +29,12 @@ def nv(control: int) -> int:
 
 
 class Switch(NamedTuple):
-    """A load or put in progress: SN went to 0, PIR was looked at since, a bit was found, ON was set for it; the
+    """A load or put in progress: SN went to 0, the words of PIR looked at since, a bit was found, ON was set for it; the
     self-IPI owed; a compare-exchange was lost.
     """
 
     sn_cleared: bool = False
-    looked: bool = False
+    looked: frozenset[int] = frozenset()
     found: bool = False
     set_on: bool = False
     owes: bool = False
@@ -72,7 +72,7 @@ KVM_PI_4 = KVM_RESIDENCY.must(
     "silently while SN was set.",
     LINUX(f"{POSTED_INTR} vmx_vcpu_pi_load"),
     KERNEL("c112b5f50232 (2019)"),
-    observe="After each clear of SN by load PIR is read, and if a bit is found ON is set before the load ends.",
+    observe="After each clear of SN by load each word of PIR is read, until a bit is found; then ON is set before the load ends.",
 )
 
 KVM_PI_5 = KVM_RESIDENCY.must(
@@ -214,8 +214,14 @@ class DescriptorResidency(Monitor):
         self.on_bit, self.sn = subjects.on(vcpu), subjects.sn(vcpu)
         self.nv, self.ndst = subjects.nv(vcpu), subjects.ndst(vcpu)
         self.lists = [f"cpu{c}.wakeup_list" for c in range(scenario.cpus)]
+        self.words = frozenset(v // 64 for v in scenario.vectors)
+        self.assigned = comes_to_be_assigned(scenario)
         program = scenario.vcpus[int(vcpu.removeprefix("vcpu"))].program
         self.where = (HALTS_CLOSED,) if ("cli",) in program and ("sti",) not in program else ()
+
+    def lists_are_seen(self, look: Look) -> bool:
+        """Lists with other names are not."""
+        return any(look.has(at) for at in self.lists)
 
     def listed(self, look: Look) -> list[int]:
         """The CPUs whose wakeup list holds this vCPU."""
@@ -260,7 +266,8 @@ class DescriptorResidency(Monitor):
                 if how == "or" and value & ON:
                     return memory._replace(set_on=True)
             case ops.Load(at=at) if at.startswith(f"{self.vcpu}.pid.pir[") and memory.sn_cleared:
-                return memory._replace(looked=True, found=memory.found or bool(result))
+                found = memory.found or bool(result)
+                return memory._replace(looked=self.words if found else memory.looked | {int(at[-2])}, found=found)
             case _:
                 pass
         return memory
@@ -269,8 +276,9 @@ class DescriptorResidency(Monitor):
         if routine not in SWITCHING:
             return memory
         if nv(old) != WAKEUP and nv(new) == WAKEUP:
-            look.witness(KVM_PI_6)
-            if cpu not in self.listed(look):
+            if self.lists_are_seen(look):
+                look.witness(KVM_PI_6)
+            if self.lists_are_seen(look) and cpu not in self.listed(look):
                 said = f"NV becomes the wakeup vector before {self.vcpu} is on cpu{cpu}'s wakeup list"
                 look.breach(KVM_PI_6, said, self.nv, f"cpu{cpu}.wakeup_list", self.vcpu)
             if new & ON:
@@ -294,6 +302,8 @@ class DescriptorResidency(Monitor):
             clause = KVM_PI_8 if memory.lost else KVM_PI_7
             said = "put published the wakeup vector with ON = 1 and sent itself no wakeup IPI"
             look.breach(clause, said, self.nv, self.on_bit, self.vcpu)
+        if not self.lists_are_seen(look):
+            return
         if nv(control) == WAKEUP or listed:
             look.witness(KVM_PI_5)
             look.witness(KVM_PI_9)
@@ -320,8 +330,9 @@ class DescriptorResidency(Monitor):
             look.breach(KVM_PI_5, said, f"cpu{listed[0]}.wakeup_list", self.vcpu, where=loaded)
         if memory.sn_cleared:
             look.witness(KVM_PI_4)
-            if not memory.looked:
-                look.breach(KVM_PI_4, "load cleared SN and did not look at PIR afterwards", *self._posted(), self.vcpu)
+            if not memory.looked >= self.words:
+                said = "load cleared SN and did not look at all of PIR afterwards"
+                look.breach(KVM_PI_4, said, *self._posted(), self.vcpu)
             elif memory.found and not memory.set_on:
                 said = "load found a vector that was posted under SN and did not set ON for it"
                 look.breach(KVM_PI_4, said, *self._posted(), self.vcpu)
@@ -337,12 +348,21 @@ class DescriptorResidency(Monitor):
             return
         control = word(look.value(self.control))
         if not look.value(f"{self.vcpu}.rflags_if"):
-            look.witness(KVM_PI_19)
-        elif "assignment-changes" in self.scenario.facts and look.has("vm.assigned") and look.value("vm.assigned"):
+            if control & ON:
+                look.witness(KVM_PI_19)
+        elif self.assigned:
             look.witness(KVM_PI_18)
             if nv(control) != WAKEUP:
                 said = f"{self.vcpu} blocks, a device may post, and NV is still {nv(control):#x}"
-                look.breach(KVM_PI_18, said, self.nv, "vm.assigned", self.vcpu)
+                assigned = ("vm.assigned",) if look.has("vm.assigned") else ()
+                look.breach(KVM_PI_18, said, self.nv, *assigned, self.vcpu)
+
+
+def comes_to_be_assigned(scenario: Scenario) -> bool:
+    """Whether the last call that assigns a device, or takes the last one away, assigns one."""
+    calls = [t for t in scenario.threads if t.routine in ("assign_device", "unassign_device")]
+    last = {t.routine for t in calls if t.name not in {other.after for other in calls}}
+    return last == {"assign_device"}
 
 
 def _cpus(listed: list[int]) -> str:

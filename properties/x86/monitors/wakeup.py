@@ -15,7 +15,10 @@ KVM_PI_12 = KVM_RESIDENCY.must(
     "removes them.",
     LINUX(f"{POSTED_INTR} pi_wakeup_handler", "Xen's handler removes"),
     premise="device posting or IPI virtualization",
-    observe="After a wakeup handler no vCPU that was listed there with ON=1 when it looked is asleep, listed and unwoken.",
+    observe=(
+        "After a wakeup handler no vCPU that was listed there with ON=1 when it looked is asleep, listed and unwoken; no change "
+        "of a list by the handler takes one off."
+    ),
 )
 
 KVM_PI_13 = KVM_RESIDENCY.may(
@@ -35,7 +38,7 @@ class WakeupHandler(Monitor):
 
     clauses = (KVM_PI_12,)
     witnesses = (KVM_PI_13,)
-    events = (ev.Called, ev.Returned, ev.Woken)
+    events = (ev.Called, ev.Returned, ev.Woken, ev.Changed)
 
     def __init__(self, scenario: Scenario, cpu: int) -> None:
         self.scenario, self.cpu, self.name = scenario, cpu, f"cpu{cpu}.wakeup"
@@ -52,6 +55,10 @@ class WakeupHandler(Monitor):
                 )
                 look.witness(KVM_PI_12 if due else KVM_PI_13, at, f"cpu{self.cpu}")
                 return due
+            case ev.Changed(routine="wakeup_handler", cpu=self.cpu, old=old, new=new) if event.at == at:
+                if gone := {*names(old)} - {*names(new)}:
+                    said = f"the wakeup handler of cpu{self.cpu} takes {' and '.join(sorted(gone))} off its list: that is load's"
+                    look.breach(KVM_PI_12, said, at, *sorted(gone))
             case ev.Woken(thread=thread):
                 return tuple(n for n in memory if n != thread)
             case ev.Returned(routine="wakeup_handler", args=(self.cpu,)):
@@ -61,7 +68,8 @@ class WakeupHandler(Monitor):
                         look.breach(KVM_PI_12, said, at, subjects.on(name), f"{name}.status", name)
                 return ()
             case _:
-                return memory
+                pass
+        return memory
 
 
 def names(value: object) -> tuple[str, ...]:
