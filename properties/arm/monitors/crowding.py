@@ -14,6 +14,7 @@ from conformance.machine.monitor import Look, Monitor
 from conformance.roles.arm import LPI, PRIORITIES
 from conformance.roles.scenario import Scenario
 from properties.arm.catalogue import IHI_0048, KERNEL, LINUX, PRIORITY, SGIS
+from properties.arm.monitors.list_registers import level_sensitive
 from properties.arm.monitors.registers import PENDING, HeldInRegister, intid_of, list_registers, registers
 
 Pending = tuple[tuple[int, int], ...]
@@ -29,7 +30,7 @@ GICV2_PRI_5 = PRIORITY.must(
     role="run_loop",
     profiles=("kvm",),
     authority="linux",
-    observe="The list registers at entry against what is pending.",
+    observe="The list registers of vcpu0 at entry, against what is surely pending for it since its last exit.",
 )
 
 GICV2_PRI_6 = PRIORITY.may(
@@ -61,7 +62,7 @@ VGIC_SGI_3 = SGIS.must(
     profiles=("kvm",),
     authority="linux",
     premise="one source of an SGI is in a list register while another waits",
-    observe="Each entry with a source in a list register while another, known at the exit before, is in none.",
+    observe="Each entry of vcpu0 with a source in a list register while another, known at the exit before, is in none.",
 )
 
 
@@ -77,7 +78,7 @@ class Due(NamedTuple):
 
 
 class Crowding(Monitor):
-    """For edges and SGIs."""
+    """For edges and SGIs, and levels as long as nobody lowers their line."""
 
     clauses = (GICV2_PRI_5,)
     witnesses = (GICV2_PRI_6,)
@@ -88,6 +89,7 @@ class Crowding(Monitor):
         self.ends = "deactivate" if "eoi-mode-1" in scenario.facts else "end_of_interrupt"
         self.number = int(vcpu.removeprefix("vcpu"))
         self.sgis = any(i < 16 for i in scenario.vectors)
+        self.levels = level_sensitive(scenario)
         self.clauses = (GICV2_PRI_5, VGIC_SGI_3) if self.sgis else (GICV2_PRI_5,)
         self.memory = Due()
 
@@ -105,6 +107,8 @@ class Crowding(Monitor):
                 )
             case ev.GuestActed(vcpu=self.vcpu, action=(self.ends, int(told))):
                 return memory._replace(active=tuple(i for i in memory.active if i != intid_of(told)))
+            case ev.GuestActed(action=("device_quiet", int(intid))):
+                return self._lowered(intid, memory)
             case ev.Exited(vcpu=self.vcpu):
                 return memory._replace(known=memory.now)
             case ev.Entered(vcpu=self.vcpu, cpu=cpu):
@@ -116,7 +120,9 @@ class Crowding(Monitor):
 
     def _made(self, event: ev.Called | ev.Returned, memory: Due) -> Due:
         match event.routine, event.args:
-            case "inject", (_, int(intid), 1):
+            case "inject", (str(vcpu), int(intid), 0) if intid in self.levels and (intid >= 32 or vcpu == self.vcpu):
+                return self._lowered(intid, memory)
+            case "inject", (str(vcpu), int(intid), 1) if intid >= 32 or vcpu == self.vcpu:
                 call = (f"cpu{event.cpu}", intid, 0)
             case "distributor", (str(writer), "ispendr", int(intid), _) if intid >= 32:
                 call = (writer, intid, 0)
@@ -134,6 +140,11 @@ class Crowding(Monitor):
             return memory
         begun = tuple(b for b in memory.begun if b != call)
         return memory._replace(begun=begun, now=tuple(sorted({*memory.now, call[1:]})))
+
+    def _lowered(self, intid: int, memory: Due) -> Due:
+        """Calls that raise the line and are in progress may take effect before or after."""
+        now, known = (tuple(k for k in keys if k[0] != intid) for keys in (memory.now, memory.known))
+        return memory._replace(now=now, known=known, begun=tuple(b for b in memory.begun if b[1] != intid))
 
     def _entered(self, known: Pending, cpu: int, valid: list[HeldInRegister], look: Look) -> None:
         outside = [k for k in known if all((r.intid, r.source) != k for r in valid)]

@@ -72,7 +72,10 @@ PIP_5 = PROCESSING.must(
     "The harvest ORs PIR into vIRR and clears PIR. For each bit, or group of bits, taking and clearing are "
     "indivisible to every other agent, so no bit vanishes.",
     SDM("29.6, step 5"),
-    observe="Each PIR bit that goes from 1 to 0 is in vIRR when the processing ends, whatever was posted meanwhile.",
+    observe=(
+        "Each PIR bit that goes from 1 to 0 is in vIRR when the processing ends, whatever was posted meanwhile. That all of PIR is "
+        "taken, PIP-7 says."
+    ),
 )
 
 PIP_6 = PROCESSING.may(

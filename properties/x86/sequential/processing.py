@@ -52,15 +52,16 @@ def on_is_cleared(subject: Subject, state: State, taken: tuple[int, ...]) -> Non
 
 PIP_7 = PROCESSING.alone.must(
     "PIP-7",
-    "RVI becomes the larger of its old value and the highest vector harvested; with PIR empty it does not change.",
-    SDM("29.6, step 6"),
-    observe="RVI after the processing, against old RVI and the PIR found; it never falls.",
+    "All of PIR is harvested: it is in vIRR, and PIR is empty. RVI becomes the larger of its old value and the highest vector "
+    "harvested; with PIR empty it does not change.",
+    SDM("29.6, steps 5 and 6"),
+    observe="PIR, vIRR and RVI after the processing, against what they were; RVI never falls.",
 )
 
 
 @function(CHECKS, PIP_7, "processor", in_guest(), choices)
-def rvi_is_the_larger(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
-    processed(subject, state, taken).must(manual.process(state), "rvi")
+def all_is_harvested(subject: Subject, state: State, taken: tuple[int, ...]) -> None:
+    processed(subject, state, taken).must(manual.process(state), "pir", "virr", "rvi")
 
 
 PIP_8 = PROCESSING.alone.must(

@@ -1,0 +1,257 @@
+"""Each half of a clause is looked at: what breaks one half alone is told by that clause, and what breaks none is not.
+
+These are clauses whose other half had a check, or which took a right way of doing a thing for a wrong one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+from msgspec import structs
+from variants_x86 import ClearsOnWithTheWord, GoesInByExchange, TakesOffWhomItWakes
+from wrong_x86 import HarvestsOne
+
+from conformance.adapters.registry import of_class
+from conformance.machine.build import in_machine
+from conformance.roles.role import BaseRole
+from conformance.roles.scenario import Budget, Scenario, Thread, VcpuSetup
+from conformance.roles.x86 import PINV, Cpu, Shared, Then, Vcpu
+from conformance.search.proof import prove
+from conformance.search.results import Proof
+from properties.arm.scenarios import EDGE, LEVEL, injector, register
+from properties.suite import SUITE
+from reference.alternatives.x86.kvm_vtd_only import KvmVtdOnly
+from reference.arm.kvm import KvmArm
+from reference.x86.kvm import IN, OUT, UNBLOCK, Kvm
+
+SCENARIOS = {s.name: s for s in SUITE.scenarios}
+LOW, HIGH = SCENARIOS["core"].vectors
+
+
+class NotifiesItself(Kvm):
+    """The notification goes to the sender's own pCPU."""
+
+    def trigger(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        if cpu.load(vcpu.mode) != IN:
+            self.wake_up(cpu, vcpu)
+        elif not self.is_running_here(cpu, vcpu):
+            cpu.send_ipi(PINV, cpu.id())
+
+
+class PostsByExchange(Kvm):
+    """The bit by a compare-and-exchange of its word: a locked operation as good as another."""
+
+    def post_vector(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> bool:
+        at, bit = vcpu.pid.pir[vector // 64], 1 << vector % 64
+        word = cpu.load(at)
+        while not word & bit:
+            was = cpu.cmpxchg(at, word, word | bit)
+            if was == word:
+                return not cpu.test_and_set(vcpu.pid.on)
+            word = was
+        return False
+
+
+class GoesInWithInterruptsOn(Kvm):
+    def ready(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.swap(vcpu.mode, IN)
+        cpu.irq_disable()
+        self.sync_pir_to_irr(cpu, vcpu)
+
+
+class OpensBeforeItSaysSo(Kvm):
+    """After the exit a notification in root mode is for nothing: the next entry harvests."""
+
+    def leave_guest(self, cpu: Cpu, vcpu: Vcpu, *reason: Any) -> Any:
+        cpu.irq_enable()
+        cpu.store(vcpu.mode, OUT)
+        cpu.preempt_enable()
+        return self.handle_exit(cpu, vcpu, reason)
+
+
+class AsksForNoEvent(Kvm):
+    """It writes its requests, and asks for nothing."""
+
+    def publish(self, cpu: Cpu, vcpu: Vcpu, arrived: bool) -> int:
+        cpu.fetch_and(vcpu.requests, ~UNBLOCK)
+        return super().publish(cpu, vcpu, False)
+
+
+class LooksAtRequestsFirst(Kvm):
+    """Requests are checked before the sync, and not after it."""
+
+    def vcpu_enter_guest(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        cpu.preempt_disable()
+        cpu.irq_disable()
+        cpu.store(vcpu.mode, IN)
+        cpu.fence()
+        if cpu.load(vcpu.requests):
+            cpu.store(vcpu.mode, OUT)
+            cpu.irq_enable()
+            cpu.preempt_enable()
+            return Then("vcpu_run", vcpu)
+        self.sync_pir_to_irr(cpu, vcpu)
+        return Then("leave_guest", vcpu, *cpu.enter_guest(vcpu))
+
+
+class LooksAtOneWord(Kvm):
+    """What was posted under SN is looked for in the first word of PIR."""
+
+    def any_posted(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        return bool(cpu.load(vcpu.pid.pir[self.world.words[0]]))
+
+
+class ListsOfItsOwn(Kvm):
+    """The wakeup list has another name: who is on it is not seen."""
+
+    cpu_state: ClassVar = {
+        "running_vcpu": Shared(()),
+        "wakeup_lock": Shared(lock=True),
+        "sleepers": Shared((), guarded_by="wakeup_lock"),
+    }
+
+    def join_wakeup_list(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        here = self.world.cpus[cpu.id()]
+        cpu.lock(here.wakeup_lock)
+        cpu.store(here.sleepers, (*cpu.load(here.sleepers), vcpu.name))
+        cpu.unlock(here.wakeup_lock)
+
+    def leave_wakeup_list(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
+        there = self.world.cpus[where]
+        cpu.lock(there.wakeup_lock)
+        cpu.store(there.sleepers, tuple(n for n in cpu.load(there.sleepers) if n != vcpu.name))
+        cpu.unlock(there.wakeup_lock)
+
+    def wakeup_handler(self, cpu: Cpu, where: int) -> None:
+        here = self.world.cpus[where]
+        cpu.lock(here.wakeup_lock)
+        for name in cpu.load(here.sleepers):
+            if cpu.load(self.world.vcpus[name].pid.on):
+                self.wake_up(cpu, self.world.vcpus[name])
+        cpu.unlock(here.wakeup_lock)
+
+
+class NotifiesOfHighOnes(Kvm):
+    """A vector of a low class stays in PIR, and nobody is told."""
+
+    def deliver_interrupt(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
+        if vector >= 0x80:
+            super().deliver_interrupt(cpu, vcpu, vector)
+        elif not cpu.test_and_set(vcpu.pid.bit(vector)):
+            cpu.test_and_set(vcpu.pid.on)
+
+
+class KeepsItsOwnIrr(Kvm):
+    """With APICv inhibited no hardware looks at vIRR: what is pending is in a word of software's own."""
+
+    vcpu_state: ClassVar = {**Kvm.vcpu_state, "waiting": Shared(0)}
+
+    def merge(self, cpu: Cpu, vcpu: Vcpu, word: int, bits: int) -> None:
+        cpu.fetch_or(vcpu.waiting, bits)
+        self.note_pending(cpu, vcpu)
+
+    def find_highest(self, cpu: Cpu, vcpu: Vcpu) -> int:
+        bits = cpu.load(vcpu.waiting)
+        return 64 * self.world.words[0] + bits.bit_length() - 1 if bits else 0
+
+    def inject(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        vector = self.highest(cpu, vcpu)
+        free = vector and not cpu.load(vcpu.injected) and not self.interrupt_blocked(cpu, vcpu)
+        super().inject(cpu, vcpu)
+        if free and cpu.load(vcpu.injected):
+            cpu.fetch_and(vcpu.waiting, ~(1 << vector % 64))
+            cpu.store(vcpu.irr_pending, int(bool(cpu.load(vcpu.waiting))))
+
+
+class NeverUnblocks(KvmVtdOnly):
+    """The first device is assigned, and nobody is told, nor is it noted."""
+
+    def assign_device(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.fence()
+
+
+def like(name: str, **changes: Any) -> Scenario:
+    return structs.replace(SCENARIOS[name], **changes)
+
+
+SENDER, DEVICE = like("one-sender"), like("one-device")
+UNDER_SN = like("preempt-running", cpus=1, vectors=(LOW, HIGH), budget=Budget(preempt=1))
+MASKED = like(
+    "one-sender",
+    vcpus=(VcpuSetup(0, (("write_tpr", 0x70),)),),
+    threads=(Thread("sender", "deliver_interrupt", ("vcpu0", LOW), 1),),
+    vectors=(LOW,),
+)
+LOWERED = like(
+    "vgic-overflow",
+    vcpus=(VcpuSetup(0, (register("ispendr", EDGE),)),),
+    threads=(injector(LEVEL, 1), injector(LEVEL, 2, 0, after="injector1")),
+    vectors=(LEVEL, EDGE),
+)
+"""A line that falls leaves nothing pending to put before what is active."""
+CLOSED = like("inhibited-closed", vcpus=(VcpuSetup(0, (("cli",),)),))
+
+BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
+    (NotifiesItself, SENDER, "KVM-SND-5"),
+    (GoesInWithInterruptsOn, SENDER, "KVM-ENT-1"),
+    (AsksForNoEvent, like("inhibited-closed"), "KVM-ENT-7"),
+    (LooksAtRequestsFirst, SENDER, "KVM-ENT-8"),
+    (LooksAtOneWord, UNDER_SN, "KVM-PI-4"),
+    (TakesOffWhomItWakes, DEVICE, "KVM-PI-12"),
+    (NotifiesOfHighOnes, MASKED, "E2E-11"),
+    (NeverUnblocks, like("assign", devices=(), budget=Budget()), "KVM-PI-18"),
+)
+KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
+    (Kvm, MASKED, ("E2E-11",)),
+    (Kvm, UNDER_SN, ("KVM-PI-4",)),
+    (PostsByExchange, SENDER, ("KVM-SND-1",)),
+    (GoesInByExchange, SENDER, ("KVM-ENT-1", "KVM-ENT-2", "KVM-ENT-8")),
+    (OpensBeforeItSaysSo, SENDER, ("KVM-ENT-3",)),
+    (ClearsOnWithTheWord, SENDER, ("KVM-ENT-4",)),
+    (ListsOfItsOwn, DEVICE, ("KVM-PI-5", "KVM-PI-6", "KVM-PI-9")),
+    (KeepsItsOwnIrr, CLOSED, ("E2E-1", "VID-12")),
+    (KeepsItsOwnIrr, like("inhibited-closed"), ("E2E-1", "E2E-3", "E2E-16")),
+    (KvmVtdOnly, like("assign", devices=(), budget=Budget()), ("KVM-PI-18",)),
+    (KvmArm, LOWERED, ("GICV2-PRI-5",)),
+)
+
+
+def proved(role: type[BaseRole], scenario: Scenario) -> Proof:
+    implementation = of_class(role, role.__name__, f"{role.__module__}:{role.__name__}")
+    found = in_machine(implementation, scenario, SUITE, prove)
+    assert found.complete
+    return found
+
+
+def broken(role: type[BaseRole], scenario: Scenario) -> set[str]:
+    found = proved(role, scenario)
+    return {*found.breached, *found.at_rest}
+
+
+def told(given: object) -> str:
+    return (
+        "+".join(map(str, given))
+        if type(given) is tuple
+        else getattr(given, "__name__", "") or getattr(given, "name", str(given))
+    )
+
+
+@pytest.mark.parametrize(("role", "scenario", "clause"), BROKEN, ids=told)
+def test_the_half_that_is_broken_is_told(role: type[BaseRole], scenario: Scenario, clause: str) -> None:
+    assert clause in broken(role, scenario)
+
+
+@pytest.mark.parametrize(("role", "scenario", "clauses"), KEPT, ids=told)
+def test_another_right_way_is_no_breach(role: type[BaseRole], scenario: Scenario, clauses: tuple[str, ...]) -> None:
+    assert not broken(role, scenario) & {*clauses}
+
+
+def test_a_halt_with_nothing_posted_says_nothing_of_what_keeps_it_awake() -> None:
+    assert "KVM-PI-19" in proved(Kvm, like("halt-closed")).witnessed
+    assert "KVM-PI-19" not in proved(Kvm, like("halt-closed", devices=())).witnessed
+
+
+def test_a_harvest_that_leaves_a_bit_in_pir_is_told_by_the_processor_alone() -> None:
+    one = of_class(HarvestsOne, HarvestsOne.__name__, f"{HarvestsOne.__module__}:{HarvestsOne.__name__}")
+    assert "due is PIR={}" in SUITE.sequential("PIP-7", one).counterexample
