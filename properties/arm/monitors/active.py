@@ -175,7 +175,10 @@ VGIC_ACT_1 = ROUTING.must(
     role="distributor",
     authority="architecture",
     premise="an interrupt is deactivated by a register",
-    observe="The list registers of all who run, when the writer goes on.",
+    observe=(
+        "The list registers of all who run, when the writer goes on. What is kept of who does not run is not looked at: an edge "
+        "that it would hold back is lost (VGIC-EDGE-1)."
+    ),
 )
 
 

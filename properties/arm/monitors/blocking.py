@@ -39,7 +39,7 @@ GICV2_VMCR_2 = PRIORITY.must(
     role="run_loop",
     profiles=("kvm",),
     authority="linux",
-    observe="The copy at the decision against the hardware's register.",
+    observe="Of the decision to sleep in WFI alone: whether the thread has read GICH_VMCR since the exit.",
 )
 
 VGIC_WFI_1 = WAITING.must(
@@ -77,7 +77,8 @@ VGIC_WFI_5 = WAITING.must(
     premise="a vCPU waits with all interrupts masked",
     observe=(
         "A vCPU that masked all priorities and is not woken does not come back from WFI without having slept. That "
-        "PSTATE.I does not matter, VGIC-WFI-2 says. Not judged with GICv4, whose PendingLast tells no priority."
+        "PSTATE.I does not matter, VGIC-WFI-2 says. Not judged with GICv4, whose PendingLast tells no priority, nor of what is "
+        "disabled or active."
     ),
 )
 
@@ -157,7 +158,7 @@ GICV2_VMCR_3 = PRIORITY.must_not(
     role="run_loop",
     profiles=("kvm",),
     authority="linux",
-    observe="Who is loaded where the register is read.",
+    observe="That a vCPU is loaded where the register is read; for whose sake its thread reads it is not seen.",
 )
 
 GICV2_VMCR_4 = PRIORITY.may(

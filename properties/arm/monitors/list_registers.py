@@ -40,7 +40,7 @@ GICV2_LR_UNIQ = LIST_REGISTERS.must(
     KERNEL("16ca6a607d84 (2018)"),
     XEN("bccfbe70a36f"),
     role="run_loop",
-    observe="The list registers while the guest runs.",
+    observe="The valid list registers at each entry.",
 )
 
 GICV2_LR_8 = LIST_REGISTERS.must(
@@ -65,7 +65,7 @@ GICV2_LR_9 = LIST_REGISTERS.must_not(
     profiles=("kvm",),
     authority="linux",
     premise="the implementation links list registers to physical interrupts",
-    observe="Every list register that is written.",
+    observe="The valid list registers at each entry.",
 )
 
 GICV2_LR_11 = LIST_REGISTERS.must(

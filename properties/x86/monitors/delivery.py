@@ -25,7 +25,10 @@ VID_2 = DELIVERY.must(
     "Pending virtual interrupts are evaluated at VM entry, TPR virtualization, EOI virtualization, self-IPI "
     "virtualization and posted-interrupt processing, and at nothing else, even if it changes RVI or vPPR.",
     SDM("29.2.1"),
-    observe="Recognition begins in one of the routines that make these five; nothing is said of where it ends.",
+    observe=(
+        "Recognition begins in one of the routines that make these five; nothing is said of where it ends, nor of which instruction "
+        "it was."
+    ),
 )
 
 VID_10 = DELIVERY.must(

@@ -160,7 +160,10 @@ KVM_PI_16 = KVM_RESIDENCY.must(
     LINUX("virt/kvm/kvm_main.c kvm_vcpu_block"),
     LINUX("arch/x86/kvm/x86.c kvm_vcpu_has_events"),
     role="run_loop",
-    observe="Between the announcement and the schedule that sleeps ON is looked at, or the guest's interrupt flag read as 0.",
+    observe=(
+        "Between the announcement and the schedule that sleeps ON is looked at, or the guest's interrupt flag read as 0; whether "
+        "PIR is harvested, E2E-10 tells."
+    ),
 )
 
 E2E_12 = END_TO_END.may(
