@@ -253,6 +253,13 @@ def test_virtual_lpis_for_any_number() -> None:
 
 
 @pytest.mark.slow
+def test_injectors_for_any_number() -> None:
+    found = judged(resolve("reference"), CROWDS["any-injectors"], SUITE)
+    assert (found.states, found.unknown, found.broken, found.spurious) == (6_638_837, "", {}, ())
+    assert found.clauses == ("VGIC-EDGE-1", "VGIC-EDGE-3", "VGIC-Q-1", "VGIC-WFI-2")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["any-devices", "any-senders", "any-senders-no-device", "any-senders-and-devices"])
 def test_the_reference_holds_for_any_number(name: str) -> None:
     found = judged(resolve("reference"), CROWDS[name], SUITE)
