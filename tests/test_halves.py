@@ -20,9 +20,11 @@ from conformance.roles.x86 import PINV, Cpu, Shared, Then, Vcpu
 from conformance.search.proof import prove
 from conformance.search.results import Proof
 from properties.arm.scenarios import EDGE, LEVEL, injector, register
+from properties.nested.scenarios import LAUNCH
 from properties.suite import SUITE
 from reference.alternatives.x86.kvm_vtd_only import KvmVtdOnly
 from reference.arm.kvm import KvmArm
+from reference.nested.kvm import NestedKvm
 from reference.x86.kvm import IN, OUT, UNBLOCK, Kvm
 
 SCENARIOS = {s.name: s for s in SUITE.scenarios}
@@ -214,6 +216,9 @@ KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (KeepsItsOwnIrr, like("inhibited-closed"), ("E2E-1", "E2E-3", "E2E-16")),
     (KvmVtdOnly, like("assign", devices=(), budget=Budget()), ("KVM-PI-18",)),
     (KvmArm, LOWERED, ("GICV2-PRI-5",)),
+    (NestedKvm, like("nested-post", vcpus=(VcpuSetup(0, (*LAUNCH, ("cli",))),)), ("NST-E2E-1",)),
+    (NestedKvm, like("nested-own", vcpus=(VcpuSetup(0, (("write_tpr", 0xF0), *LAUNCH)),)), ("NST-E2E-4", "KVM-NST-12")),
+    (NestedKvm, like("nested-own", vcpus=(VcpuSetup(0, (("cli",),)),)), ("NST-E2E-4",)),
 )
 
 

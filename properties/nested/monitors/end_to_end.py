@@ -12,7 +12,7 @@ from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
 from conformance.roles.nested import L2, PINV12
-from conformance.roles.scenario import Scenario
+from conformance.roles.scenario import Action, Scenario
 from properties.nested.catalogue import (
     BONZINI,
     CHRISTOPHERSON_2,
@@ -27,6 +27,7 @@ from properties.nested.catalogue import (
     VMX,
 )
 from properties.nested.monitors.levels import HARDWARE, bit, in_l2, of, on12, posting, settled, wide, word
+from properties.x86.monitors.guest import open_after
 
 EXITING = 2
 SAW_EXITING, THROUGH_L0 = "the sender saw EXITING_GUEST_MODE", "L0's software sends the notification"
@@ -34,7 +35,7 @@ SAW_EXITING, THROUGH_L0 = "the sender saw EXITING_GUEST_MODE", "L0's software se
 
 NST_E2E_1 = NESTED_END_TO_END.must(
     "NST-E2E-1",
-    "A vector that L1 posts to L2, with a notification, is delivered to L2, if L1 does not run in between.",
+    "A vector that L1 posts to L2, with a notification, is delivered to L2, if L1 does not run in between and L2 does not mask it.",
     SDM("29.6"),
     KVM_LIST(BONZINI, "an eventual scan"),
     observe="At quiescence, where L2 is active: each post against the deliveries since its bit was set.",
@@ -167,12 +168,21 @@ class Conservation(Monitor):
         place = settled(look, self.vcpu)
         if not (memory.owed and not memory.lapsed and place and posting(look, self.vcpu)):
             return
+        if not open_after(since_launch(look, self.vcpu), self.vector):
+            return
         self._exercised(memory, look)
         said = f"{place}, while vector {self.vector} was posted to it with a notification and is not delivered"
         about = (*self.about, f"{self.vcpu}.mode") if memory.exiting else self.about
         look.breach(NST_E2E_1, said, *about, where={SAW_EXITING} if memory.exiting else ())
         if look.status(self.vcpu) == "sleeping":
             look.breach(KVM_NST_7, said, *self.about)
+
+
+def since_launch(look: Look, vcpu: str) -> tuple[Action, ...]:
+    """What L2 has executed, and L1 after it: what either masks is not judged."""
+    executed = look.executed(vcpu)
+    launched = next((n for n, action in enumerate(executed) if action[0] == "vmlaunch"), len(executed))
+    return executed[launched:]
 
 
 class Unposted(Monitor):

@@ -11,10 +11,11 @@ from conformance.roles.nested import PINV12
 from conformance.roles.scenario import Scenario
 from properties.nested.catalogue import KERNEL, KVM_NESTED, LINUX, NESTED_END_TO_END, SDM, VMX, XEN
 from properties.nested.monitors.levels import bit, in_l2, of, posting, settled, wide, word
+from properties.x86.monitors.guest import open_after, task_priority
 
 NST_E2E_4 = NESTED_END_TO_END.must(
     "NST-E2E-4",
-    "An interrupt for L1 is delivered to L1, if L1's priority admits it, whether L1 or L2 runs when it comes.",
+    "An interrupt for L1 is delivered to L1, if L1 does not mask it, whether L1 or L2 runs when it comes.",
     SDM("29.2"),
     XEN("8b3721c542 and 25df013e7a (2020)", "RVI is L1's whatever the exit acknowledged"),
     observe="At quiescence: each interrupt for L1 against the deliveries to L1 since.",
@@ -31,7 +32,7 @@ KVM_NST_8 = KVM_NESTED.must(
 
 KVM_NST_12 = KVM_NESTED.must(
     "KVM-NST-12",
-    "An interrupt for L1 that is found on the way into L2 makes L2 exit to L1 before L2 goes on.",
+    "An interrupt for L1, of a priority that L1 admits, that is found on the way into L2 makes L2 exit to L1 before L2 goes on.",
     SDM("25.2", "external interrupts cause VM exits where L1 asks for it", read=False),
     KERNEL("f27a85c4988d (2017)"),
     premise="an interrupt for L1 comes while L2 is active",
@@ -93,6 +94,8 @@ class OwnInterrupts(Monitor):
         serving = max((v for v in look.in_service(self.vcpu) if v < 256), default=0)
         if not memory.owed or not (where := settled(look, self.vcpu)) or serving >> 4 >= self.vector >> 4:
             return
+        if self._masked(look):
+            return
         self._exercised(memory, look)
         said = f"{where}, and vector {self.vector}, which was sent to L1, is not delivered"
         look.breach(NST_E2E_4, said, *self.about)
@@ -100,6 +103,13 @@ class OwnInterrupts(Monitor):
             look.breach(KVM_NST_8, said, *self.about, Subject(f"{self.vcpu}.l2.vmcs12"))
         elif in_l2(look, self.vcpu):
             look.breach(KVM_NST_12, said, *self.about)
+
+    def _masked(self, look: Look) -> bool:
+        """By L1, or by L2, whose instructions are not told apart. While L2 runs L1's interrupt flag does not matter."""
+        executed = look.executed(self.vcpu)
+        if in_l2(look, self.vcpu):
+            return task_priority(executed) >> 4 >= self.vector >> 4
+        return not open_after(executed, self.vector)
 
 
 class Servicing(Monitor):
