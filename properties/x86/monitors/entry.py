@@ -329,10 +329,10 @@ class EntryOrder(Monitor):
 
 
 def clears_on(op: ops.Rmw, result: ops.Result) -> bool:
-    """Whether ON is surely 0 after it. One that finds ON 0 already counts as well."""
+    """Whether it makes ON 0, or would. A compare-exchange that finds ON 0 is about other fields, as that of a put in between."""
     if not op.mask & 1 or op.value & 1:
         return False
-    return op.how in ("and", "swap") or (op.how == "cas" and result == op.expect & op.mask)
+    return op.how in ("and", "swap") or (op.how == "cas" and bool(op.expect & 1) and result == op.expect & op.mask)
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
