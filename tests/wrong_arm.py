@@ -17,7 +17,7 @@ from conformance.roles.arm.state import (
 from conformance.roles.cpu import Cpu
 from conformance.roles.role import BaseRole
 from reference.arm.its import ReferenceIts
-from reference.arm.kvm import KvmArm
+from reference.arm.kvm import PMR, KvmArm
 from reference.arm.vgic import IRQ_PENDING, SLEEP
 from reference.arm.virtual_interface import ReferenceVirtualInterface
 
@@ -348,6 +348,15 @@ class ResumesNobody(KvmArm):
         return Then("vcpu_run", vcpu)
 
 
+class MaskedQuiet(KvmArm):
+    """A vCPU whose priority mask, as last saved, lets nothing through is not kicked. It may open it any time."""
+
+    def notify(self, cpu: Cpu, vcpu: Any) -> None:
+        cpu.fetch_or(vcpu.requests, IRQ_PENDING)
+        if cpu.load(vcpu.vmcr_sw) & PMR.mask:
+            self.kick(cpu, vcpu)
+
+
 class ForgetsTheMask(KvmArm):
     """A vCPU comes back with the priority mask of the reset."""
 
@@ -409,6 +418,7 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     PendingLastConsumed: ("gicv4.1-two-waits", "GICV4-DB-4"),
     ResumesNobody: ("peer-edge/own-crowd/deactivates/retargets/shared", "VGIC-WFI-7"),
     WaitsOn: ("vgic-wfi-in-the-guest", "VGIC-WFI-7"),
+    MaskedQuiet: ("vgic-mask-open", "VGIC-EDGE-1"),
     ForgetsTheMask: ("peer-sgi/elsewhere/masks-waits/off/split/shared", "GICV2-VMCR-5"),
     ReturnsClosed: ("own-edge/own-sgi/off/retargets/shared", "VGIC-EDGE-1"),
 }

@@ -515,6 +515,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         budget=Budget(preempt=1, exit=1),
     ),
     Scenario(
+        name="vgic-mask-open",
+        about="a guest masks all priorities, may be preempted, unmasks them and goes on: an edge that came meanwhile is due",
+        architecture="arm",
+        cpus=2,
+        vcpus=(VcpuSetup(0, (("write_pmr", 0), ("write_pmr", 0xF8))),),
+        threads=(injector(EDGE, 1),),
+        vectors=(EDGE,),
+        budget=Budget(preempt=1, exit=1),
+    ),
+    Scenario(
         name="vgic-just-let-through-wfi",
         about="a guest waits with a priority mask one step above an edge's priority, which a host handler makes pending",
         architecture="arm",
