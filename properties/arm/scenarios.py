@@ -505,6 +505,25 @@ SCENARIOS: tuple[Scenario, ...] = (
         ),
     ),
     Scenario(
+        name="vgic-deactivate-meanwhile",
+        about="a guest makes inactive what another vCPU makes pending for itself and takes meanwhile",
+        architecture="arm",
+        cpus=2,
+        vcpus=(VcpuSetup(0, (register("ispendr", EDGE),)), VcpuSetup(1, (register("icactiver", EDGE),))),
+        vectors=(EDGE,),
+    ),
+    Scenario(
+        name="vgic-overflow-again",
+        about="an edge, the same once more, and another, all by host handlers on the vCPU's pCPU, with one list register",
+        architecture="arm",
+        cpus=1,
+        interrupts=tuple(
+            DeviceInterrupt(DEVICE + n, 0, "inject", ("vcpu0", i, 1)) for n, i in enumerate((EDGE2, EDGE2, EDGE))
+        ),
+        vectors=(EDGE, EDGE2),
+        facts=("one-list-register", "injects-from-handler"),
+    ),
+    Scenario(
         name="vgic-mask-wfi",
         about="a guest masks all priorities, may be preempted, unmasks them and waits for an interrupt",
         architecture="arm",
