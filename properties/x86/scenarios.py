@@ -709,6 +709,11 @@ GOLDEN: dict[str, int] = {
     "one-register": 23_152,
     "handlers-nest": 13_039,
     "inhibited-handlers-nest": 51_116,
+    "restored-elsewhere": 9_005,
+    "masked-fast-path": 21,
+    "inhibited-assign": 44_195,
+    "inhibited-nest-three": 70_343,
+    "eoi-exit-burst": 11_555,
     "one-sender/buffered": 678,
     "one-device/buffered": 522,
     "core/buffered": 17_894,
@@ -745,5 +750,10 @@ GOLDEN: dict[str, int] = {
     "on-another/buffered": 1_319,
     "inhibited-moves/buffered": 4_518,
     "handlers-nest/buffered": 13_127,
+    "restored-elsewhere/buffered": 11_380,
+    "masked-fast-path/buffered": 24,
+    "inhibited-assign/buffered": 69_568,
+    "inhibited-nest-three/buffered": 97_581,
+    "eoi-exit-burst/buffered": 12_960,
 }
 """States of each scenario with the reference, every monitor attached."""
