@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from msgspec import structs
 from variants_x86 import ClearsOnWithTheWord, GoesInByExchange, TakesOffWhomItWakes
+from wrong_paths import MaskedFastpath
 from wrong_x86 import HarvestsOne
 
 from conformance.adapters.registry import of_class
@@ -199,6 +200,7 @@ BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
     (GoesInWithInterruptsOn, SENDER, "KVM-ENT-1"),
     (AsksForNoEvent, like("inhibited-closed"), "KVM-ENT-7"),
     (LooksAtRequestsFirst, SENDER, "KVM-ENT-8"),
+    (MaskedFastpath, SCENARIOS["masked-fast-path"], "KVM-ENT-9"),
     (LooksAtOneWord, UNDER_SN, "KVM-PI-4"),
     (TakesOffWhomItWakes, DEVICE, "KVM-PI-12"),
     (NotifiesOfHighOnes, MASKED, "E2E-11"),

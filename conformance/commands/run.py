@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from conformance.report.model import Report
     from conformance.verdict.session import Session
 
+FEW = 8
+"""Clauses without a verdict that are named after a run that ended before its time; reports have all."""
+
 
 def _workers(context: click.Context, option: click.Parameter, value: str) -> int:
     if value == "auto":
@@ -184,7 +187,8 @@ def run(
         click.echo(watch.slowest(durations), err=True)
     if report.run.missing:
         of = f"{len(report.clauses)} of {sum(len(s.clauses) for s in sessions)} clauses judged"
-        told = f"no verdict on {', '.join(report.run.missing)} (exit status {report.run.exit_status})"
+        first, others = report.run.missing[:FEW], len(report.run.missing) - FEW
+        told = f"no verdict on {', '.join(first)}{f' and {others} more' * (others > 0)} (exit status {report.run.exit_status})"
         click.echo(f"{report.run.ended}: {of}; {told}", err=True)
     if unwritten:
         click.echo(unwritten, err=True)

@@ -266,7 +266,9 @@ class EntryOrder(Monitor):
                 if look.interrupts_on(event.cpu):
                     said = f"mode := IN on cpu{event.cpu} with interrupts on"
                     look.breach(KVM_ENT_1, said, self.mode, f"cpu{event.cpu}.interrupts", self.vcpu)
-            case ops.Load(at=self.control, mask=mask) | ops.Rmw(at=self.control, mask=mask) if mask & 1:
+            case ops.Load(at=self.control, mask=mask) | ops.Rmw(at=self.control, mask=mask) if mask & 1 and not sets_on(
+                op
+            ):
                 if not word(result if isinstance(result, int) else 0) & 1:
                     look.witness(KVM_ENT_5, on(self.vcpu), self.vcpu)
                 cleared = routine if isinstance(op, ops.Rmw) and clears_on(op, result) else memory.cleared
@@ -333,6 +335,11 @@ def clears_on(op: ops.Rmw, result: ops.Result) -> bool:
     if not op.mask & 1 or op.value & 1:
         return False
     return op.how in ("and", "swap") or (op.how == "cas" and bool(op.expect & 1) and result == op.expect & op.mask)
+
+
+def sets_on(op: ops.Operation) -> bool:
+    """A post of the thread's own: it tells the sender whether to notify, and is no look before an entry."""
+    return isinstance(op, ops.Rmw) and op.how == "or" and bool(op.value & 1)
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
