@@ -24,6 +24,8 @@ NATIVE = [command for command in COMMANDS if "mine.toml" in command or "scanner.
 """These begin with code in C: tests/test_described.py and tests/test_scanner.py."""
 KERNEL = [command for command in COMMANDS if command.startswith("intack linux ")]
 """These need a kernel's source and a patch to it: tests/test_linux.py."""
+CLUSTER = [command for command in COMMANDS if "--cluster" in command]
+"""These need a scheduler: tests/test_cluster.py."""
 
 SHORTER = {
     "intack run": ["--scenario", "one-sender", "-n", "0"],
@@ -73,7 +75,9 @@ def test_there_are_many() -> None:
 
 
 @pytest.mark.usefixtures("project")
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in (*NATIVE, *KERNEL) and " replay " not in c])
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c not in (*NATIVE, *KERNEL, *CLUSTER) and " replay " not in c]
+)
 def test_a_command_of_the_readme_does_what_it_says(command: str) -> None:
     ran = CliRunner().invoke(cli, words(command), standalone_mode=False)
     assert ran.exception is None, (ran.output, ran.exception)

@@ -33,6 +33,8 @@ from properties.x86.monitors.subjects import latched, on
 EXITING = 2
 OTHERS = (SENDER, *HARDWARE)
 """Routines that are not of the vCPU's thread."""
+TRANSFERS = ("save_restore", "reset")
+"""What these put into vIRR no harvest has found."""
 
 PID_8 = POSTED_DESCRIPTOR.must(
     "PID-8",
@@ -217,7 +219,7 @@ class EntryOrder(Monitor):
             case ev.Changed(at=self.mode, new=new) if new != EXITING:
                 return memory._replace(inside=new == IN, looked=False, requests=False)
             case ev.Changed(at=at, routine=routine, cpu=cpu) if self.inhibited and at.startswith(f"{self.vcpu}.virr["):
-                if routine not in OTHERS and look.on_cpu(cpu) == self.vcpu and event.set_bits:
+                if routine not in (*OTHERS, *TRANSFERS) and look.on_cpu(cpu) == self.vcpu and event.set_bits:
                     return memory._replace(moved=True)
             case ev.Entered(vcpu=self.vcpu):
                 self._entered(memory, look)

@@ -122,7 +122,7 @@ class SenderOrder(Monitor):
                     look.breach(KVM_SND_5, said, self.place, self.mode, self.vcpu)
                 if to != look.place(self.vcpu):
                     look.witness(KVM_SND_9, self.place, self.vcpu)
-                return memory._replace(sent=True, to=-1)
+                return memory._replace(sent=True)
             case ev.Returned(args=(self.vcpu, *_)):
                 if memory.mode == IN:
                     look.witness(KVM_SND_5)
