@@ -63,7 +63,7 @@ class BaseWorld:
         self.vcpus: dict[str, Any] = {}
         self.cpus: list[Any] = []
         self.locations: dict[str, Shared] = {}
-        self.vm = Places("vm", self._declare("vm", vm_state))
+        self.vm = Places("vm", self._declare("vm", {**self.of_vm(), **vm_state}))
         for n, name in enumerate(f"vcpu{n}" for n in range(len(scenario.vcpus))):
             self.vcpus[name] = type(self).make_vcpu(name, self._declare(name, {**self.of_vcpu(n), **vcpu_state}))
         for n, name in enumerate(f"cpu{n}" for n in range(scenario.cpus)):
@@ -75,6 +75,10 @@ class BaseWorld:
 
     def of_cpu(self, n: int) -> Mapping[str, Shared]:
         """The architectural state of pCPU `n`, beside what the machine keeps of it."""
+        return NOTHING
+
+    def of_vm(self) -> Mapping[str, Shared]:
+        """What is one for all CPUs of the machine, beside what the roles declare."""
         return NOTHING
 
     def _declare(self, owner: str, state: Mapping[str, Shared]) -> dict[str, Field]:

@@ -22,11 +22,12 @@ struct vcpu {
     _Atomic uint64_t vpt, vpe_affinity, doorbell_enabled; /* GICv4 */
 };
 struct cpu {
-    uint64_t lr[2], hcr, vmcr, apr, physical_active; /* GICH_* of this pCPU */
+    uint64_t lr[2], hcr, vmcr, apr, physical_active; /* GICH_* of this pCPU; its PPIs that are active */
     _Atomic uint64_t vpendbaser, vlpis;              /* GICv4 */
 };
 struct vm {
-    _Atomic uint64_t enabled; /* GICD_CTLR */
+    _Atomic uint64_t enabled;         /* GICD_CTLR */
+    _Atomic uint64_t physical_active; /* the physical distributor's SPIs: one for all CPUs */
     char config_lock;
 };
 struct irq irqs[64]; /* SPIs, by INTID; as an item of a list, irqs[n] stands for interrupt n, private ones too */

@@ -269,10 +269,18 @@ class ReferenceVirtualInterface(VirtualInterface):
             lr, word = held[cpu.choose(*range(len(held)))] if len(held) > 1 else held[0]
             cpu.store(lr.state, part(word, lr.state) & PENDING)
             if part(word, lr.hw):
-                active = cpu.load(here.physical_active)
-                cpu.store(here.physical_active, active & ~(1 << part(word, lr.physical_id)))
+                self.deactivate_physical(cpu, here, part(word, lr.physical_id))
         elif counts and told < LPI and told not in SPECIAL:
             cpu.store(here.hcr.eoi_count, cpu.load(here.hcr.eoi_count) + 1 & 0x1F)
+
+    @mirrors(GICV2, "GICD_ICACTIVERn")
+    def deactivate_physical(self, cpu: Cpu, here: Pcpu, intid: int) -> None:
+        """The active state of a PPI is each CPU's own, that of an SPI one for all, whoever acknowledged it."""
+        bit = 1 << intid
+        if intid < 32:
+            cpu.store(here.physical_active, cpu.load(here.physical_active) & ~bit)
+        elif intid < 64:
+            cpu.fetch_and(self.world.vm.physical_active, ~bit)
 
     @mirrors(ARMARM, "WFI")
     def wait_for_interrupt(self, cpu: Cpu, vcpu: Vcpu) -> None:

@@ -137,7 +137,8 @@ HARDWARE: Mapping[str, Shared] = {
     "apr": Shared(0, private_to="*"),
     "physical_active": Shared(0, private_to="*"),
 }
-"""Per pCPU, beside lr[n]; `physical_active` is the physical distributor's: bit n, interrupt n (below 64) is active.
+"""Per pCPU, beside lr[n]; `physical_active` is the physical distributor's: bit n, interrupt n of this CPU (below 32, an SGI
+or a PPI) is active. `World.of_vm` has the SPIs.
 
 With GICv4 also `vpendbaser` and `vlpis`, the vLPIs that the redistributor knows to be pending for the vPE that is
 resident (bit n is LPI 8192+n): the ITS touches both.
@@ -189,6 +190,10 @@ class World(BaseWorld):
         registers = {f"lr[{i}]": Shared(0, private_to="*") for i in range(list_registers)}
         redistributor = {"vpendbaser": Shared(0), "vlpis": Shared(0)}
         return {**HARDWARE, **registers, **(redistributor if self.gicv4 else NOTHING)}
+
+    def of_vm(self) -> Mapping[str, Shared]:
+        """The physical distributor's, of SPIs that are linked to this VM's: bit n, interrupt n (32 to 63) is active."""
+        return {"physical_active": Shared(0)}
 
     def _owners(self) -> list[str]:
         """Private interrupts exist once a vCPU, the others once."""

@@ -219,6 +219,31 @@ def linked(subject: Subject, state: State, n: int) -> None:
     ran.must(manual.deactivate(state, lr.told), "physical_active")
 
 
+GICV2_LR_14 = LIST_REGISTERS.alone.must(
+    "GICV2-LR-14",
+    "The active state of a physical SPI is one for all CPUs, that of a physical PPI each CPU's own: the guest's deactivation "
+    "ends the one whichever CPU acknowledged it, and the other on the CPU that runs the vCPU alone.",
+    IHI_0048("4.3.9, GICD_ISACTIVERn", "GICD_ISACTIVER0 is banked for each CPU"),
+    premise="an interrupt with HW=1 and PhysicalID below 64",
+    observe="Which physical interrupts are active on each CPU before and after EOIR or DIR.",
+)
+PPIS = 1 << 16 | 1 << 27
+
+
+@function(CHECKS, GICV2_LR_14, PRIVATE, states((ACTIVE,)), which)
+def active_on_which_cpu(subject: Subject, state: State, n: int) -> None:
+    """The other CPUs have the same PPIs active."""
+    lr = state.lrs[n]
+    assume(lr.physical is not None)
+    what = DIR if state.eoi_mode else EOI
+    others = {f"cpu{other}.physical_active": PPIS for other in (1, 2)}
+    ran = subject.run(state, "instruction", what, lr.told, also=others)
+    ran.must(manual.deactivate(state, lr.told), "physical_active")
+    for at in others:
+        if ran.alone.memory[at] != PPIS:
+            ran.broken(f"due is that {at} stays {PPIS:#x}; found {ran.alone.memory[at]}")
+
+
 GICV2_ELR_1 = LIST_REGISTERS.alone.must(
     "GICV2-ELR-1",
     "ELRSR[n] is 1 if and only if LRn is invalid and was not left with news of an end: HW=1 or EOI=0.",

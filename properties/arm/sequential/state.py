@@ -70,7 +70,7 @@ class Lr:
 @dataclass(frozen=True)
 class State:
     """Two list registers, the fields of HCR and VMCR, the priorities whose bit in APR is set, PSTATE.I, and which
-    physical interrupts are active.
+    physical interrupts are active: SPIs, and this CPU's PPIs.
     """
 
     lrs: tuple[Lr, ...] = (Lr(), Lr())
@@ -103,7 +103,8 @@ class State:
             f"{CPU}.hcr": sum(getattr(self, name) << bit for name, (bit, _) in HCR.items()),
             f"{CPU}.vmcr": sum(getattr(self, name) << bit for name, (bit, _) in VMCR.items()),
             f"{CPU}.apr": sum(1 << p for p in self.apr),
-            f"{CPU}.physical_active": sum(1 << p for p in self.physical_active),
+            f"{CPU}.physical_active": sum(1 << p for p in self.physical_active if p < 32),
+            "vm.physical_active": sum(1 << p for p in self.physical_active if p >= 32),
             f"{VCPU}.pstate_i": self.pstate_i,
             f"{VCPU}.halted": self.halted,
             **{f"{CPU}.lr[{n}]": lr.word() for n, lr in enumerate(self.lrs)},
@@ -118,7 +119,7 @@ class State:
         return State(
             lrs=tuple(Lr.of(number(memory[f"{CPU}.lr[{n}]"])) for n in range(2)),
             apr=bits(number(memory[f"{CPU}.apr"])),
-            physical_active=bits(number(memory[f"{CPU}.physical_active"])),
+            physical_active=bits(number(memory[f"{CPU}.physical_active"]) | number(memory["vm.physical_active"])),
             pstate_i=number(memory[f"{VCPU}.pstate_i"]),
             halted=number(memory[f"{VCPU}.halted"]),
             **parts,

@@ -71,11 +71,16 @@ class IgnoresEoiMode(ReferenceVirtualInterface):
 class KeepsPhysical(ReferenceVirtualInterface):
     """The guest's deactivation does not reach the physical distributor: the linked interrupt never comes again."""
 
-    def deactivate(self, cpu: Cpu, told: int, counts: bool = True) -> None:
-        here = self.world.cpus[cpu.id()]
-        active = cpu.load(here.physical_active)
-        super().deactivate(cpu, told, counts)
-        cpu.store(here.physical_active, active)
+    def deactivate_physical(self, cpu: Cpu, here: Pcpu, intid: int) -> None:
+        pass
+
+
+class OneBank(ReferenceVirtualInterface):
+    """The end of a linked PPI deactivates it on all CPUs: on the others it comes again while its handler runs."""
+
+    def deactivate_physical(self, cpu: Cpu, here: Pcpu, intid: int) -> None:
+        for each in self.world.cpus if intid < 32 else [here]:
+            super().deactivate_physical(cpu, each, intid)
 
 
 class ForgetsOnExit(ReferenceVirtualInterface):

@@ -283,7 +283,11 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
     ),
     KnownBad(
         "H06", "the physical interrupt of a linked one stays active", hardware.KeepsPhysical,
-        ("GICV2-LR-7", "GICV2-LR-1"), (), "", SYNTHETIC,
+        ("GICV2-LR-7", "GICV2-LR-1", "GICV2-LR-14"), (), "", SYNTHETIC,
+    ),
+    KnownBad(
+        "H37", "the end of a linked PPI deactivates it on every CPU", hardware.OneBank,
+        ("GICV2-LR-14",), (), "", SYNTHETIC,
     ),
     KnownBad(
         "H07", "an exit clears a pending list register", hardware.ForgetsOnExit,
