@@ -66,6 +66,8 @@ DIFFERENCES = (
 
 IDLE = 32
 """Running priority, in units of the five bits implemented, where no interrupt is active."""
+OF_GROUP_1 = 1022
+"""Read from GICV_IAR or GICV_HPPIR where the interrupt is of group 1, which AckCtl=0 keeps to GICV_AIAR and GICV_AHPPIR."""
 SPECIAL = range(1020, 1024)
 """No interrupts: GICV_EOIR and GICV_DIR ignore them."""
 LPI_PRIORITY = 0x14
@@ -122,22 +124,29 @@ class ReferenceVirtualInterface(VirtualInterface):
         is higher than the running one.
         """
         here = self.world.cpus[cpu.id()]
+        vmcr, found = self.sufficient(cpu, here, vcpu)
+        return [c for c in found if c.group1 or not part(vmcr, here.vmcr.fiq_en)]
+
+    @mirrors(GICV2, "3.3")
+    def sufficient(self, cpu: Cpu, here: Pcpu, vcpu: Vcpu) -> tuple[int, list[Candidate]]:
+        """GICH_VMCR, and of the pending interrupts of highest priority those that may be acknowledged."""
+        vmcr, found = self.highest_pending(cpu, here, vcpu)
+        if not found or found[0].priority >= part(vmcr, here.vmcr.pmr):
+            return vmcr, []
+        running = self.running_priority(cpu, here)
+        return vmcr, [c for c in found if self.group_priority(here, vmcr, c) < running]
+
+    @mirrors(GICV2, "3.3")
+    @mirrors(GICV3, "HighestPriorityVirtualInterrupt")
+    def highest_pending(self, cpu: Cpu, here: Pcpu, vcpu: Vcpu) -> tuple[int, list[Candidate]]:
+        """GICH_VMCR, and the pending interrupts of highest priority among the enabled groups."""
         if not cpu.load(here.hcr.en):
-            return []
+            return 0, []
         vmcr = cpu.load(here.vmcr.word)
         enabled = part(vmcr, here.vmcr.enable0), part(vmcr, here.vmcr.enable1)
         pending = [c for c in self.list_registers(cpu, here) + self.vlpis(cpu, here, vcpu) if enabled[c.group1]]
         highest = min((c.priority for c in pending), default=IDLE)
-        if highest >= part(vmcr, here.vmcr.pmr):
-            return []
-        running = self.running_priority(cpu, here)
-        return [
-            c
-            for c in pending
-            if c.priority == highest
-            and self.group_priority(here, vmcr, c) < running
-            and (c.group1 or not part(vmcr, here.vmcr.fiq_en))
-        ]
+        return vmcr, [c for c in pending if c.priority == highest]
 
     @mirrors(GICV2, "GICH_LRn")
     def list_registers(self, cpu: Cpu, here: Pcpu) -> list[Candidate]:
@@ -211,9 +220,28 @@ class ReferenceVirtualInterface(VirtualInterface):
         cpu.store(here.vlpis, cpu.load(here.vlpis) & ~bit)
         cpu.store(vcpu.vpt, cpu.load(vcpu.vpt) & ~bit)
 
+    @mirrors(GICV2, "GICV_IAR", "GICV_AIAR", "GICV_HPPIR", "GICV_AHPPIR", "GICV_CTLR.AckCtl")
+    def read(self, cpu: Cpu, vcpu: Vcpu, aliased: bool, acknowledges: bool) -> int:
+        """GICV_IAR and HPPIR tell of group 1 with AckCtl alone, AIAR and AHPPIR only of group 1."""
+        with cpu.atomic():
+            here = self.world.cpus[cpu.id()]
+            vmcr, found = (self.sufficient if acknowledges else self.highest_pending)(cpu, here, vcpu)
+            if not found:
+                return SPURIOUS
+            taken = cpu.choose(*found) if len(found) > 1 else found[0]
+            if aliased and not taken.group1:
+                return SPURIOUS
+            if not aliased and taken.group1 and not part(vmcr, here.vmcr.ack_ctl):
+                return OF_GROUP_1
+            if acknowledges:
+                self.activate(cpu, vcpu, taken)
+            return taken.told
+
     @mirrors(GICV2, "chapter 5")
-    def instruction(self, cpu: Cpu, vcpu: Vcpu, what: str, *operands: int) -> None:
+    def instruction(self, cpu: Cpu, vcpu: Vcpu, what: str, *operands: int) -> int | None:
         match what:
+            case "read_iar" | "read_aiar" | "read_hppir" | "read_ahppir":
+                return self.read(cpu, vcpu, aliased="_a" in what, acknowledges=what.endswith("iar"))
             case "end_of_interrupt":
                 self.end_of_interrupt(cpu, vcpu, *operands)
             case "deactivate":
@@ -231,6 +259,7 @@ class ReferenceVirtualInterface(VirtualInterface):
                 self.wait_for_interrupt(cpu, vcpu)
             case _:
                 cpu.exit_guest(what, *operands)
+        return None
 
     @mirrors(GICV2, "GICV_EOIR")
     @mirrors(GICV3, "VirtualWriteEOIR")

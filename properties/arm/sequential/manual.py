@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from properties.arm.sequential.state import ACTIVE, INVALID, PENDING, PENDING_AND_ACTIVE, Lr, State
 
-SPURIOUS = 1023
+SPURIOUS, OF_GROUP_1 = 1023, 1022
 
 
 def priority(lr: Lr) -> int:
@@ -52,6 +52,33 @@ def acknowledge(s: State, n: int) -> State:
     """The guest takes the interrupt and reads IAR, which answers `n`'s."""
     level = group_priority(s, s.lrs[n]) // 8
     return replace(s.with_lr(n, state=ACTIVE), apr=s.apr | {level}, pstate_i=1, halted=0)
+
+
+def sees(s: State, lr: Lr, aliased: bool) -> bool:
+    """Whether IAR and HPPIR, or aliased AIAR and AHPPIR, tell of a pending interrupt of this group."""
+    return lr.group == 1 if aliased else lr.group == 0 or s.ack_ctl == 1
+
+
+def reads(s: State, aliased: bool) -> dict[int, int]:
+    """What a read of HPPIR (AHPPIR) may answer: one of these, each with the list register that it is for."""
+    other = SPURIOUS if aliased else OF_GROUP_1
+    return {s.lrs[n].told if sees(s, s.lrs[n], aliased) else other: n for n in sorted(highest_pending(s))}
+
+
+def reads_and_acknowledges(s: State, aliased: bool) -> dict[int, State]:
+    """What a read of IAR (AIAR) may answer, each with what becomes of the state. PSTATE.I is not its doing.
+
+    Whether it is 1022 or 1023 for what AckCtl=0 keeps from IAR, and the running priority from the guest, is open.
+    """
+    ways: dict[int, State] = {}
+    for told, n in reads(s, aliased).items():
+        enough = group_priority(s, s.lrs[n]) < running_priority(s)
+        if enough and sees(s, s.lrs[n], aliased):
+            ways[told] = replace(acknowledge(s, n), pstate_i=s.pstate_i, halted=s.halted)
+        else:
+            ways |= {SPURIOUS: s} if not enough else {}
+            ways |= {told: s} if not sees(s, s.lrs[n], aliased) else {}
+    return ways or {SPURIOUS: s}
 
 
 def drop_priority(s: State) -> State:

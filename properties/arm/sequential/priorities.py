@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from hypothesis import assume
 
-from properties.arm.catalogue import ARM_ARM, IHI_0048, IHI_0069, PRIORITY, REGISTERS
+from properties.arm.catalogue import ARM_ARM, IHI_0048, IHI_0069, PRIORITY, QEMU, REGISTERS
 from properties.arm.sequential import manual
-from properties.arm.sequential.list_registers import PRIVATE, acknowledged, must_offer
+from properties.arm.sequential.list_registers import ALL, PRIVATE, acknowledged, must_offer
 from properties.arm.sequential.state import (
     ACTIVE,
     EOI,
@@ -21,10 +22,11 @@ from properties.arm.sequential.state import (
     VMCR,
     State,
     choices,
+    flag,
     states,
     which,
 )
-from properties.function import Property, Subject, function
+from properties.function import Property, Ran, Subject, function
 from properties.x86.sequential.state import Below, one_of
 
 CHECKS: dict[str, Property] = {}
@@ -136,6 +138,58 @@ def disabled_group_hides_nothing(subject: Subject, state: State) -> None:
     must_offer(subject, state)
     if manual.offered(state):
         acknowledged(subject, state)
+
+
+GICV2_GRP_2 = PRIORITY.alone.must(
+    "GICV2-GRP-2",
+    "A read of IAR acknowledges and answers the pending interrupt of highest priority, unless the running priority holds it back, "
+    "where it is of group 0 or AckCtl=1; one of AIAR where it is of group 1. Otherwise nothing changes, and IAR answers 1022 for "
+    "group 1, AIAR 1023 for group 0.",
+    IHI_0048("5.5, GICV_CTLR.AckCtl, GICV_IAR and GICV_AIAR"),
+    QEMU("hw/intc/arm_gic.c gic_get_current_pending_irq()", "IAR; it has no AIAR"),
+    premise="PMR admits what is pending, and its group is enabled",
+    observe="What the read answers; list registers, APR and PSTATE.I before and after. A virtual FIQ's too.",
+)
+waiting = states((PENDING, ACTIVE, INVALID), **{**OPEN, "fiq_en": flag, "apr": running})
+
+
+def admitted(state: State) -> bool:
+    return all(lr.priority < state.pmr for lr in state.lrs)
+
+
+@function(CHECKS, GICV2_GRP_2, PRIVATE, waiting, flag, choices)
+def acknowledged_by_its_group(subject: Subject, state: State, aliased: int, taken: tuple[int, ...]) -> None:
+    assume(manual.highest_pending(state) and admitted(state))
+    ran = subject.run(state, "instruction", "read_aiar" if aliased else "read_iar", choices=taken)
+    ways = manual.reads_and_acknowledges(state, bool(aliased))
+    ran.must(ways[answered(ran, ways)], *ALL, "pstate_i")
+
+
+GICV2_GRP_3 = PRIORITY.alone.must(
+    "GICV2-GRP-3",
+    "A read of HPPIR or AHPPIR answers the pending interrupt of highest priority, also if the running priority holds it back, or "
+    "1022 and 1023 by its group as IAR and AIAR do, and changes nothing.",
+    IHI_0048("5.5, GICV_CTLR.AckCtl, GICV_HPPIR and GICV_AHPPIR"),
+    QEMU("hw/intc/arm_gic.c gic_get_current_pending_irq()", "HPPIR; it has no AHPPIR"),
+    premise="PMR admits what is pending, and its group is enabled",
+    observe="What the read answers; list registers, APR and PSTATE.I before and after.",
+)
+
+
+@function(CHECKS, GICV2_GRP_3, PRIVATE, waiting, flag, choices)
+def only_looked_at(subject: Subject, state: State, aliased: int, taken: tuple[int, ...]) -> None:
+    assume(admitted(state))
+    ran = subject.run(state, "instruction", "read_ahppir" if aliased else "read_hppir", choices=taken)
+    answered(ran, manual.reads(state, bool(aliased)) or {manual.SPURIOUS})
+    ran.must(state, *ALL, "pstate_i")
+
+
+def answered(ran: Ran[State], due: Collection[int]) -> int:
+    """What the read answered, which must be one of these."""
+    found = ran.alone.answer.value
+    if not isinstance(found, int) or found not in due:
+        ran.broken(f"due is that it answers {' or '.join(map(str, due))}; it answers {found}")
+    return found
 
 
 GICV2_VMCR_1 = PRIORITY.alone.must(

@@ -11,6 +11,7 @@ from conformance.roles.arm import (
     MISR_NP,
     MISR_U,
     PENDING,
+    SPURIOUS,
     Cpu,
     Pcpu,
     Then,
@@ -195,9 +196,8 @@ class EndsSpecials(ReferenceVirtualInterface):
 class NeverCloses(ReferenceVirtualInterface):
     """The guest's own mask of interrupts, PSTATE.I, does nothing."""
 
-    def instruction(self, cpu: Cpu, vcpu: Vcpu, what: str, *operands: int) -> None:
-        if what != "mask":
-            super().instruction(cpu, vcpu, what, *operands)
+    def instruction(self, cpu: Cpu, vcpu: Vcpu, what: str, *operands: int) -> int | None:
+        return None if what == "mask" else super().instruction(cpu, vcpu, what, *operands)
 
 
 class CountsLpis(ReferenceVirtualInterface):
@@ -251,6 +251,33 @@ class DisabledHides(ReferenceVirtualInterface):
         found = super().list_registers(cpu, here)
         highest = min((c.priority for c in found), default=IDLE)
         return [c for c in found if c.priority == highest]
+
+
+class AckCtlIgnored(ReferenceVirtualInterface):
+    """GICV_IAR acknowledges group 1 with AckCtl=0: what the guest's other handler is for."""
+
+    def read(self, cpu: Cpu, vcpu: Vcpu, aliased: bool, acknowledges: bool) -> int:
+        ack_ctl = self.world.cpus[cpu.id()].vmcr.ack_ctl
+        was = cpu.load(ack_ctl)
+        cpu.store(ack_ctl, 1)
+        told = super().read(cpu, vcpu, aliased, acknowledges)
+        cpu.store(ack_ctl, was)
+        return told
+
+
+class LookAcknowledges(ReferenceVirtualInterface):
+    """A read of GICV_HPPIR acknowledges what it answers, as one of GICV_IAR does."""
+
+    def read(self, cpu: Cpu, vcpu: Vcpu, aliased: bool, acknowledges: bool) -> int:
+        return super().read(cpu, vcpu, aliased, True)
+
+
+class AliasIsTheSame(ReferenceVirtualInterface):
+    """GICV_AIAR acknowledges group 0 too."""
+
+    def read(self, cpu: Cpu, vcpu: Vcpu, aliased: bool, acknowledges: bool) -> int:
+        told = super().read(cpu, vcpu, aliased, acknowledges)
+        return super().read(cpu, vcpu, False, True) if aliased and acknowledges and told == SPURIOUS else told
 
 
 class MaskedStaysAsleep(ReferenceVirtualInterface):

@@ -370,6 +370,18 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
         ("GICV2-GRP-1",), (), "", SYNTHETIC,
     ),
     KnownBad(
+        "H38", "GICV_IAR acknowledges group 1 whatever AckCtl is", hardware.AckCtlIgnored,
+        ("GICV2-GRP-2", "GICV2-GRP-3"), (), "", SYNTHETIC,
+    ),
+    KnownBad(
+        "H39", "a read of GICV_HPPIR acknowledges", hardware.LookAcknowledges,
+        ("GICV2-GRP-3",), (), "", SYNTHETIC,
+    ),
+    KnownBad(
+        "H40", "GICV_AIAR acknowledges group 0", hardware.AliasIsTheSame,
+        ("GICV2-GRP-2",), (), "", SYNTHETIC,
+    ),
+    KnownBad(
         "H25", "the guest's PMR is not in VMCR", hardware.OwnPmr,
         ("GICV2-VMCR-1",), (), "", SYNTHETIC,
     ),
