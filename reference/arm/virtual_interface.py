@@ -261,10 +261,13 @@ class ReferenceVirtualInterface(VirtualInterface):
                 cpu.exit_guest(what, *operands)
         return None
 
-    @mirrors(GICV2, "GICV_EOIR")
+    @mirrors(GICV2, "GICV_EOIR", "GICV_AEOIR")
     @mirrors(GICV3, "VirtualWriteEOIR")
     def end_of_interrupt(self, cpu: Cpu, vcpu: Vcpu, told: int) -> None:
-        """GICV_EOIR: drops the running priority and, with EOImode=0, deactivates. The handler's return (ERET) unmasks."""
+        """GICV_EOIR: drops the running priority and, with EOImode=0, deactivates. The handler's return (ERET) unmasks.
+
+        For group 1 with AckCtl=0 it is GICV_AEOIR that the guest writes, with the same effect.
+        """
         here = self.world.cpus[cpu.id()]
         apr = cpu.load(here.apr)
         special = told in SPECIAL

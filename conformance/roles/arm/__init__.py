@@ -97,12 +97,13 @@ class VirtualInterface(Role):
             VALUE (GICV_CTLR), pause and mmio REGISTER INTID VALUE, a write of the distributor (`Distributor`). And alone, on
             generated registers, where no scenario asks for them: read_iar, read_aiar, read_hppir and read_ahppir.
         May rely on: GICH registers of this pCPU and PSTATE are the processor's alone until this returns.
-        Must leave: what the manual says of EOIR, DIR, PMR and CTLR; the last write of a completion unmasks too, for the
-            handler's return. Where software set GICH_HCR.TDIR, a write of DIR does nothing else: it exits,
-            ("deactivate", what it names). A WFI does nothing where the virtual IRQ is asserted, sets `halted` with the fact
-            `wfi-not-trapped`, and exits otherwise. Any other exits: `cpu.exit_guest(what, *operands)`. The reasons that
-            a run loop meets beside are ("interrupt", number) and ("tick",), an exit that nothing caused. A read of IAR or
-            AIAR acknowledges what it answers, and leaves PSTATE.I; one of HPPIR or AHPPIR leaves everything as it is.
+        Must leave: what the manual says of EOIR (of AEOIR, where AckCtl=0 and the interrupt is of group 1), DIR, PMR and
+            CTLR; the last write of a completion unmasks too, for the handler's return. Where software set GICH_HCR.TDIR, a
+            write of DIR does nothing else: it exits, ("deactivate", what it names). A WFI does nothing where the virtual
+            IRQ is asserted, sets `halted` with the fact `wfi-not-trapped`, and exits otherwise. Any other exits:
+            `cpu.exit_guest(what, *operands)`. The reasons that a run loop meets beside are ("interrupt", number) and
+            ("tick",), an exit that nothing caused. A read of IAR or AIAR acknowledges what it answers, and leaves PSTATE.I;
+            one of HPPIR or AHPPIR leaves everything as it is.
         Returns: what a read answers, of an SGI with the source; 1022 for one of group 1 that AckCtl=0 keeps from IAR and
             HPPIR, 1023 for nothing. Else nothing.
         """
