@@ -847,6 +847,8 @@ GOLDEN: dict[str, int] = {
     "vgic-overflow-active": 20_827,
     "vgic-overflow-level": 101_590,
     "vgic-overflow-three": 48_469,
+    "vgic-deactivate-meanwhile": 61_227,
+    "vgic-overflow-again": 8_238,
     "vgic-mask-wfi": 22_870,
     "vgic-mask-open": 10_819,
     "vgic-just-let-through-wfi": 326,
