@@ -15,8 +15,12 @@ from conformance.machine.machine import Machine
 from conformance.ordering.directed import searched
 from conformance.roles.scenario import Budget, Scenario
 from conformance.search.proof import visits
+from conformance.verdict.clause import Counterexample, Status
+from conformance.verdict.explore import Explored
+from conformance.verdict.judge import concluded
 from conformance.verdict.session import BadInput, Session
 from conformance.verdict.unlimited import CHEAP, ENDING, allowed, twins, unlimited
+from conformance.verdict.work import Explore, Item
 from properties.arm.suite import ARM
 from properties.suite import SUITE
 from properties.unlimited import counted
@@ -132,3 +136,22 @@ def test_what_is_broken_without_budgets_replays() -> None:
     assert found
     assert found.scenario == "one-sender-unlimited"
     assert again.replay(found.replay)[0] == "STILL VIOLATED"
+
+
+def test_a_twin_without_an_end_leaves_open_nothing_that_it_does_not_break() -> None:
+    """It may be large because the code is wrong in another way; of this clause the story tells."""
+    judge = Session(adapter="reference", scenario=["one-sender*"], clause=["E2E-11"], unbounded=False).judge
+    elsewhere = Counterexample(
+        scenario="one-sender-unlimited", switches=0, steps=1, at_rest=True, reason="", architecture="x86"
+    )
+
+    def do(items: tuple[Item, ...]) -> tuple[Explored, ...]:
+        return tuple(
+            Explored(scenario=name, bounds="", complete=False, counterexamples={"E2E-10": elsewhere})
+            if name.endswith("unlimited")
+            else Explored(scenario=name, bounds="", witnessed=("E2E-11",))
+            for name in (item.scenario for item in items if isinstance(item, Explore))
+        )
+
+    clause = next(c for c in SUITE.clauses if c.id == "E2E-11")
+    assert concluded(judge.judging(clause), do).status is Status.HELD

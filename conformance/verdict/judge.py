@@ -207,8 +207,8 @@ class Judge:
     def _not_its_own(self, where: str) -> str:
         return f"the reference's: {self.implementation.name} brings none of the routines that {where}"
 
-    def _judge_rule(self, clause: Clause, results: Sequence[Explored]) -> Rules:
-        results = self._ended(results)
+    def _judge_rule(self, clause: Clause, everywhere: Sequence[Explored]) -> Rules:
+        results = self._ended(clause, everywhere)
         breaking = [r for r in results if clause.id in r.counterexamples]
         if breaking:
             rests_on = self._extent(results, len(breaking))
@@ -219,7 +219,7 @@ class Judge:
             failing = sorted(
                 c.id
                 for c in self.suite.clauses
-                if self.guaranteed(c) and any(c.id in r.counterexamples for r in results)
+                if self.guaranteed(c) and any(c.id in r.counterexamples for r in everywhere)
             )
             means = (
                 f"guarantees that fail too: {', '.join(failing)}"
@@ -250,14 +250,14 @@ class Judge:
         habit = ", and a discipline is one design's habit: nothing is undecided" * (clause.kind == "discipline")
         return Ruling(Status.NOT_EXERCISED, f"in {named(results)}: {premise}{habit}")
 
-    def _ended(self, results: Sequence[Explored]) -> Sequence[Explored]:
-        """Less those without budgets that come to no end, where they break nothing: the story stands for itself."""
+    def _ended(self, clause: Clause, results: Sequence[Explored]) -> Sequence[Explored]:
+        """Less those without budgets that come to no end, where they do not break it: the story stands for itself."""
         known = self.work.scenarios
         return [
             r
             for r in results
             if r.complete
-            or r.counterexamples
+            or clause.id in r.counterexamples
             or not known[r.scenario].budget.unlimited
             or r.fault_status not in ("", "UNKNOWN")
         ]
@@ -290,7 +290,7 @@ class Judge:
         return least or first.counterexamples[clause.id]
 
     def _judge_witness(self, clause: Clause, results: Sequence[Explored]) -> Rules:
-        results = self._ended(results)
+        results = self._ended(clause, results)
         seen = [r for r in results if clause.id in r.witnessed]
         if not seen:
             if undecided := (yield from self._undecided(results)):
