@@ -160,8 +160,10 @@ class _Story:
         return ""
 
     def _causes(self) -> str:
-        """What decided the calls that made the subjects what they are."""
-        wrote = [step for cell in self.point.latest()[:3] if (step := self.point.last_write(cell)) and step.routine]
+        """What decided the calls that made the subjects, and what B takes up, what they are."""
+        took = [Cell(change.at) for change in self.point.step.changes if shared(change) and change.old]
+        cells = [*self.point.latest()[:3], *took]
+        wrote = [step for cell in cells if (step := self.point.last_write(cell)) and step.routine]
         calls: dict[int, list[TraceStep]] = {}
         for step in sorted(wrote, key=lambda step: step.number):
             call = [s for s in self.point.whole_call(step) if s.number <= step.number]

@@ -49,7 +49,7 @@ def tour(
     """The steps of a call worth telling, `spare` left out; `about` are the cells that the story is about."""
     stops = [_stop(point, call, step, about) for step in call if step.number not in spare]
     telling = (s for s in stops if s.weight >= least and (s.looks or s.step is not point.step))
-    kept = sorted(telling, key=lambda stop: (-stop.weight, -stop.step.number))[:most]
+    kept = sorted(telling, key=lambda s: (-s.weight, -max(map(_fresh, s.looks), default=0), -s.step.number))[:most]
     return sorted(kept, key=lambda stop: stop.step.number)
 
 
