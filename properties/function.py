@@ -103,14 +103,16 @@ class Subject:
     architecture: str
     notes: set[str] = field(default_factory=set)
     """What the evidence says beside the count."""
-    made: dict[tuple[tuple[str, ...], int], Assembled] = field(default_factory=dict)
+    made: dict[tuple[tuple[str, ...], int, int], Assembled] = field(default_factory=dict)
 
-    def assembly(self, facts: tuple[str, ...] = (), cpus: int = 3) -> Assembly:
-        if (facts, cpus) not in self.made:
+    def assembly(self, facts: tuple[str, ...] = (), cpus: int = 3, vcpus: int = 1) -> Assembly:
+        kind = (facts, cpus, vcpus)
+        if kind not in self.made:
             example = architectures()[self.architecture].example
-            scenario = structs.replace(example, name="alone", cpus=cpus, vcpus=example.vcpus[:1], facts=facts)
-            self.made[facts, cpus] = Assembled(scenario, self.assembled(scenario))
-        return self.made[facts, cpus].assembly
+            alike = example.vcpus[:1] * vcpus
+            scenario = structs.replace(example, name="alone", cpus=cpus, vcpus=alike, facts=facts)
+            self.made[kind] = Assembled(scenario, self.assembled(scenario))
+        return self.made[kind].assembly
 
     def assembled(self, scenario: Scenario) -> Assembly:
         return assemble(self.implementation, scenario)
@@ -144,8 +146,8 @@ class Subject:
                 unfolding.recheck()
 
 
-def called(routine: str, *args: ops.Result) -> str:
-    return f"{routine}({', '.join((VCPU, *(f'{a:#x}' if type(a) is int else str(a) for a in args)))})"
+def called(routine: str, *args: ops.Result, vcpu: str = VCPU) -> str:
+    return f"{routine}({', '.join((vcpu, *(f'{a:#x}' if type(a) is int else str(a) for a in args)))})"
 
 
 def chosen(alone: Alone) -> str:

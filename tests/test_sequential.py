@@ -270,6 +270,29 @@ class LooksAtOneWord(Kvm):
         return bool(cpu.load(vcpu.pid.pir[0]))
 
 
+class WakesTwo(Kvm):
+    """The wakeup handler wakes the first two that were posted to."""
+
+    def wakeup_handler(self, cpu: Cpu, where: int) -> None:
+        here = self.world.cpus[where]
+        cpu.lock(here.wakeup_lock)
+        due = [self.world.vcpus[n] for n in cpu.load(here.wakeup_list) if cpu.load(self.world.vcpus[n].pid.on)]
+        for vcpu in due[:2]:
+            self.wake_up(cpu, vcpu)
+        cpu.unlock(here.wakeup_lock)
+
+
+class LeavesWithTheRest(Kvm):
+    """Who leaves the wakeup list takes those along that are behind it."""
+
+    def leave_wakeup_list(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
+        there = self.world.cpus[where]
+        cpu.lock(there.wakeup_lock)
+        listed = cpu.load(there.wakeup_list)
+        cpu.store(there.wakeup_list, listed[: listed.index(vcpu.name)] if vcpu.name in listed else listed)
+        cpu.unlock(there.wakeup_lock)
+
+
 class PurgesOneWord(Kvm):
     def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
         cpu.test_and_clear(vcpu.pid.on)
@@ -490,6 +513,18 @@ FOUND: list[tuple[type[Any], str, str]] = [
         "E2E-23",
         "load(vcpu0, 0x0), deliver_interrupt of 0x40, reset(vcpu0, 0x10, 0x0), vcpu_run(vcpu0) to its guest: "
         "due at the entry are none; missing are none, and too many 0x40",
+    ),
+    (
+        WakesTwo,
+        "E2E-25",
+        "vcpu0, vcpu1, vcpu2 go to sleep on cpu0, post(vcpu0, 0x40, False), post(vcpu1, 0x40, False), post(vcpu2, 0x40, False), "
+        "wakeup_handler(0): due is that vcpu0, vcpu1, vcpu2 wake; not woken: vcpu2",
+    ),
+    (
+        LeavesWithTheRest,
+        "E2E-25",
+        "vcpu0, vcpu1 go to sleep on cpu0, load(vcpu0, 0x1), put(vcpu0, True), post(vcpu1, 0x40, False), wakeup_handler(0): "
+        "due is that vcpu1 wake; not woken: vcpu1",
     ),
     (StartsUnsuppressed, "KVM-PI-22", "a fresh descriptor has NV=0xf2, SN=0; due is NV=0xf2, SN=1"),
 ]

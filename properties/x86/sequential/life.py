@@ -52,13 +52,15 @@ def stories(cpu: st.SearchStrategy[int], sleeps: st.SearchStrategy[int] = flag) 
 
 
 class Life:
-    """The calls made so far, and the memory they left. `routine` is the last one, `cpu` where the vCPU was loaded."""
+    """The calls made so far, and the memory they left. `routine` is the last one, `cpu` where the vCPU was loaded. With several
+    vCPUs `vcpu` says whose call is next.
+    """
 
-    def __init__(self, subject: Subject, facts: tuple[str, ...] = (), cpus: int = 3) -> None:
-        self.assembly, self.cpus = subject.assembly(facts, cpus), cpus
+    def __init__(self, subject: Subject, facts: tuple[str, ...] = (), cpus: int = 3, vcpus: int = 1) -> None:
+        self.assembly, self.cpus = subject.assembly(facts, cpus, vcpus), cpus
         self.memory: Mapping[str, Value] = {}
         self.calls: list[str] = []
-        self.routine, self.cpu = "", 0
+        self.routine, self.cpu, self.vcpu = "", 0, VCPU
 
     def lived(self, story: Story) -> Iterator[Alone]:
         """Every call of the story, as it is made."""
@@ -88,18 +90,20 @@ class Life:
     def sleep(self) -> Alone | None:
         """Enter the guest, halt, and sleep; None, and nothing has happened, if it stays awake."""
         alone = self.run("vcpu_run", exits=[("hlt",)], follow=FOLLOWED)
-        return self.came("vcpu_run", f"{called('vcpu_run')} to its sleep", alone) if alone.ended == "asleep" else None
+        slept = alone.ended == "asleep"
+        return self.came("vcpu_run", f"{called('vcpu_run', vcpu=self.vcpu)} to its sleep", alone) if slept else None
 
     def enter(self) -> Alone | None:
         """Enter the guest and stay there; None, and nothing has happened, if it does not."""
         alone = self.run("vcpu_run", follow=FOLLOWED)
-        return self.came("vcpu_run", f"{called('vcpu_run')} to its guest", alone) if alone.ended == "in guest" else None
+        entered = alone.ended == "in guest"
+        return self.came("vcpu_run", f"{called('vcpu_run', vcpu=self.vcpu)} to its guest", alone) if entered else None
 
     def call(self, routine: str, *args: Result, **more: Any) -> Alone:
-        return self.came(routine, called(routine, *args), self.run(routine, *args, **more))
+        return self.came(routine, called(routine, *args, vcpu=self.vcpu), self.run(routine, *args, **more))
 
     def run(self, routine: str, *args: Result, **more: Any) -> Alone:
-        return run_alone(self.assembly, routine, (VCPU, *args), self.memory, **{"cpu": self.cpu, **more})
+        return run_alone(self.assembly, routine, (self.vcpu, *args), self.memory, **{"cpu": self.cpu, **more})
 
     def came(self, routine: str, call: str, alone: Alone) -> Alone:
         self.memory, self.routine = alone.memory, routine
