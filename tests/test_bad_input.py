@@ -46,6 +46,16 @@ class Raises(Kvm):
         raise ValueError("purged twice")
 
 
+class RaisesWhereItRuns(Kvm):
+    """ON is set too late for the entry that looks at it, and one way through the sender raises."""
+
+    def deliver_interrupt(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
+        cpu.test_and_set(vcpu.pid.bit(vector))
+        if cpu.load(vcpu.mode):
+            raise ValueError("it runs")
+        cpu.test_and_set(vcpu.pid.on)
+
+
 class Misspells(Kvm):
     def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
         if cpu.load(vcpu.modee):
@@ -358,6 +368,18 @@ def test_with_and_finally_are_fine(cls: type[Any], plain: type[Any]) -> None:
     assert not unwinding.fault
     assert unwinding.counterexamples == {}
     assert unwinding == explored(plain)
+
+
+def test_what_is_broken_beside_a_crash_has_its_schedule() -> None:
+    """The search for it goes around the steps that crash."""
+    from properties.suite import SUITE as whole
+
+    sender = next(s for s in whole.scenarios if s.name == "one-sender")
+    found = explore(resolve(f"{__name__}:RaisesWhereItRuns"), sender, whole)
+    assert found.fault_status == "CRASH" and "it runs" in found.fault
+    least = found.counterexamples["E2E-11"]
+    assert (least.switches, least.steps) == (2, 9)
+    assert least.trace and "schedule" not in least.reason
 
 
 def test_the_other_clauses_are_still_judged() -> None:

@@ -29,4 +29,4 @@ def test_a_breach_stays_one_when_no_least_schedule_is_found(monkeypatch: pytest.
         evidence="",
         counterexample=bounded["E2E-11"],
     )
-    assert "no shortest schedule within the bound" in " ".join(terminal.block_text(verdict).split())
+    assert "without its shortest schedule: none within the bound" in " ".join(terminal.block_text(verdict).split())

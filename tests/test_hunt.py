@@ -35,6 +35,11 @@ class Overwrites(Kvm):
         return not cpu.test_and_set(vcpu.pid.on)
 
 
+class Raises(Kvm):
+    def trigger(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        raise ValueError("not written yet")
+
+
 SPEC = f"{__name__}:Overwrites"
 
 
@@ -101,3 +106,13 @@ def test_a_find_is_shown_as_a_file_and_its_string_replays_without_it(tmp_path: P
     assert string
     again = CliRunner().invoke(cli, ["replay", string[1]], standalone_mode=False)
     assert again.return_value == 1 and "STILL VIOLATED" in again.output
+
+
+def test_code_that_fails_by_itself_is_a_find_and_no_success() -> None:
+    told = CliRunner().invoke(
+        cli, ["hunt", "-a", f"{__name__}:Raises", "--minutes", "2", "--states", "5000"], standalone_mode=False
+    )
+    assert told.return_value == 2, told.output
+    assert "CRASH  Raises.deliver_interrupt raised ValueError('not written yet')" in re.sub(
+        r" +", " ", told.output
+    ).replace("CRASH ", "CRASH  ")

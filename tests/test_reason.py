@@ -205,6 +205,24 @@ def test_why_a_step_breaks_a_clause() -> None:
     )
 
 
+def test_a_guest_that_goes_on_is_told_from_its_instruction_before() -> None:
+    """And what the host read in between, that let it go on."""
+    goes_on = trace(
+        By("cpu0", facts.GuestDoes(("hlt",), routine="boundary")),
+        By("cpu1", modifies("send", "or", CONTROL, ON, 0, ON), ((CONTROL, 0, ON),)),
+        By("cpu0", reads("vcpu_halt", CONTROL, ON, ON, decides=True)),
+        By("cpu0", facts.Enters("vcpu0", routine="enter")),
+        By("cpu0", facts.GuestDoes(("sti",), routine="boundary")),
+        breaks=5,
+    )
+    assert sentences(goes_on, "the guest executes sti after HLT") == (
+        "Let B be step 5, where boundary on cpu0 executes sti for the guest.",
+        "The guest's last instruction before is step 1 (guest: hlt). "
+        "vcpu_halt on cpu0: step 3 reads ON = 1, as step 2 left it. enter on cpu0: step 4 enters vcpu0.",
+        "So B breaks it: the guest executes sti after HLT.",
+    )
+
+
 def test_a_call_that_returns_early_is_where_the_story_begins() -> None:
     """Nobody sets the vector that was posted: its sender saw ON of another post, which the vCPU clears."""
     early = trace(

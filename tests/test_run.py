@@ -193,6 +193,27 @@ def test_an_interrupted_run_says_what_is_missing(monkeypatch: pytest.MonkeyPatch
     assert (end.why, end.missing) == ("interrupted", (ALONE,))
 
 
+def test_what_was_found_before_an_interrupt_stays_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its least schedule, and with the command that looks for it."""
+    judging = judge(Forgets)
+    done = judging.work.done
+
+    def interrupted(item: Item) -> Any:
+        if isinstance(item, Least):
+            raise KeyboardInterrupt
+        return done(item)
+
+    going = Run(judging, SUITE.clauses, 0)
+    monkeypatch.setattr(going.pool, "do", interrupted)
+    events = list(going.events())
+    (breach,) = [event for event in events if isinstance(event, BreachFound)]
+    told = verdicts(events)[breach.clause.id]
+    assert (told.status, breach.clause.id) == (Status.VIOLATED, HELD)
+    assert told.counterexample is not None
+    assert told.counterexample.reason == f"{breach.reason} (without its shortest schedule: the run was interrupted)"
+    assert told.counterexample.replay == f"intack run -a {__name__}:Forgets --clause {HELD} --scenario {breach.where}"
+
+
 def test_no_process_is_left_behind() -> None:
     going = Run(judge(Kvm), SUITE.clauses, 2)
     events = going.events()

@@ -157,7 +157,8 @@ class Aside:
 
     def _serve(self, here: Connection, there: Connection) -> None:
         here.close()  # so that its end is seen
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the others' to end this
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the others' to end this, and by SIGTERM they do
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         with contextlib.suppress(EOFError, OSError):
             while True:
                 asked, sites, afresh = there.recv()

@@ -30,7 +30,7 @@ def hunt(adapter: str, minutes: float, seed: int, states: int, out: str, address
     from conformance.adapters.registry import AdapterError
     from conformance.report import document, terminal
     from conformance.verdict import own_scenarios
-    from conformance.verdict.clause import Status, exit_status
+    from conformance.verdict.clause import UNDECIDED, Status, exit_status
     from conformance.verdict.hunt import Hunting, TurnEndedError, hunted
     from conformance.verdict.judge import Judge
     from conformance.verdict.pool import Here
@@ -68,7 +68,11 @@ def hunt(adapter: str, minutes: float, seed: int, states: int, out: str, address
         Path(out).write_text(text)
     suite = own_scenarios.joined(session.suite, [found.scenario])
     again = Judge(session.implementation, session.profile, suite, scenarios={found.scenario.name})
-    verdicts = [again.verdict(c) for c in session.clauses if c.id in found.broken.clauses]
-    violated = [v for v in verdicts if v.status is Status.VIOLATED] or verdicts
+    broken = found.broken.clauses & guarantees
+    # What fails by itself breaks no clause: it leaves clauses undecided.
+    verdicts = [again.verdict(c) for c in session.clauses if c.id in broken or not broken]
+    violated = [v for v in verdicts if v.status is Status.VIOLATED]
+    failed = [v for v in verdicts if v.breakdown and v.breakdown.scenario == found.scenario.name]
+    violated = violated or failed or [v for v in verdicts if v.status in UNDECIDED]
     terminal.show(document.report(violated), Console())
     return exit_status(violated)

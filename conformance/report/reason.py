@@ -74,6 +74,7 @@ class _Story:
         if self.broken:
             yield self._history()
             yield self._causes()
+            yield self._between_instructions()
             yield self._before()
             yield self._messages() or self._switches()
             yield f"So B breaks it: {self.reason}." if self.reason else ""
@@ -95,7 +96,9 @@ class _Story:
         """The point, and which call it comes in the middle of."""
         step, say = self.point.step, self.say
         event = next((f for f in step.facts if isinstance(f, EVENTS)), None)
-        does = (self.words.fact(event) if event and self.broken else "") or say.did(step)
+        act = next((fact.action for fact in step.facts if isinstance(fact, facts.GuestDoes)), ()) if self.broken else ()
+        does = f"executes {' '.join(map(str, act))} for the guest" if act and not event else ""
+        does = does or (self.words.fact(event) if event and self.broken else "") or say.did(step)
         if not does and self.point.ends_early and (looks := self.point.all_looks(step)):
             say.told.add(step.number)
             does = say.look(looks[-1])
@@ -173,6 +176,24 @@ class _Story:
         for _, call in sorted(calls.items(), reverse=True):
             told += [text for text in [self._tour(call, most=2) if len(told) < 2 else ""] if text]
         return " ".join(reversed(told))
+
+    def _between_instructions(self) -> str:
+        """Where the guest goes on and should not: what it did before, and what decided that it was let."""
+        if not any(isinstance(fact, facts.GuestDoes) for fact in self.point.step.facts):
+            return ""
+        lane = self.point.lane_of(self.point.step)
+        lane = lane[: lane.index(self.point.step)]
+        did = [(step, fact) for step in lane for fact in step.facts if isinstance(fact, facts.GuestDoes)]
+        if not did:
+            return ""
+        step, fact = did[-1]
+        told = [f"The guest's last instruction before is {self.say.step(step.number)} ({self.words.fact(fact)})."]
+        between = [s for s in lane if s.number > step.number and s.routine and s.routine not in GUEST]
+        calls = dict.fromkeys(self.point.whole_call(s)[0].number for s in between)
+        tours = (
+            self._tour([s for s in between if s in self.point.whole_call(self.point.steps[n])], 2, 3) for n in calls
+        )
+        return " ".join([*told, *[tour for tour in tours if tour][:2]])
 
     def _before(self) -> str:
         """What the call that breaks the clause did before; if none of it matters, the last things that it read."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 
+from conformance.adapters.source import Fault
 from conformance.machine.finding import Breach, Finding
 from conformance.machine.machine import Machine
 from conformance.machine.state import NextSteps, Outcome
@@ -29,6 +30,8 @@ FEW = 2_000
 """States up to which one at a time is as fast."""
 FEW_VISITS = 20_000
 """And visits: costs are many, and each has few of them."""
+MOST_FAULTS = 100
+"""Crashes of the code under test that the search for the least schedule goes around."""
 
 
 def prove(
@@ -216,7 +219,8 @@ def _one_visit_at_a_time(
     kind: type[Finding] = Breach,
     below: Cost | None = None,
 ) -> tuple[dict[str, BreakingSchedule], bool]:
-    """What was found, and whether there is nothing more to find."""
+    """What was found, and whether there is nothing more to find. A step in which the code crashes leads nowhere."""
+    faults = 0
     wanted = set(clauses)
     found: dict[str, BreakingSchedule] = {}
     came_from: dict[Visit, tuple[Visit, Step] | None] = {}
@@ -234,7 +238,15 @@ def _one_visit_at_a_time(
             state, lane = here
             resting = True
             for agent in machine.agents:
-                for outcome in agent.entry(state).outcomes:
+                try:
+                    outcomes = agent.entry(state).outcomes
+                except Fault as fault:
+                    faults += 1
+                    if fault.status != "CRASH" or faults > MOST_FAULTS:
+                        raise
+                    resting = False
+                    continue
+                for outcome in outcomes:
                     resting = resting and not agent.obligatory
                     step = (agent.index, outcome.choice)
                     now = 2 * agent.index + outcome.lane

@@ -134,7 +134,9 @@ def _until(
     broken = {} if fault.status == "NONDETERMINISTIC" else done.breached | done.at_rest
     counterexamples = {c: unshortened(scenario, c in done.at_rest, breach) for c, breach in broken.items()}
     for clause in broken if shorten else ():
-        counterexamples[clause] = without_schedule(counterexamples[clause])
+        counterexamples[clause] = without_schedule(
+            counterexamples[clause], f"the code itself fails there: {fault.status}, {fault.what}"
+        )
         try:  # the fault may lie on the way to the least schedule, too
             found = shortest(machine, {clause}).get(clause)
             counterexamples |= {clause: document(machine, found, implementation, profile)} if found else {}
@@ -242,10 +244,9 @@ def unshortened(scenario: Scenario, at_rest: bool, breach: Breach) -> Counterexa
     )
 
 
-def without_schedule(found: Counterexample) -> Counterexample:
-    """A breach that the search for the least schedule did not reach within its bound: still a breach."""
-    told = f"{found.reason} (no shortest schedule within the bound of the second search)"
-    return msgspec.structs.replace(found, reason=told)
+def without_schedule(found: Counterexample, why: str = "none within the bound of the second search") -> Counterexample:
+    """A breach whose least schedule was not reached: still a breach."""
+    return msgspec.structs.replace(found, reason=f"{found.reason} (without its shortest schedule: {why})")
 
 
 def restless(machine: Machine) -> list[str]:
@@ -259,10 +260,10 @@ def document(machine: Machine, found: Found, implementation: Implementation, pro
     mends = recovery(machine, found) if found.at_rest and found.clause != "LIVELOCK" else ""
     routines = [step.routine for step in made if step.routine]
     filled = machine.assembly.filled_by
-    if routines and not found.at_rest:
-        role = machine.assembly.role_of.get(routines[-1], "")
-        role = f"{role}, filled by {filled.get(role, 'nobody')}" if role else ""
-    else:
+    last = machine.assembly.role_of.get(routines[-1], "") if routines and not found.at_rest else ""
+    if last and filled.get(last) == implementation.name:
+        role = f"{last}, filled by {implementation.name}"
+    else:  # at rest, or in a step of the reference's, which is not to blame for what it was led to
         own = sorted(r for r, name in filled.items() if name == implementation.name)
         role = f"the whole path, of which {implementation.name} fills {', '.join(own)}"
     return Counterexample(

@@ -156,6 +156,16 @@ class Judge:
         found = yield from self._judge_rule(clause, [result])
         return self._verdict(clause, found)
 
+    def cut_short(self, clause: Clause, item: Item, result: Explored | Checked) -> Verdict:
+        """Of a guarantee that the result breaks, where there was no time to look for the least schedule."""
+        found = broken_by(result, clause, item)
+        assert found is not None
+        told = f"in {found.scenario}, before the run was interrupted"
+        again = f"intack run -a {self.implementation.spec} --clause {clause.id}"
+        again += f" --scenario {found.scenario}" if isinstance(item, Explore) else ""
+        found = msgspec.structs.replace(without_schedule(found, "the run was interrupted"), replay=again)
+        return self._verdict(clause, Ruling(Status.VIOLATED, told, found))
+
     def _judge(self, clause: Clause) -> Rules:
         if reason := self.implementation.not_applicable.get(clause.id):
             return Ruling(Status.NOT_APPLICABLE, f"declared by the implementation: {reason}")

@@ -90,7 +90,11 @@ class Run:
         yield ended
 
     def ended(self, why: Literal["interrupted", "stopped at the first violation"]) -> RunEnded:
-        """How things stand. `why` only counts if something is missing."""
+        """How things stand. `why` only counts if something is missing. What was found broken by then stays found."""
+        for clause, item in self.violated.items() if why == "interrupted" else ():
+            result = self.results[item]
+            assert isinstance(result, Explored | Checked)
+            self.verdicts.setdefault(clause, self.judge.cut_short(self.clauses[clause], item, result))
         verdicts = tuple(self.verdicts[c] for c in self.clauses if c in self.verdicts)
         missing = tuple(c for c in self.clauses if c not in self.verdicts)
         return RunEnded(verdicts, missing, why if missing else "")
