@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import pytest
 from tiny_suite import ALONE, HALT, HELD, SUITE, UNCHECKED, UNSEEN
 
+import properties.suite
 from conformance.adapters import python
 from conformance.adapters.registry import AdapterError, of_class, resolve
 from conformance.machine import state
@@ -372,8 +373,7 @@ def test_with_and_finally_are_fine(cls: type[Any], plain: type[Any]) -> None:
 
 def test_what_is_broken_beside_a_crash_has_its_schedule() -> None:
     """The search for it goes around the steps that crash."""
-    from properties.suite import SUITE as whole
-
+    whole = properties.suite.SUITE
     sender = next(s for s in whole.scenarios if s.name == "one-sender")
     found = explore(resolve(f"{__name__}:RaisesWhereItRuns"), sender, whole)
     assert found.fault_status == "CRASH" and "it runs" in found.fault
