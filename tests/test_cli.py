@@ -98,7 +98,7 @@ def test_undecided(intack: Intack) -> None:
     ("arguments", "message"),
     [
         (["run", "--workers", "2"], "No such option"),
-        (["run", "-n", "two"], "'two' is neither a number nor auto"),
+        (["run", "-n", "two"], "'two' is neither a number of processes, from 0 on, nor auto"),
         (["walk"], "No such command 'walk'"),
         (["list", "verdicts"], "'verdicts' is not one of 'clauses'"),
         (["run", "--clause", "KVM-19"], "no clause matches 'KVM-19'. Did you mean"),

@@ -64,6 +64,8 @@ def linux(
     installed (default: linux-source-6.1, or what INTACK_LINUX_SOURCE names). Functions of it are compiled against headers of
     the suite's own; the kernel is not built, and nothing of it runs on this machine's hardware.
     """
+    from pathlib import Path
+
     from conformance.adapters.git import GitError
     from conformance.adapters.kernel import kernels
     from conformance.adapters.registry import AdapterError
@@ -75,6 +77,8 @@ def linux(
 
     if patch and against:
         raise click.UsageError("--patch and --against exclude each other: name the patched tree as --against")
+    if patch and not Path(patch).is_file():
+        raise click.UsageError(f"there is no patch {patch}")
     if history and (patch or against):
         raise click.UsageError("--history goes by commits: give no --patch or --against beside it")
     if since and not history:

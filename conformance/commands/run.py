@@ -28,7 +28,7 @@ def _workers(context: click.Context, option: click.Parameter, value: str) -> int
 
         return cores()
     if not value.isdecimal():
-        raise click.BadParameter(f"{value!r} is neither a number nor auto")
+        raise click.BadParameter(f"{value!r} is neither a number of processes, from 0 on, nor auto")
     return int(value)
 
 
