@@ -103,14 +103,17 @@ class Subject:
     architecture: str
     notes: set[str] = field(default_factory=set)
     """What the evidence says beside the count."""
-    made: dict[tuple[tuple[str, ...], int, int], Assembled] = field(default_factory=dict)
+    made: dict[tuple[Any, ...], Assembled] = field(default_factory=dict)
 
-    def assembly(self, facts: tuple[str, ...] = (), cpus: int = 3, vcpus: int = 1) -> Assembly:
-        kind = (facts, cpus, vcpus)
+    def assembly(
+        self, facts: tuple[str, ...] = (), cpus: int = 3, vcpus: int = 1, vectors: tuple[int, ...] = ()
+    ) -> Assembly:
+        """`vectors`: those of the architecture's example, if none are given."""
+        kind = (facts, cpus, vcpus, vectors)
         if kind not in self.made:
             example = architectures()[self.architecture].example
-            alike = example.vcpus[:1] * vcpus
-            scenario = structs.replace(example, name="alone", cpus=cpus, vcpus=alike, facts=facts)
+            alike, vectors = example.vcpus[:1] * vcpus, vectors or example.vectors
+            scenario = structs.replace(example, name="alone", cpus=cpus, vcpus=alike, vectors=vectors, facts=facts)
             self.made[kind] = Assembled(scenario, self.assembled(scenario))
         return self.made[kind].assembly
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 import pytest
 from turns import every_other
 
-from conformance.adapters.registry import resolve
+from conformance.adapters.registry import of_class, resolve
 from conformance.roles import arm as role
+from conformance.roles.arm import Cpu, Vcpu
 from properties.arm.sequential import CHECKS, manual
 from properties.arm.sequential.state import ACTIVE, INVALID, PENDING, PENDING_AND_ACTIVE, Lr, State
 from properties.function import check
 from properties.suite import SUITE
+from reference.arm.kvm import KvmArm
 from reference.known_bad.arm.register import KNOWN_BAD
 
 SEQUENTIAL = [c.id for c in SUITE.clauses if c.check == "sequential" and c.architecture == "arm"]
@@ -136,3 +138,47 @@ def test_the_least_counterexample(number: str) -> None:
 
 def test_each_check_finds_something() -> None:
     assert {c for bad in KNOWN_BAD for c in bad.breaks} >= set(CHECKS)
+
+
+# The software around list registers
+
+
+class MovesOne(KvmArm):
+    """The walk that hands over what has become another's ends with the first."""
+
+    def prune(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        for name in cpu.load(vcpu.ap_list):
+            target = self.world.vcpus[f"vcpu{cpu.load(self.world.irq(vcpu, int(name)).target)}"]
+            if target is not vcpu:
+                self.migrate(cpu, vcpu, int(name), target)
+                return
+        super().prune(cpu, vcpu)
+
+
+class ListsFour(KvmArm):
+    """A list of which only the first four are looked at, and nobody moves up."""
+
+    def summarize(self, cpu: Cpu, vcpu: Vcpu, listed: list[int]) -> tuple[list[int], int]:
+        return super().summarize(cpu, vcpu, sorted(listed)[:4])
+
+
+@pytest.mark.parametrize(
+    ("cls", "clause", "smallest"),
+    [
+        (
+            MovesOne,
+            "VGIC-RT-5",
+            "inject 41, 42, vcpu0 enters, vcpu1 takes 41, 42 over, vcpu0 exits and enters, vcpu1 enters: due in list registers, "
+            "entry by entry, are 41, 42; found are 41",
+        ),
+        (
+            ListsFour,
+            "VGIC-OVF-4",
+            "inject 41, 42, 43, 44, 45, 46, 47, vcpu0 enters: due in list registers, entry by entry, are 41, 42, 43, 44, 45, 46, 47; "
+            "found are 41, 42, 43, 44",
+        ),
+    ],
+)
+def test_one_too_many_is_found(cls: type[KvmArm], clause: str, smallest: str) -> None:
+    checked = check(clause, of_class(cls, cls.__name__, f"{__name__}:{cls.__name__}"), CHECKS)
+    assert checked.counterexample == smallest
