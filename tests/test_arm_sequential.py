@@ -155,6 +155,25 @@ class MovesOne(KvmArm):
         super().prune(cpu, vcpu)
 
 
+class Unsorted(KvmArm):
+    """Both lists are locked, that of who has it first."""
+
+    def move(self, cpu: Cpu, vcpu: Vcpu, intid: int, target: Vcpu) -> bool:
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, vcpu.ap_list_lock)
+        cpu.lock(target.ap_list_lock)
+        cpu.lock(irq.irq_lock)
+        moves = self.movable(cpu, vcpu, intid) and self.oracle(cpu, vcpu, intid) is target
+        if moves:
+            cpu.store(vcpu.ap_list, tuple(i for i in cpu.load(vcpu.ap_list) if i != str(intid)))
+            cpu.store(target.ap_list, (*cpu.load(target.ap_list), str(intid)))
+            cpu.store(irq.owner, (target.name,))
+        cpu.unlock(irq.irq_lock)
+        cpu.unlock(target.ap_list_lock)
+        self.unlock_irqrestore(cpu, vcpu.ap_list_lock, flag)
+        return moves
+
+
 class ListsFour(KvmArm):
     """A list of which only the first four are looked at, and nobody moves up."""
 
@@ -170,6 +189,12 @@ class ListsFour(KvmArm):
             "VGIC-RT-5",
             "inject 41, 42, vcpu0 enters, vcpu1 takes 41, 42 over, vcpu0 exits and enters, vcpu1 enters: due in list registers, "
             "entry by entry, are 41, 42; found are 41",
+        ),
+        (
+            Unsorted,
+            "VGIC-RT-6",
+            "inject 41, vcpu1 takes over, and vcpu0 takes back: leave_guest takes vcpu0.ap_list_lock and then vcpu1.ap_list_lock, "
+            "leave_guest takes vcpu1.ap_list_lock and then vcpu0.ap_list_lock",
         ),
         (
             ListsFour,

@@ -6,13 +6,13 @@ injected, one after another ── vcpu0 enters ── handles what is in its li
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from conformance.automaton.alone import Alone, Memory, run_alone
 from conformance.roles.arm import EDGE
-from conformance.roles.operations import Result, Value
+from conformance.roles.operations import Lock, Result, Unlock, Value
 from properties.arm.catalogue import LINUX, QUEUEING, ROUTING
 from properties.arm.sequential.state import INVALID, PENDING, PENDING_AND_ACTIVE, Lr
 from properties.function import BrokenError, Property, Subject, function
@@ -37,6 +37,7 @@ class Pair:
     def __init__(self, subject: Subject) -> None:
         self.assembly = subject.assembly(vcpus=2, vectors=MANY)
         self.memory: Mapping[str, Value] = {}
+        self.runs: list[Alone] = []
         for n in range(2):
             self.memory = run_alone(self.assembly, "load", (f"vcpu{n}", n), self.memory, cpu=n, interrupts=False).memory
 
@@ -76,11 +77,13 @@ class Pair:
         call: tuple[Result, ...] = ("distributor", f"vcpu{n}", "itargetsr", intid, n)
         while call and call[0] != "vcpu_run":
             alone = run_alone(self.assembly, str(call[0]), call[1:], memory, cpu=n)
+            self.runs.append(alone)
             memory, call = alone.memory, alone.answer.then
         return memory
 
     def _run(self, n: int, memory: Mapping[str, Value], **more: Any) -> Alone:
         alone = run_alone(self.assembly, "vcpu_run", (f"vcpu{n}",), memory, cpu=n, follow=FOLLOWED, **more)
+        self.runs.append(alone)
         if alone.ended != "in guest":
             raise BrokenError(f"vcpu_run(vcpu{n}): due is that it enters the guest; it is {alone.ended}")
         return alone
@@ -132,3 +135,45 @@ def hands_all_over(subject: Subject, pending: frozenset[int], taken: frozenset[i
     story = f"inject {told(pending)}, vcpu0 enters, vcpu1 takes {told(taken)} over, vcpu0 exits and enters"
     judge(story, pair.handled(0, taken), pending - taken)
     judge(f"{story}, vcpu1 enters", pair.handled(1), pending & taken)
+
+
+VGIC_RT_6 = ROUTING.alone.must(
+    "VGIC-RT-6",
+    "Two locks that are held together to hand an interrupt over are taken in one order, whichever vCPU it goes to, or under a third "
+    "lock: two that go to each other's vCPU would wait for ever.",
+    LINUX("vgic/vgic.c vgic_prune_ap_list()", "sorts them"),
+    role="run_loop",
+    observe="Which locks are held as another is taken, in all calls that hand interrupts over one way and back.",
+)
+
+
+@function(CHECKS, VGIC_RT_6, "injector run_loop residency distributor", some)
+def locks_in_one_order(subject: Subject, pending: frozenset[int]) -> None:
+    pair = Pair(subject)
+    pair.inject(pending)
+    pair.handled(0, pending)
+    pair.handled(1, pending)
+    taken: dict[tuple[str, str], tuple[str, frozenset[str]]] = {}
+    for locks, (routine, under) in (order for alone in pair.runs for order in orders(alone)):
+        taken[locks] = routine, under & taken.get(locks, ("", under))[1]
+    for (first, second), (routine, under) in sorted(taken.items()):
+        back, under_back = taken.get((second, first), ("", under))
+        if back and not under & under_back:
+            raise BrokenError(
+                f"inject {told(pending)}, vcpu1 takes over, and vcpu0 takes back: {routine} takes {first} and then {second}, "
+                f"{back} takes {second} and then {first}"
+            )
+
+
+def orders(alone: Alone) -> Iterator[tuple[tuple[str, str], tuple[str, frozenset[str]]]]:
+    """Pairs of locks, the second taken while the first was held: by which routine, and what else it held."""
+    held: list[str] = []
+    for asked in alone.asked:
+        match asked.operation:
+            case Lock(at=at):
+                yield from (((h, at), (asked.routine, frozenset(held) - {h})) for h in held)
+                held.append(at)
+            case Unlock(at=at) if at in held:
+                held.remove(at)
+            case _:
+                pass
