@@ -32,8 +32,6 @@ RUN_SECONDS = 1800.0
 RESTARTS = 5
 GRACE = 10.0
 """Seconds beyond the limit of a step, for a program that keeps the limit itself and says more about it."""
-BATCH = 64
-
 ADVICE: Mapping[str, str] = {
     "crash": "What it writes to standard error before is shown here, and tells how far it came.",
     "timeout": "A loop that waits for another agent must read locations and call relax; a slow step needs a longer limit.",
@@ -61,6 +59,8 @@ class PipeSource:
     """
 
     what = "program"
+    at_once = 64
+    """Questions in a step."""
 
     def __init__(
         self,
@@ -106,6 +106,13 @@ class PipeSource:
         """Where an operation was asked for, as people write it."""
         return site
 
+    def follow(self, question: Asked) -> tuple[Result, ...] | None:
+        """Results that may come after a question, if answers ahead are wanted."""
+        return None
+
+    def answered_ahead(self, question: protocol.Question, ahead: protocol.Ahead) -> None:
+        """What comes after a question."""
+
     # The source
 
     def fresh(self) -> PipeSource:
@@ -133,7 +140,7 @@ class PipeSource:
         answers: list[Answer | Fault] = []
         with self._lock:
             while len(answers) < len(wanted):
-                batch = wanted[len(answers) : len(answers) + BATCH]
+                batch = wanted[len(answers) : len(answers) + self.at_once]
                 try:
                     answers += self._step(batch)
                 except PipeError as error:
@@ -174,9 +181,10 @@ class PipeSource:
         routine = questions[0][0]
         self._id += 1
         try:
-            for question in questions:
-                protocol.check_value(question)
-            line = protocol.encode(protocol.Step(self._id, tuple(protocol.Question(*q) for q in questions)))
+            asking = [protocol.Question(*question, self.follow(question)) for question in questions]
+            for question in asking:
+                protocol.check_value((question.routine, question.arguments, question.results, question.follow))
+            line = protocol.encode(protocol.Step(self._id, tuple(asking)))
         except protocol.ProtocolError as error:
             raise PipeError(f"{asked}: {error}", "refused", routine) from None
         try:
@@ -194,6 +202,8 @@ class PipeSource:
             raise self._misses(
                 asked, line, f"an answer to step {self._id} with {len(questions)} answers", reply, routine
             )
+        for question, ahead in zip(asking, reply.ahead, strict=False):
+            self.answered_ahead(question, ahead)
         return [
             self._answer(question, raw, asked, line) for question, raw in zip(questions, reply.answers, strict=True)
         ]

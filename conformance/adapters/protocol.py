@@ -92,12 +92,15 @@ class Hello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
     layout: tuple[tuple[str, int, int, str, str], ...] = ()
 
 
-class Question(msgspec.Struct, frozen=True):
-    """What does the routine, called with these arguments, do after these results of its operations?"""
+class Question(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What does the routine, called with these arguments, do after these results of its operations? `follow` is for the
+    native runtime alone: results that may come next. It answers ahead then, as far as it knows or can guess how this goes on.
+    """
 
     routine: str
     arguments: tuple[Any, ...]
     results: tuple[Any, ...]
+    follow: tuple[Any, ...] | None = None
 
 
 class Step(msgspec.Struct, frozen=True, tag_field="type", tag="step"):
@@ -111,9 +114,21 @@ class Bye(msgspec.Struct, frozen=True, tag_field="type", tag="bye"):
     """The last line: the program ends."""
 
 
+class Ahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What comes after an answer: the first answer after the first result, and so on. `results` are those that were guessed, when
+    there are no more that may follow.
+    """
+
+    results: tuple[Any, ...]
+    answers: tuple[Any, ...]
+
+
 class Answers(msgspec.Struct, frozen=True, tag_field="type", tag="step", forbid_unknown_fields=True):
+    """`ahead`: the native runtime's, of each question."""
+
     id: int
     answers: tuple[Any, ...]
+    ahead: tuple[Ahead, ...] = ()
 
 
 class Trouble(msgspec.Struct, frozen=True, tag_field="type", tag="error", forbid_unknown_fields=True):
@@ -160,7 +175,8 @@ def encode(message: Message) -> bytes:
 def decode(line: bytes) -> Reply:
     """The reply that a line holds. Raises ProtocolError."""
     try:
-        return msgspec.convert(_integers(msgspec.json.decode(line)), Reply)
+        plain = msgspec.json.decode(line)
+        return msgspec.convert(_integers(plain) if b'"0x' in line else plain, Reply)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise ProtocolError(f"no reply of this protocol: {error}") from None
 
@@ -246,7 +262,8 @@ def schema() -> dict[str, Any]:
         definitions[cls.__name__]["properties"]["site"] = {"type": "string"}
         definitions[cls.__name__]["additionalProperties"] = False
     several = {"type": "array", "items": {"$ref": "#/$defs/Result"}}
-    definitions["Question"]["properties"] |= {"arguments": several, "results": several}
+    definitions["Question"]["properties"] |= {"arguments": several, "results": several, "follow": several}
+    definitions["Ahead"]["properties"] |= {"results": several}
     definitions["Finish"]["properties"] |= {"then": several, "value": {"$ref": "#/$defs/Result"}}
     definitions["Answers"]["properties"]["answers"] = {"type": "array", "items": {"$ref": "#/$defs/Answer"}}
     either = {

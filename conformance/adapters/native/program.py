@@ -1,21 +1,28 @@
 """A native program as a source of answers: built, then asked over the pipe protocol.
 
 The program forks for each question, so a crash or an endless loop is an answer like any other. It reports addresses;
-its debug information turns them into names and lines.
+its debug information turns them into names and lines. A fork takes longer than the run in it, so runs go on behind
+what was asked, and their answers ahead are kept until somebody asks for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from conformance.adapters import protocol
 from conformance.adapters.contained import MEMORY
 from conformance.adapters.native.build import Build
 from conformance.adapters.native.cache import scratch
 from conformance.adapters.native.debuginfo import DebugInfo
-from conformance.adapters.pipe import GRACE, STEP_SECONDS, PipeSource
+from conformance.adapters.pipe import GRACE, STEP_SECONDS, Asked, PipeSource
+from conformance.adapters.source import Fault
+from conformance.roles.operations import Answer, Result
+
+MOST_AHEAD = 1 << 16
+"""Answers that nobody has asked for."""
 
 Row = tuple[str, int, int, str, str]
 """Of the layout that the runtime is told: kind, address, bytes, name, types."""
@@ -30,6 +37,7 @@ class NativeProgram(PipeSource):
     """
 
     what = "native program"
+    at_once = 16  # an answer ahead may come with 32 KiB of others
     forgets = True
     """It answers each question in a process of its own."""
     glue: tuple[Path, ...] = ()
@@ -77,6 +85,42 @@ class NativeProgram(PipeSource):
     def start_command(self) -> Sequence[str]:
         return [str(self.build())]
 
+    # Answers ahead
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._ahead: dict[Asked, Any] = {}
+        """As the program wrote them."""
+        self._runs: dict[Asked, tuple[Result, ...]] = {}
+        """What is asked for now, with the results that follow."""
+
+    def answers(self, questions: Iterable[Asked]) -> list[Answer | Fault]:
+        """Of questions that follow each other the first is asked for, with the results of the others."""
+        wanted = list(questions)
+        answers: dict[Asked, Answer | Fault] = {}
+        with self._lock:
+            while True:
+                answers |= {q: answer for q in wanted if q not in answers and (answer := self._known(q))}
+                self._runs = runs = _runs([question for question in wanted if question not in answers])
+                if not runs:
+                    return [answers[question] for question in wanted]
+                answers |= zip(runs, super().answers(runs), strict=True)
+
+    def follow(self, question: Asked) -> tuple[Result, ...] | None:
+        return self._runs.get(question, ())
+
+    def answered_ahead(self, question: protocol.Question, ahead: protocol.Ahead) -> None:
+        if len(self._ahead) > MOST_AHEAD:
+            self._ahead.clear()
+        results = question.results
+        for result, answer in zip((*(question.follow or ()), *ahead.results), ahead.answers, strict=False):
+            results = (*results, protocol.result_of(result))
+            self._ahead[question.routine, question.arguments, results] = answer
+
+    def _known(self, question: Asked) -> Answer | Fault | None:
+        raw = self._ahead.pop(question, None)
+        return None if raw is None else self._answer(question, raw, "", b"")
+
     def _grace(self) -> float:
         return GRACE  # it keeps the limit of a step itself, and says where it was
 
@@ -102,3 +146,17 @@ class NativeProgram(PipeSource):
         where = f" at {at}" if at else ""
         then = f", after its operation at {after}" if after and after != at else ""
         return f"{failure.what}{where}{then}"
+
+
+def _runs(questions: Sequence[Asked]) -> dict[Asked, tuple[Result, ...]]:
+    """Runs that come by all of these questions: the first on its way, and the results that follow it."""
+    left = set(questions)
+    runs: dict[Asked, tuple[Result, ...]] = {}
+    for routine, args, results in sorted(questions, key=lambda question: -len(question[2])):
+        before = len(results)
+        while (routine, args, results[:before]) in left:
+            left.remove((routine, args, results[:before]))
+            before -= 1
+        if before < len(results):
+            runs[routine, args, results[: before + 1]] = results[before + 1 :]
+    return runs

@@ -9,6 +9,9 @@
  *     parent --question--> child: routine --hook--> result recorded? go on : answer, end
  *        ^------------------answer in a shared page-----------------------------'
  *
+ * To fork takes longer than all else. So if the question says so, the run goes on behind its answer: with the results
+ * that the question says may follow, then with guesses, and each operation that it comes to is an answer ahead.
+ *
  * A load: the recorded value is put into memory, then the program's own load finds it there. A plain store: its value
  * is known only after the program's own store, so it is an operation at the next hook. An atomic is done here.
  */
@@ -44,6 +47,8 @@ struct word { /* one location, or a part of one: up to 8 bytes of a shared objec
     unsigned shift; /* where its lowest bit is in the location; masks and values are those of its own bytes */
     uint64_t known; /* what hooks and answers left there */
     bool pointer;   /* it holds an object's address, the location its name */
+    bool touched;   /* by this run, */
+    uint64_t left;  /* which left this in it, as far as it knows: a guess at what a load finds */
 };
 
 struct named {
@@ -62,6 +67,7 @@ struct range { /* static data that may outlive a call */
 };
 
 enum { WORDS = 4096, OBJECTS = 1024, CALLS = 64, ROUTINES = 256, SITES = 4096, TOUCHED = 1 << 13, ANSWER = 1 << 16 };
+enum { AHEAD = 1 << 14, LATEST = 1 << 12, TOKENS = 8, TEXT = 64 };
 
 static struct word word[WORDS]; /* by address */
 static struct named named[OBJECTS], list[OBJECTS], lock[OBJECTS];
@@ -99,6 +105,9 @@ static struct {
     const struct routine *routine;
     unsigned long operations;
     const struct token *argument, *next;
+    const struct token *follow; /* results that may come next; NULL: it ends with its answer */
+    bool ahead;    /* it has answered, and goes on */
+    bool guessing; /* with results that nobody named */
     const void *site; /* in the program: where the operation is asked for */
     const void *caller[CALLS]; /* where the functions that it is in were called, outermost first */
     size_t calls;
@@ -128,6 +137,13 @@ static struct page { /* shared by parent and children */
     size_t calls;
     bool seen;              /* a twin has left the value it saw */
     uint64_t value;
+    size_t results, further; /* lengths of what is ahead: the results that were guessed, and the answers */
+    char result[AHEAD], ahead[AHEAD];
+    struct latest { /* what an operation answered the last time */
+        uint64_t operation; /* a hash of its text */
+        struct token token[TOKENS];
+        char text[TEXT];
+    } latest[LATEST];
     size_t sites;
     struct {
         const void *at;
@@ -176,6 +192,8 @@ static int failure(const char *kind, const char *what, const void *at, const cha
                    uintptr_t object)
 {
     static char text[4096];
+    if (run.ahead) /* nobody has asked for it */
+        _exit(0);
     quoted(text, sizeof text, what);
     return snprintf(page->answer, ANSWER, "{\"op\":\"error\",\"kind\":\"%s\",\"what\":\"%s\",\"at\":[%llu%s],"
                     "\"after\":%llu,\"object\":%llu}", kind, text, (unsigned long long)(uintptr_t)at, called,
@@ -242,39 +260,148 @@ static const struct token *behind(const struct token *value)
     return value;
 }
 
-/* The result of the next operation. If none is recorded, the operation itself, as JSON, is the answer. */
-INTACK_PRINTF(2, 3) static const struct token *perform(enum kind kind, const char *format, ...)
+/* ---- answers ahead ----------------------------------------------------------------------------------------------- */
+
+static bool append(char *to, size_t *length, const char *text, size_t more)
+{
+    if (*length + more + 2 > AHEAD)
+        return false;
+    if (*length)
+        to[(*length)++] = ',';
+    memcpy(to + *length, text, more);
+    *length += more;
+    return true;
+}
+
+static uint64_t hash(const char *text)
+{
+    uint64_t sum = 0xcbf29ce484222325;
+    for (; *text; text++)
+        sum = (sum ^ (unsigned char)*text) * 0x100000001b3;
+    return sum;
+}
+
+static void remember(uint64_t operation, const struct token *result)
+{
+    struct latest *latest = &page->latest[operation % LATEST];
+    size_t count = (size_t)(behind(result) - result), used = 0;
+    latest->operation = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t size = result[i].kind == STRING ? strlen(result[i].text) + 1 : 0;
+        if (count > TOKENS || used + size > TEXT)
+            return;
+        latest->token[i] = result[i];
+        if (size)
+            latest->token[i].text = memcpy(latest->text + used, result[i].text, size);
+        used += size;
+    }
+    latest->operation = operation;
+}
+
+/* A result of this kind that the operation may well have, or NULL: the only one there is, what the run itself left there, or
+ * what the same operation answered the last time.
+ */
+static const struct token *guess(enum kind kind, uint64_t operation, const uint64_t *left)
+{
+    static struct token none = {NONE, 0, ""}, number = {INTEGER, 0, ""};
+    const struct latest *latest = &page->latest[operation % LATEST];
+    const struct token *found = kind == NONE ? &none : NULL;
+    char text[TEXT + 24 * TOKENS];
+    size_t n = 0;
+
+    if (kind == INTEGER && left) {
+        number.number = *left;
+        found = &number;
+    } else if (kind != NONE && latest->operation == operation && latest->token->kind == kind)
+        found = latest->token;
+    if (!found)
+        return NULL;
+    for (const struct token *t = found; t < behind(found); t++) {
+        if (n && t->kind != CLOSE && t[-1].kind != OPEN)
+            text[n++] = ',';
+        switch (t->kind) {
+        case NONE: n += (size_t)sprintf(text + n, "null"); break;
+        case BOOL: n += (size_t)sprintf(text + n, t->number ? "true" : "false"); break;
+        case INTEGER: n += (size_t)sprintf(text + n, "%llu", (unsigned long long)t->number); break;
+        case STRING: n += (size_t)sprintf(text + n, "\"%s\"", t->text); break;
+        case OPEN: text[n++] = '['; break;
+        case CLOSE: text[n++] = ']'; break;
+        }
+    }
+    return append(page->result, &page->results, text, n) ? found : NULL;
+}
+
+/* What the run has come to, as JSON, is the answer, or one ahead. */
+static void tell(const char *text, int length)
+{
+    struct itimerval soon = {.it_value = {0, 250000}}, cpu = {.it_value = {0, 20000}};
+    if (!run.ahead) {
+        if (length <= 0 || length >= ANSWER)
+            publish(length);
+        memcpy(page->answer, text, (size_t)length);
+        page->length = (size_t)length;
+        setitimer(ITIMER_REAL, &soon, NULL);
+        setitimer(ITIMER_VIRTUAL, &cpu, NULL);
+    } else if (length <= 0 || length >= ANSWER || !append(page->ahead, &page->further, text, (size_t)length))
+        _exit(0);
+    if (!run.follow)
+        _exit(0);
+    if (!run.ahead)
+        run.next = run.follow;
+    run.ahead = true;
+}
+
+/* The result of the next operation. If none is recorded, the operation itself, as JSON, is the answer. `left`: what the run
+ * itself left there.
+ */
+INTACK_PRINTF(3, 4) static const struct token *result_of(enum kind kind, const uint64_t *left, const char *format, ...)
 {
     static const char *const called[] = {"None", "a bool", "an integer", "a string", "a tuple"};
+    static char text[ANSWER];
     va_list arguments;
 
     if (!run.on)
         give_up("an operation outside of a routine (%s)", format);
     settle();
     look_for_strays();
-    if (run.next->kind != CLOSE) {
-        const struct token *result = run.next;
-        if (result->kind != kind) {
-            char operation[512];
-            va_start(arguments, format);
-            vsnprintf(operation, sizeof operation, format, arguments);
-            va_end(arguments);
-            give_up("result %lu is %s, but the operation it answers is %s", run.operations, called[result->kind],
-                        operation);
-        }
+    bool recorded = run.next->kind != CLOSE && !run.ahead;
+    const struct token *result = run.next;
+    if (recorded && behind(result)->kind != CLOSE && result->kind == kind) { /* the latest is worth remembering */
         run.next = behind(result);
         run.operations++;
-        page->after = run.site;
         return result;
     }
     va_start(arguments, format);
-    int length = vsnprintf(page->answer, ANSWER, format, arguments);
+    int length = vsnprintf(text, ANSWER, format, arguments);
     va_end(arguments);
-    if (run.site && length > 0 && length < ANSWER - 4096)
-        length += snprintf(page->answer + length - 1, 4096, ",\"site\":\"%llu%s\"}",
-                           (unsigned long long)(uintptr_t)run.site, callers(run.caller, run.calls, " ")) - 1;
-    publish(length);
+    uint64_t operation = hash(text);
+    if (recorded && result->kind != kind)
+        give_up("result %lu is %s, but the operation it answers is %.400s", run.operations, called[result->kind], text);
+    if (!recorded) {
+        if (run.site && length > 0 && length < ANSWER - 4096)
+            length += snprintf(text + length - 1, 4096, ",\"site\":\"%llu%s\"}",
+                               (unsigned long long)(uintptr_t)run.site, callers(run.caller, run.calls, " ")) - 1;
+        tell(text, length);
+        result = run.next;
+    }
+    if (result->kind == CLOSE) {
+        run.guessing = true;
+        result = guess(kind, operation, left);
+    } else {
+        if (result->kind != kind)
+            _exit(0);
+        run.next = behind(result);
+        remember(operation, result);
+    }
+    if (!result)
+        _exit(0);
+    run.operations++;
+    if (!run.ahead)
+        page->after = run.site;
+    return result;
 }
+
+#define perform(kind, ...) result_of(kind, NULL, __VA_ARGS__)
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
@@ -310,6 +437,12 @@ static void poke(struct word *w, uint64_t mask, uint64_t bits)
 {
     w->known = peek(w, ~mask) | (bits & mask);
     memcpy((void *)w->at, &w->known, w->bytes);
+}
+
+static void leave(struct word *w, uint64_t mask, uint64_t bits)
+{
+    w->left = (w->left & ~mask) | (bits & mask);
+    w->touched = true;
 }
 
 /* A write without a hook would be an operation that nobody sees. */
@@ -349,16 +482,19 @@ static uint64_t load(struct word *w, uint64_t mask, const char *order)
     if (w->pointer)
         return load_pointer(w, order) & mask;
     uint64_t asked = mask << w->shift;
-    uint64_t bits = perform(INTEGER, "{\"op\":\"load\",\"at\":\"%s\",\"mask\":%llu,\"order\":\"%s\"}", w->name,
-                            (unsigned long long)asked, order)->number;
+    uint64_t left = w->left & asked;
+    uint64_t bits = result_of(INTEGER, w->touched ? &left : NULL,
+                           "{\"op\":\"load\",\"at\":\"%s\",\"mask\":%llu,\"order\":\"%s\"}", w->name,
+                           (unsigned long long)asked, order)->number;
     if (bits & ~asked)
         give_up("result %lu, a load of %s, has bits outside of the mask %#llx", run.operations - 1, w->name,
                     (unsigned long long)asked);
     poke(w, mask, bits >> w->shift);
+    leave(w, asked, bits);
     return bits >> w->shift;
 }
 
-static void store(const struct word *w, uint64_t mask, uint64_t bits, const char *order)
+static void store(struct word *w, uint64_t mask, uint64_t bits, const char *order)
 {
     if (w->pointer && mask == ~0ull) {
         store_pointer(w, bits, order);
@@ -368,6 +504,7 @@ static void store(const struct word *w, uint64_t mask, uint64_t bits, const char
         give_up("a part of the pointer %s is written", w->name);
     perform(NONE, "{\"op\":\"store\",\"at\":\"%s\",\"value\":%llu,\"mask\":%llu,\"order\":\"%s\"}", w->name,
             (unsigned long long)(bits << w->shift), (unsigned long long)(mask << w->shift), order);
+    leave(w, mask << w->shift, bits << w->shift);
 }
 
 /* The program's own store has happened: now it is an operation. */
@@ -443,6 +580,11 @@ static void touch_static(uintptr_t at, size_t size, int how)
             bytes &= (uint8_t)~own->bytes;
         else
             own->bytes |= bytes;
+        if (run.guessing && bytes & ~touch->by[how].bytes) { /* what nobody comes to counts for nothing */
+            if (!touch->by[READ].bytes && !touch->by[WRITE].bytes)
+                touch->at = 0;
+            _exit(0);
+        }
         if (bytes & ~touch->by[how].bytes) {
             touch->by[how].bytes |= bytes;
             touch->by[how].routine = (unsigned)(run.routine - routine);
@@ -653,7 +795,7 @@ static uint64_t combine(enum intack_how how, uint64_t old, uint64_t value, uint6
     return old;
 }
 
-static uint64_t rmw(const struct word *w, uint64_t mask, enum intack_how how, uint64_t value, uint64_t expect,
+static uint64_t rmw(struct word *w, uint64_t mask, enum intack_how how, uint64_t value, uint64_t expect,
                     const char *order)
 {
     if (w->pointer)
@@ -664,12 +806,14 @@ static uint64_t rmw(const struct word *w, uint64_t mask, enum intack_how how, ui
         snprintf(expected, sizeof expected, ",\"expect\":%llu", (unsigned long long)((expect & mask) << w->shift));
     const char *format =
         "{\"op\":\"rmw\",\"at\":\"%s\",\"how\":\"%s\",\"value\":%llu,\"mask\":%llu%s,\"order\":\"%s\"}";
-    uint64_t old = perform(INTEGER, format, w->name, how_name[how], (unsigned long long)bits, (unsigned long long)asked,
-                           expected, order)
+    uint64_t left = w->left & asked;
+    uint64_t old = result_of(INTEGER, w->touched ? &left : NULL, format, w->name, how_name[how], (unsigned long long)bits,
+                          (unsigned long long)asked, expected, order)
                        ->number;
     if (old & ~asked)
         give_up("result %lu, an rmw of %s, has bits outside of the mask %#llx", run.operations - 1, w->name,
                     (unsigned long long)asked);
+    leave(w, asked, combine(how, old, bits, (expect & mask) << w->shift));
     return old >> w->shift;
 }
 
@@ -678,7 +822,7 @@ static uint64_t shared_rmw(const volatile void *at, size_t size, enum intack_how
                            int order)
 {
     uint64_t mask = 0;
-    const struct word *w = word_of(at, size, &mask);
+    struct word *w = word_of(at, size, &mask);
     int shift = __builtin_ctzll(mask);
     return rmw(w, mask, how, value << shift, expect << shift, order_of(order)) >> shift;
 }
@@ -693,7 +837,7 @@ static uint64_t shared_load(const volatile void *at, size_t size, int order)
 static void shared_store(const volatile void *at, size_t size, uint64_t value, int order)
 {
     uint64_t mask = 0;
-    const struct word *w = word_of(at, size, &mask);
+    struct word *w = word_of(at, size, &mask);
     store(w, mask, value << __builtin_ctzll(mask) & mask, order_of(order));
 }
 
@@ -998,7 +1142,7 @@ uint64_t intack_load(const volatile void *at, uint64_t mask)
 uint64_t intack_rmw(volatile void *at, enum intack_how how, uint64_t value, uint64_t mask)
 {
     HERE;
-    const struct word *w = word_at(at, mask);
+    struct word *w = word_at(at, mask);
     if (how == INTACK_CAS)
         give_up("intack_rmw has no argument for what a cas expects: use an atomic of the language");
     if (w)
@@ -1171,7 +1315,7 @@ static struct word *add_word(uintptr_t at, size_t bytes, unsigned shift, const c
         give_up("%s overlaps an object that is already shared", name);
     for (; place && word[place - 1].at > at; place--)
         word[place] = word[place - 1];
-    word[place] = (struct word){at, bytes, name, shift, 0, false};
+    word[place] = (struct word){.at = at, .bytes = bytes, .name = name, .shift = shift};
     words++;
     return &word[place];
 }
@@ -1282,7 +1426,7 @@ static const struct token *member(const struct token *object, const char *key)
 static void answer(const struct token *question)
 {
     const struct token *name = member(question, "routine"), *arguments = member(question, "arguments"),
-                       *results = member(question, "results");
+                       *results = member(question, "results"), *follow = member(question, "follow");
     run.on = true;
     run.calls = 0;
     strcpy(run.value, "null");
@@ -1290,6 +1434,7 @@ static void answer(const struct token *question)
         give_up("the question is not complete");
     run.argument = arguments + 1;
     run.next = results + 1;
+    run.follow = follow && follow->kind == OPEN ? follow + 1 : NULL;
     run.routine = routine;
     while (run.routine < routine + routines && strcmp(run.routine->name, name->text))
         run.routine++;
@@ -1313,9 +1458,11 @@ _Noreturn static void finish(void)
 {
     settle();
     look_for_strays();
-    if (run.next->kind != CLOSE)
+    if (run.next->kind != CLOSE && !run.ahead)
         give_up("the routine returns after %lu operations, but there are more results than that", run.operations);
-    publish(snprintf(page->answer, ANSWER, "{\"op\":\"return\",\"then\":[%s],\"value\":%s}", run.then, run.value));
+    char text[sizeof run.then + sizeof run.value + 64];
+    tell(text, snprintf(text, sizeof text, "{\"op\":\"return\",\"then\":[%s],\"value\":%s}", run.then, run.value));
+    _exit(0);
 }
 
 /* ---- the parent: lines of JSON ----------------------------------------------------------------------------------- */
@@ -1507,15 +1654,18 @@ static void stay(bool here)
 
 static void step(const struct token *message)
 {
+    static const char shape[] = "%s{\"results\":[%.*s],\"answers\":[%.*s]}";
+    static char *ahead;
     const struct token *id = member(message, "id"), *questions = member(message, "questions");
     if (!world.greeted || !id || !questions || questions->kind != OPEN)
         give_up("a step before hello, or one without id and questions");
     char head[64];
     send_all(head, (size_t)snprintf(head, sizeof head, "{\"type\":\"step\",\"id\":%llu,\"answers\":[",
                                     (unsigned long long)id->number));
+    size_t length = 0;
     for (const struct token *question = questions + 1; question->kind != CLOSE; question = behind(question)) {
         int status = 0;
-        page->length = 0;
+        page->length = page->results = page->further = 0;
         page->pc = page->after = NULL;
         page->calls = 0;
         stay(true);
@@ -1533,7 +1683,14 @@ static void step(const struct token *message)
             explain(status);
         page->answer[page->length] = ',';
         send_all(page->answer, page->length + (behind(question)->kind != CLOSE));
+        if (member(question, "follow")) {
+            if (!(ahead = realloc(ahead, length + 2 * AHEAD + sizeof shape)))
+                give_up("no memory for the answers ahead");
+            length += (size_t)sprintf(ahead + length, shape, length ? "," : "],\"ahead\":[", (int)page->results,
+                                      page->result, (int)page->further, page->ahead);
+        }
     }
+    send_all(ahead, length);
     send_all("]}\n", 3);
 }
 
