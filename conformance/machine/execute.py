@@ -14,7 +14,7 @@ from conformance.automaton.unfold import LONGEST_CALL, Node, too_long
 from conformance.machine import events as ev
 from conformance.machine import facts
 from conformance.machine.levels import takeable
-from conformance.machine.parts import Running
+from conformance.machine.parts import Frame, Running
 from conformance.machine.perform import Blocked, Operations
 from conformance.machine.state import Note, NotEnabled
 from conformance.roles import operations as ops
@@ -124,10 +124,11 @@ class Stepping(Operations):
         if self.frames and self.frames[-1].kind == "handler":
             self.view.lane = 1
         been: tuple[Any, ...] = ()
-        while self.frames and not self._at_boundary():
-            node = self.frames[-1].node
+        while (frames := self.frames) and not self._at_boundary():
+            node = frames[-1].node
             answer = node.answer
-            if not self.atomic and noticed and self.noticeable(answer, node.routine):
+            looks = self.atomic or not noticed  # else it goes on only as long as nobody can tell
+            if not looks and self.noticeable(answer, node.routine):
                 return
             self.steps += 1
             if self.steps > FEW_STEPS and not self.atomic:
@@ -145,7 +146,7 @@ class Stepping(Operations):
                         return
                     raise NotEnabled
                 continue
-            now = self.noticeable(answer, node.routine)
+            now = looks and self.noticeable(answer, node.routine)
             try:
                 result = self.perform(answer, node)
             except Blocked:
@@ -167,7 +168,7 @@ class Stepping(Operations):
         if isinstance(answer, ops.EnterGuest | ops.ExitGuest):
             return
         frames = self.frames
-        self.put_frames((*frames[:-1], frames[-1]._replace(node=node.child(result))))
+        self.put_frames((*frames[:-1], Frame(frames[-1].kind, node.child(result))))
 
     def _return(self, answer: ops.Return) -> bool:
         """End the top call; False if it has to wait for a drain."""

@@ -15,9 +15,9 @@ from conformance.automaton.unfold import Node
 from conformance.machine import events as ev
 from conformance.machine import facts
 from conformance.machine.finding import Breach, about
-from conformance.machine.parts import Frame
+from conformance.machine.parts import Frame, Running
 from conformance.machine.state import Cell, Note, NotEnabled, View
-from conformance.machine.watched import Watched
+from conformance.machine.watched import Hearing, Watched
 from conformance.roles import operations as ops
 
 
@@ -41,12 +41,17 @@ class Operations:
         run = self.view.get(self.run)
         return run if self.c < 0 else run.frames
 
-    def put_frames(self, frames: tuple[Frame, ...], **changes: Any) -> None:
-        run = self.view.get(self.run)
-        self.view.set(self.run, frames if self.c < 0 else run._replace(frames=frames, **changes))
+    def put_frames(self, frames: tuple[Frame, ...], thread: str | None = None, guest: str | None = None) -> None:
+        """`thread`, `guest`: if they change, too."""
+        if self.c < 0:
+            self.view.set(self.run, frames)
+            return
+        run: Running = self.view.get(self.run)
+        now = Running(run.thread if thread is None else thread, frames, run.guest if guest is None else guest)
+        self.view.set(self.run, now)
 
-    def push(self, kind: str, routine: str, args: tuple[ops.Result, ...], **changes: Any) -> None:
-        self.put_frames((*self.frames, Frame(kind, self.m.assembly.root(routine, args))), **changes)
+    def push(self, kind: str, routine: str, args: tuple[ops.Result, ...], guest: str | None = None) -> None:
+        self.put_frames((*self.frames, Frame(kind, self.m.assembly.root(routine, args))), guest=guest)
         self.emit(ev.Called(self.c, routine, args))
 
     def emit(self, event: ev.Event) -> None:
@@ -110,14 +115,28 @@ class Operations:
             raise Fault("CRASH", f"{node.routine} runs on a device, which cannot do {answer}", node.routine)
         place = len(self.view.notes)
         result: ops.Result = _DO[type(answer)](self, answer, node)
-        if isinstance(answer, ops.Load) and self.m.assembly.shared(answer.at, node.routine).constant:
-            return result  # nobody changes it here, so reading it is no event
-        if not isinstance(answer, facts.QUIET):
-            told = self.switched if isinstance(answer, ops.Schedule) else result
-            note = Note(facts.performed(answer, told, node.routine), node)
+        done = (self.c, node, result, self.switched)
+        known = self.m.performed.get(done)
+        if known is None:
+            known = self.m.performed[done] = self._performed(answer, node, result)
+        note, concerned = known
+        if note:
             self.view.notes.insert(place, note)  # before what it led to
-        self.emit(ev.Asked(self.c, node.routine, answer, result))
+        for hearing in concerned:
+            hearing.tell(self.view)
         return result
+
+    def _performed(
+        self, answer: ops.AnyOperation, node: Node, result: ops.Result
+    ) -> tuple[Note | None, tuple[Hearing, ...]]:
+        """The account of an operation, and who is to be told of it."""
+        if isinstance(answer, ops.Load) and self.m.assembly.shared(answer.at, node.routine).constant:
+            return None, ()  # nobody changes it here, so reading it is no event
+        concerned = self.m.concerned(ev.Asked(self.c, node.routine, answer, result))
+        if isinstance(answer, facts.QUIET):
+            return None, concerned
+        told = self.switched if isinstance(answer, ops.Schedule) else result
+        return Note(facts.performed(answer, told, node.routine), node), concerned
 
     def _wait_for_drain(self) -> None:
         if self.m.depth and self.c >= 0 and self.view.get(self.m.cpus[self.c].buffer):

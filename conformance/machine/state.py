@@ -14,7 +14,7 @@ partial-order reduction are therefore measured, never declared: a forgotten depe
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from conformance.adapters.source import Fault
@@ -98,32 +98,37 @@ class Note(NamedTuple):
     node: Node | None = None
 
 
+UNREAD: Any = object()
+
+
 class NotEnabled(Exception):
     """The step cannot be taken in this state."""
 
 
-@dataclass(slots=True)
 class View:
     """A state as one step sees it. Records reads and writes; `pick` branches."""
 
-    state: int
-    prefix: tuple[int, ...] = ()
-    reads: int = 0
-    writes: dict[Cell[Any], Any] = field(default_factory=dict)
-    taken: list[int] = field(default_factory=list)
-    offered: list[int] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    lane: int = 0
+    __slots__ = ("findings", "known", "lane", "notes", "offered", "prefix", "reads", "state", "taken", "writes")
+
+    def __init__(self, state: int, prefix: tuple[int, ...] = ()) -> None:
+        self.state, self.prefix, self.reads, self.lane = state, prefix, 0, 0
+        self.writes: dict[Cell[Any], Any] = {}
+        self.known: dict[Cell[Any], Any] = {}
+        """What was read or written."""
+        self.taken: list[int] = []
+        self.offered: list[int] = []
+        self.notes: list[Note] = []
+        self.findings: list[Finding] = []
 
     def get(self, cell: Cell[T]) -> T:
-        if cell in self.writes:
-            return self.writes[cell]
-        self.reads |= cell.mask
-        return cell.unpack(self.state)
+        value = self.known.get(cell, UNREAD)
+        if value is UNREAD:
+            self.reads |= cell.mask
+            value = self.known[cell] = cell.unpack(self.state)
+        return value
 
     def set(self, cell: Cell[T], value: T) -> None:
-        self.writes[cell] = value
+        self.writes[cell] = self.known[cell] = value
 
     def pick(self, options: int) -> int:
         """One of `options` branches; every branch is explored."""

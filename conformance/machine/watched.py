@@ -2,19 +2,25 @@
 
 Told first with its memory veiled: a monitor that hands the veil back does not depend on its memory for this event, and
 neither does the step. One that looks at nothing of the state either has nothing to say to that event, ever, and is not told again.
+And what it makes of an event and its memory, without a look at the state, it makes of them every time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from conformance.automaton.assembly import Assembly
+from conformance.automaton.unfold import Node
 from conformance.machine import events as ev
+from conformance.machine.finding import Finding
 from conformance.machine.monitor import Look, Monitor
 from conformance.machine.parts import Parts
-from conformance.machine.state import Cell, View
+from conformance.machine.state import Cell, Note, View
+from conformance.roles.operations import Result
 from conformance.roles.scenario import Scenario
+
+T = TypeVar("T", bound=Hashable)
 
 
 class Attached(NamedTuple):
@@ -37,26 +43,27 @@ class Watched(Parts):
         for attached in self.attached:
             for kind in attached.monitor.events:
                 self.listeners.setdefault(kind, []).append(attached)
-        self.concerned: dict[type[Any], dict[ev.Event, tuple[Attached, ...]]] = {kind: {} for kind in self.listeners}
-        """Of each event that was met those listeners who look at anything for it."""
+        self.met: dict[type[Any], dict[ev.Event, tuple[Hearing, ...]]] = {kind: {} for kind in self.listeners}
+        """Of each event those listeners who look at anything for it."""
+
+        self.performed: dict[tuple[int, Node, Result, bool], tuple[Note | None, tuple[Hearing, ...]]] = {}
+        """Of an operation on a CPU, its result, and whether that switched: its account, and who is to be told."""
 
     def emit(self, view: View, event: ev.Event) -> None:
-        """Tell the monitors. One that does not look at its memory for this event does not depend on it."""
-        met = self.concerned.get(type(event))
+        """Tell the monitors."""
+        for hearing in self.concerned(event):
+            hearing.tell(view)
+
+    def concerned(self, event: ev.Event) -> tuple[Hearing, ...]:
+        """Who is to be told."""
+        met = self.met.get(type(event))
         if met is None:
-            return
-        concerned = met.get(event)
-        if concerned is None:
-            concerned = met[event] = tuple(a for a in self.listeners[type(event)] if not self._unconcerned(a, event))
-        for monitor, cell in concerned:
-            look = Look(self, view, monitor)
-            if cell is None:
-                monitor.on(event, None, look)
-            elif not _indifferent(monitor, event, look):
-                before = view.get(cell)
-                after = monitor.on(event, before, look)
-                if after != before:
-                    view.set(cell, after)
+            return ()
+        known = met.get(event)
+        if known is None:
+            listening = [a for a in self.listeners[type(event)] if not self._unconcerned(a, event)]
+            known = met[event] = tuple(Hearing(self, event, attached) for attached in listening)
+        return known
 
     def _unconcerned(self, attached: Attached, event: ev.Event) -> bool:
         """Whether the monitor neither looks at its memory or the state for this event nor reports anything."""
@@ -67,6 +74,67 @@ class Watched(Parts):
             return monitor.on(event, memory, Look(self, blind, monitor)) is memory and not blind.findings
         except Exception:  # of the veil, the blind view, or the monitor's own: then it is told
             return False
+
+
+class Hearing:
+    """A monitor and an event. One that does not look at its memory for this event does not depend on it."""
+
+    __slots__ = ("answers", "cell", "event", "machine", "minds", "monitor", "regardless")
+
+    def __init__(self, machine: Watched, event: ev.Event, attached: Attached) -> None:
+        self.machine, self.event = machine, event
+        self.monitor, self.cell = attached
+        self.minds = self.cell is None
+        """Whether it is known to look at its memory, whatever the state is."""
+        self.regardless: tuple[Finding, ...] | None = None
+        """What it finds, if it looks at nothing."""
+        self.answers: dict[Any, tuple[Any, tuple[Finding, ...]]] = {}
+        """By its memory: what that becomes and what it finds, where it looks at nothing else."""
+
+    def tell(self, view: View) -> None:
+        if self.regardless is not None:
+            view.findings += self.regardless
+        elif self.minds or not self._indifferent(view):
+            before = view.get(self.cell) if self.cell else None
+            known = self.answers.get(before)
+            if known is None:
+                glance = Glance(view)
+                after = self.monitor.on(self.event, before, Look(self.machine, glance, self.monitor))
+                known = after, tuple(glance.findings)
+                if not glance.looked:
+                    self.answers[before] = known
+            after, findings = known
+            view.findings += findings
+            if self.cell and after != before:
+                view.set(self.cell, after)
+
+    def _indifferent(self, view: View) -> bool:
+        """Whether the monitor hands its memory back without having looked at it."""
+        glance = Glance(view)
+        try:
+            same = self.monitor.on(self.event, VEIL, Look(self.machine, glance, self.monitor)) is VEIL
+        except Exception:  # of the veil, or the monitor's own: then it comes again
+            same = False
+        if same:
+            view.findings += glance.findings
+        if same and not glance.looked:
+            self.regardless = tuple(glance.findings)
+        self.minds = not same and not glance.looked
+        return same
+
+
+class Glance(View):
+    """A view through another one. Tells whether anything was looked at."""
+
+    __slots__ = ("findings", "looked", "through")
+
+    def __init__(self, through: View) -> None:
+        self.through, self.looked = through, False
+        self.findings: list[Finding] = []
+
+    def get(self, cell: Cell[T]) -> T:
+        self.looked = True
+        return self.through.get(cell)
 
 
 class Blind(View):
@@ -95,15 +163,3 @@ class Veil(Sequence[Any]):
 
 
 VEIL = Veil()
-
-
-def _indifferent(monitor: Monitor, event: ev.Event, look: Look) -> bool:
-    """Whether the monitor hands its memory back without having looked at it."""
-    told = len(look.view.findings)
-    try:
-        if monitor.on(event, VEIL, look) is VEIL:
-            return True
-    except Exception:  # of the veil, or the monitor's own: then it comes again
-        pass
-    del look.view.findings[told:]
-    return False

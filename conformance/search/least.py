@@ -20,7 +20,7 @@ from conformance.machine.machine import Machine
 from conformance.search.packing import SPARE, Outgrown, Packing
 from conformance.search.results import BreakingSchedule, Step
 from conformance.search.state_table import Column, Numbering, Numbers, Rows
-from conformance.search.transition_table import Recall
+from conformance.search.transition_table import Recall, lengthened
 
 START = (1 << SPARE) - 1
 """The lane of no step."""
@@ -75,6 +75,8 @@ class _Search:
         self.came: list[Visits] = []
         """By cost, as they were met: the first number given, and the visits in the order of their numbers."""
 
+        self.noticed = 0
+        """Outcomes."""
         self.lanes = np.zeros(0, np.int32)
         self.breaks = {clause: np.zeros(0, np.bool_) for clause in clauses}
         """By outcome."""
@@ -138,12 +140,15 @@ class _Search:
 
     def _notice_outcomes(self) -> None:
         """Outcomes that were remembered since the last time."""
-        new = self.recall.outcomes[len(self.lanes) :]
+        new = self.recall.outcomes[self.noticed :]
         if new:
-            self.lanes = np.append(self.lanes, np.array([outcome.lane for outcome in new], np.int32))
+            before, self.noticed = self.noticed, len(self.recall.outcomes)
+            self.lanes = lengthened(self.lanes, self.noticed, 0)
+            self.lanes[before : self.noticed] = [outcome.lane for outcome in new]
             for clause in self.wanted:
-                breaks = np.array([any(f.clause == clause for f in self._sought(o.findings)) for o in new])
-                self.breaks[clause] = np.append(self.breaks[clause], breaks)
+                breaks = [any(f.clause == clause for f in self._sought(o.findings)) for o in new]
+                self.breaks[clause] = lengthened(self.breaks[clause], self.noticed, False)
+                self.breaks[clause][before : self.noticed] = breaks
 
     def _judge_steps(self, cost: Cost, visits: Visits, switched: NDArray[np.bool_]) -> None:
         for clause in sorted(self.wanted):

@@ -9,9 +9,10 @@ shorter key answers stays true, but it is found only by states whose further bit
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conformance.machine.machine import Machine
 from conformance.machine.state import Agent, NextSteps, Outcome
@@ -19,6 +20,7 @@ from conformance.search.packing import SPARE, Packing
 from conformance.search.state_table import Column, Numbering, Numbers, Rows
 
 UNKNOWN = -1
+ROOM = 1 << 10
 
 
 class Steps(NamedTuple):
@@ -52,7 +54,7 @@ class Recall:
         self.keys = Numbering(packing.words, sparse=16)
         self.first: Numbers = np.zeros(0, np.int32)
         self.many: Numbers = np.zeros(0, np.int32)
-        """By key: the first outcome, and how many; UNKNOWN."""
+        """By key: the first outcome, and how many; UNKNOWN. These, and those by outcome, have room behind their end."""
 
         self.outcomes: list[Outcome] = []
         self.keep = [np.zeros(0, np.uint64) for _ in range(packing.words)]
@@ -114,9 +116,8 @@ class Recall:
             key &= column
         keys[0] |= self.tags.take(file)
         numbers = self.keys.number(keys)
-        if more := max(0, self.keys.count - len(self.many)):
-            self.first = np.append(self.first, np.zeros(more, np.int32))
-            self.many = np.append(self.many, np.full(more, UNKNOWN, np.int32))
+        self.first = lengthened(self.first, self.keys.count, 0)
+        self.many = lengthened(self.many, self.keys.count, UNKNOWN)
         return numbers
 
     # What is not remembered here
@@ -148,7 +149,20 @@ class Recall:
         new = self.outcomes[known:]
         added = [self.packing.pack(outcome.add, outcome.writes) for outcome in new]
         written = [self.packing.mask(outcome.writes) for outcome in new]
+        count = len(self.outcomes)
         for word in range(self.packing.words):
-            self.add[word] = np.append(self.add[word], np.array([words[word] for words in added], np.uint64))
-            self.keep[word] = np.append(self.keep[word], ~np.array([words[word] for words in written], np.uint64))
-        self.tells = np.append(self.tells, np.array([bool(outcome.findings) for outcome in new], np.bool_))
+            self.add[word] = lengthened(self.add[word], count, 0)
+            self.add[word][known:count] = [words[word] for words in added]
+            self.keep[word] = lengthened(self.keep[word], count, 0)
+            self.keep[word][known:count] = ~np.array([words[word] for words in written], np.uint64)
+        self.tells = lengthened(self.tells, count, False)
+        self.tells[known:count] = [bool(outcome.findings) for outcome in new]
+
+
+def lengthened(array: NDArray[Any], count: int, filler: int) -> NDArray[Any]:
+    """With room for `count` entries, and for many more if it had none, so that room is seldom made."""
+    if count <= len(array):
+        return array
+    more = np.full(max(count, 2 * len(array), ROOM), filler, array.dtype)
+    more[: len(array)] = array
+    return more
