@@ -38,8 +38,8 @@ class PythonSource:
     def __init__(self, make: Callable[[], Any], name: Callable[[ops.Result], Any] = lambda value: value) -> None:
         self.make, self.name = make, name
         self.object = _made(make)
-        self.asked_from: tuple[Line, ...] = ()
-        """Where the last operation was asked for: see `lines`."""
+        self.asked_from: tuple[Line, ...] | None = None
+        """Where the last operation was asked for, if that is wanted: see `lines`."""
 
     def fresh(self) -> PythonSource:
         return PythonSource(self.make, self.name)
@@ -49,8 +49,11 @@ class PythonSource:
         what it calls.
         """
         self.asked_from = ()
-        self.next(routine, args, results)
-        return self.asked_from
+        try:
+            self.next(routine, args, results)
+            return self.asked_from
+        finally:
+            self.asked_from = None
 
     def next(self, routine: str, args: tuple[ops.Result, ...], results: tuple[ops.Result, ...]) -> ops.Answer:
         cpu = Cpu(results)
@@ -60,7 +63,8 @@ class PythonSource:
                 value = getattr(self.object, routine)(cpu, *map(self.name, args))
         except Suspension as suspended:
             assert cpu._asked is not None
-            self.asked_from = _lines(suspended.__traceback__)
+            if self.asked_from is not None:
+                self.asked_from = _lines(suspended.__traceback__)
             return cast(ops.AnyOperation, cpu._asked)
         except Fault:
             raise

@@ -91,21 +91,26 @@ def source(package: str) -> str:
 def changed_since_loaded() -> bool:
     """Whether what runs may be other than what the files say. By ctime, which no copy carries over. Raises OSError."""
     packages = {*PACKAGES, *_packages()}
-    return any(path.stat().st_ctime >= LOADED for package in packages for _, path in files(package))
+    return any(os.stat(path).st_ctime >= LOADED for package in packages for _, path in _paths(package))
 
 
 def files(package: str) -> Iterator[tuple[str, Path]]:
     """With their names in the package, in the same order everywhere."""
+    return ((name, Path(path)) for name, path in _paths(package))
+
+
+def _paths(package: str) -> Iterator[tuple[str, str]]:
+    """Strings: they are gone through whenever a result is kept."""
     module = importlib.import_module(package)
-    folders = [Path(folder) for folder in getattr(module, "__path__", ())]
+    folders: list[str] = list(getattr(module, "__path__", ()))
     if not folders:
-        yield package, Path(str(module.__file__))
+        yield package, str(module.__file__)
     for folder in folders:
         for home, below, names in os.walk(folder):
             below[:] = sorted(name for name in below if name != "__pycache__")
-            for path in (Path(home, name) for name in sorted(names)):
-                if path.is_file():
-                    yield str(path.relative_to(folder)), path
+            for path in (os.path.join(home, name) for name in sorted(names)):
+                if os.path.isfile(path):
+                    yield path.removeprefix(folder).lstrip(os.sep), path
 
 
 def hashed(*parts: object) -> str:

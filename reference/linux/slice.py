@@ -5,8 +5,8 @@ tree-sitter finds them: it reads C that is not preprocessed, and goes on behind 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import tree_sitter_c
@@ -41,19 +41,10 @@ class CFile:
     def __init__(self, name: str, text: str) -> None:
         self.name, self.text = name, text
 
-    @cached_property
-    def functions(self) -> dict[str, tuple[Function, ...]]:
+    @property
+    def functions(self) -> Mapping[str, tuple[Function, ...]]:
         """All that are defined at the top level; one that #if and #else define differently, more than once."""
-        raw = self.text.encode(errors="surrogateescape")
-        found: dict[str, tuple[Function, ...]] = {}
-        for node in _definitions(Parser(Language(tree_sitter_c.language())).parse(raw).root_node):
-            name, body = _name(node), node.child_by_field_name("body")
-            if not name or body is None:
-                continue
-            text = raw[node.start_byte : node.end_byte].decode(errors="surrogateescape")
-            head = raw[node.start_byte : body.start_byte].decode(errors="surrogateescape").rstrip()
-            found[name] = (*found.get(name, ()), Function(name, node.start_point[0] + 1, text, head))
-        return found
+        return _functions(self.text)
 
     def unseen(self, names: Iterable[str] = ()) -> list[str]:
         """Inline assembly with an operand in memory, or that may touch any: where it is (file:line: function), in these
@@ -92,6 +83,20 @@ class CFile:
         parts = [f'#line {f.line} "{self.name}"\n{f.head};\n' for f in cut]
         parts += [f'#line {f.line} "{self.name}"\n{f.text}\n' for f in cut]
         return "".join(parts)
+
+
+@lru_cache(64)
+def _functions(text: str) -> Mapping[str, tuple[Function, ...]]:
+    raw = text.encode(errors="surrogateescape")
+    found: dict[str, tuple[Function, ...]] = {}
+    for node in _definitions(Parser(Language(tree_sitter_c.language())).parse(raw).root_node):
+        name, body = _name(node), node.child_by_field_name("body")
+        if not name or body is None:
+            continue
+        whole = raw[node.start_byte : node.end_byte].decode(errors="surrogateescape")
+        head = raw[node.start_byte : body.start_byte].decode(errors="surrogateescape").rstrip()
+        found[name] = (*found.get(name, ()), Function(name, node.start_point[0] + 1, whole, head))
+    return found
 
 
 def _definitions(node: Node) -> Iterator[Node]:

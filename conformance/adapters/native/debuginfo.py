@@ -57,6 +57,7 @@ class DebugInfo:
         self.path = path
         self._glue = tuple(os.path.realpath(part) for part in glue)
         self._parts_found: dict[tuple[Object, str], Object | DebugInfoError] = {}
+        self._places_found: dict[int, list[tuple[str, int]]] = {}
         self._file = path.open("rb")
         try:
             self._elf = ELFFile(self._file)
@@ -137,11 +138,12 @@ class DebugInfo:
 
     def _places(self, address: int) -> list[tuple[str, int]]:
         """File and line of an instruction, then of each call that was put in line there, innermost first."""
-        at = bisect.bisect_right(self._lines, address, key=lambda line: line[0]) - 1
-        if at < 0 or not self._lines[at][1]:
-            return []
-        calls = sorted((call for call in self._inlined if call[0] <= address < call[1]), key=lambda c: -c[2])
-        return [self._lines[at][1:], *(call[3:] for call in calls)]
+        if address not in self._places_found:  # steps of one function have the same callers
+            at = bisect.bisect_right(self._lines, address, key=lambda line: line[0]) - 1
+            calls = sorted((call for call in self._inlined if call[0] <= address < call[1]), key=lambda c: -c[2])
+            known = at >= 0 and bool(self._lines[at][1])
+            self._places_found[address] = [self._lines[at][1:], *(call[3:] for call in calls)] if known else []
+        return self._places_found[address]
 
     def _between(self, file: str) -> bool:
         real = os.path.realpath(file)
