@@ -18,13 +18,17 @@ from tiny_machine import (
 )
 
 import properties.x86.monitors
+from conformance.adapters.registry import resolve
 from conformance.machine import events as ev
+from conformance.machine.build import in_machine
 from conformance.machine.finding import Witness
+from conformance.machine.machine import Machine
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.scenario import Device, VcpuSetup
-from conformance.search.proof import prove, shortest
+from conformance.search.proof import prove, shortest, visits
 from conformance.search.recovery import recovery
+from properties.suite import SUITE
 
 STALE, ANY, THIRD = promise("STALE"), promise("ANY"), promise("THIRD")
 
@@ -154,3 +158,20 @@ def test_a_clause_that_is_another_one_under_a_condition_is_written_once() -> Non
     found = shortest(made, {"THIRD", "TWICE", "NEVER"})
     assert found.keys() == {"THIRD", "TWICE"}
     assert found["THIRD"].schedule == found["TWICE"].schedule
+
+
+@pytest.mark.parametrize("name", ["one-sender", "halt-closed", "assign", "vgic-edge", "nested-post"])
+def test_what_monitors_have_said_they_say_again(name: str) -> None:
+    """To monitors that were told nothing yet, each step is the same: what it reads, writes, shows and finds."""
+
+    def use(machine: Machine) -> None:
+        told = [(agent, state) for state, _, met in visits(machine) if met < 400 for agent in machine.agents]
+        known = [agent._run(state) for agent, state in told]
+        for (agent, state), before in zip(told, known, strict=True):
+            machine.performed.clear()
+            for met in machine.met.values():
+                met.clear()
+            assert agent._run(state) == before
+
+    scenario = next(scenario for scenario in SUITE.scenarios if scenario.name == name)
+    in_machine(resolve("reference"), scenario, SUITE, use)

@@ -124,8 +124,8 @@ class Stepping(Operations):
         if self.frames and self.frames[-1].kind == "handler":
             self.view.lane = 1
         been: tuple[Any, ...] = ()
-        while (frames := self.frames) and not self._at_boundary():
-            node = frames[-1].node
+        while (top := self._top()) is not None:
+            node = top.node
             answer = node.answer
             looks = self.atomic or not noticed  # else it goes on only as long as nobody can tell
             if not looks and self.noticeable(answer, node.routine):
@@ -159,8 +159,12 @@ class Stepping(Operations):
             noticed = noticed or (now and not self.atomic) or isinstance(answer, ops.ExitGuest)
             noticed = noticed or (isinstance(answer, ops.Atomic) and not answer.on)
 
-    def _at_boundary(self) -> bool:
-        return self.c >= 0 and bool(self.view.get(self.run).guest) and self.frames[-1].kind != "hardware"
+    def _top(self) -> Frame | None:
+        """The frame to go on with; None if there is none, or the processor is at an instruction boundary of a guest."""
+        run = self.view.get(self.run)
+        if self.c < 0:
+            return run[-1] if run else None
+        return run.frames[-1] if run.frames and (not run.guest or run.frames[-1].kind == "hardware") else None
 
     def _advance(self, node: Node, result: ops.Result) -> None:
         """Move the frame that performed the operation on, wherever the operation left it."""

@@ -59,10 +59,10 @@ class Operations:
 
     def owner(self) -> str:
         """The vCPU whose private locations this step may touch. Not a handler: it comes between the thread's steps."""
-        if self.c < 0 or self.frames[-1].kind == "handler":
+        if self.c < 0:
             return ""
-        run = self.view.get(self.run)
-        return run.guest or run.thread
+        run: Running = self.view.get(self.run)
+        return "" if run.frames[-1].kind == "handler" else run.guest or run.thread
 
     def _owns(self, owner: str) -> bool:
         """Whether this step may touch what is private to `owner`, a vCPU or a CPU."""

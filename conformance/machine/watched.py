@@ -2,7 +2,7 @@
 
 Told first with its memory veiled: a monitor that hands the veil back does not depend on its memory for this event, and
 neither does the step. One that looks at nothing of the state either has nothing to say to that event, ever, and is not told again.
-And what it makes of an event and its memory, without a look at the state, it makes of them every time.
+What it makes of an event, its memory and what it looks at, it makes of them every time, so each is asked once: that, too, is unfolded.
 """
 
 from __future__ import annotations
@@ -79,62 +79,84 @@ class Watched(Parts):
 class Hearing:
     """A monitor and an event. One that does not look at its memory for this event does not depend on it."""
 
-    __slots__ = ("answers", "cell", "event", "machine", "minds", "monitor", "regardless")
+    __slots__ = ("cell", "event", "machine", "monitor", "said")
 
     def __init__(self, machine: Watched, event: ev.Event, attached: Attached) -> None:
         self.machine, self.event = machine, event
         self.monitor, self.cell = attached
-        self.minds = self.cell is None
-        """Whether it is known to look at its memory, whatever the state is."""
-        self.regardless: tuple[Finding, ...] | None = None
-        """What it finds, if it looks at nothing."""
-        self.answers: dict[Any, tuple[Any, tuple[Finding, ...]]] = {}
-        """By its memory: what that becomes and what it finds, where it looks at nothing else."""
+        self.said: dict[Any, Looks | Said] = {}
+        """By its memory, or UNASKED for the veil."""
 
     def tell(self, view: View) -> None:
-        if self.regardless is not None:
-            view.findings += self.regardless
-        elif self.minds or not self._indifferent(view):
-            before = view.get(self.cell) if self.cell else None
-            known = self.answers.get(before)
-            if known is None:
-                glance = Glance(view)
-                after = self.monitor.on(self.event, before, Look(self.machine, glance, self.monitor))
-                known = after, tuple(glance.findings)
-                if not glance.looked:
-                    self.answers[before] = known
-            after, findings = known
-            view.findings += findings
-            if self.cell and after != before:
-                view.set(self.cell, after)
+        if self.cell is None:
+            view.findings += self._says(view, None, None).findings
+            return
+        said = self._says(view, UNASKED, VEIL)
+        if said.memory is not VEIL:
+            before = view.get(self.cell)
+            said = self._says(view, before, before)
+            if said.memory != before:
+                view.set(self.cell, said.memory)
+        view.findings += said.findings
 
-    def _indifferent(self, view: View) -> bool:
-        """Whether the monitor hands its memory back without having looked at it."""
+    def _says(self, view: View, key: Any, memory: Any) -> Said:
+        """What it makes of the event, this memory and what it looks at: known, or found out."""
+        known = self.said.get(key)
+        while known is not None:
+            if isinstance(known, Said):
+                return known
+            known = known.then.get(view.get(known.cell))
         glance = Glance(view)
         try:
-            same = self.monitor.on(self.event, VEIL, Look(self.machine, glance, self.monitor)) is VEIL
+            said = Said(self.monitor.on(self.event, memory, Look(self.machine, glance, self.monitor)), glance.findings)
         except Exception:  # of the veil, or the monitor's own: then it comes again
-            same = False
-        if same:
-            view.findings += glance.findings
-        if same and not glance.looked:
-            self.regardless = tuple(glance.findings)
-        self.minds = not same and not glance.looked
-        return same
+            if memory is not VEIL:
+                raise
+            said = Said(None, [])
+        if memory is VEIL and said.memory is not VEIL:
+            said = Said(None, [])  # what it finds it will find again
+        then = self.said
+        for cell, value in glance.looked:
+            looks = then.setdefault(key, Looks(cell, {}))
+            assert isinstance(looks, Looks) and looks.cell is cell, (
+                f"{self.monitor.name} is not a function of what it is told"
+            )
+            then, key = looks.then, value
+        then[key] = said
+        return said
+
+
+class Said(NamedTuple):
+    """What a monitor's memory becomes, or not the veil where it cannot do without; and what it finds."""
+
+    memory: Any
+    findings: list[Finding]
+
+
+class Looks(NamedTuple):
+    """What a monitor looks at next, and by what it sees there what follows."""
+
+    cell: Cell[Any]
+    then: dict[Any, Looks | Said]
+
+
+UNASKED = object()
 
 
 class Glance(View):
-    """A view through another one. Tells whether anything was looked at."""
+    """A view through another one. Records what is looked at."""
 
     __slots__ = ("findings", "looked", "through")
 
     def __init__(self, through: View) -> None:
-        self.through, self.looked = through, False
+        self.through = through
+        self.looked: list[tuple[Cell[Any], Any]] = []
         self.findings: list[Finding] = []
 
     def get(self, cell: Cell[T]) -> T:
-        self.looked = True
-        return self.through.get(cell)
+        value = self.through.get(cell)
+        self.looked.append((cell, value))
+        return value
 
 
 class Blind(View):

@@ -59,6 +59,7 @@ class Packing:
         self.words = len(free)
         self.by_cell = {id(field.cell): field for field in self.fields}
         self.layout = layout
+        self._bytes: list[dict[int, int]] = [{} for _ in range(8 * self.words)]
         self._masks: dict[int, Words] = {}
         self._fields_of: dict[int, list[tuple[Cell[Any], PackedField | None]]] = {}
 
@@ -93,14 +94,21 @@ class Packing:
         return tuple(words)
 
     def unpack(self, columns: list[Column]) -> list[int]:
-        """As the engine packs them."""
-        states = [0] * len(columns[0])
-        for field in self.fields:
-            shift = field.cell.shift
-            for row, number in enumerate(field.of(columns).tolist()):
-                if number:
-                    states[row] |= number << shift
+        """As the engine packs them: each bit has one place there, so each byte has the same bits there wherever it is met."""
+        rows = np.stack(columns, axis=1).astype("<u8").view(np.uint8)
+        states = [0] * len(rows)
+        for at in np.flatnonzero(rows.any(axis=0)).tolist():
+            known = self._bytes[at]
+            for row, byte in enumerate(rows[:, at].tolist()):
+                if byte:
+                    states[row] |= known[byte] if byte in known else known.setdefault(byte, self._placed(at, byte))
         return states
+
+    def _placed(self, at: int, byte: int) -> int:
+        """Where the engine has the bits of the byte number `at` of a row."""
+        word, low = divmod(at, 8)
+        bits = byte << 8 * low
+        return sum((bits & f.mask) >> f.shift << f.cell.shift for f in self.fields if f.word == word)
 
     def repack(self, columns: list[Column], into: Packing) -> list[Column]:
         """The same states under another packing, none of whose fields is narrower."""
