@@ -37,8 +37,10 @@ TICK = 0.25
 """Seconds without an event after which one says so."""
 
 Rank = tuple[int, int]
-"""Which items go first: first what a verdict wants at the last, then scenarios, those that are sampled, functions."""
-SCHEDULES, SCENARIOS, SAMPLED, FUNCTIONS, LAST = range(5)
+"""Which items go first: first what a verdict wants at the last, then scenarios, those that are sampled, functions. Sampling takes
+longest by far: where others go on meanwhile, it begins before them, lest they wait for it in the end.
+"""
+SCHEDULES, LONG, SCENARIOS, SAMPLED, FUNCTIONS, LAST = range(6)
 FIRST: Rank = (SCHEDULES, -1)
 
 
@@ -175,7 +177,9 @@ class Run:
     def _stage(self, item: Item) -> int:
         match item:
             case Explore(scenario=name):
-                return SAMPLED if self.judge.work.scenarios[name].samples else SCENARIOS
+                if not self.judge.work.scenarios[name].samples:
+                    return SCENARIOS
+                return SAMPLED if self.stop or self.workers == 1 else LONG
             case Check():
                 return FUNCTIONS
             case _:
