@@ -93,6 +93,10 @@ class TestTree:
         assert tree.read("virt/kvm/kvm_main.c") == "virt/kvm/kvm_main.c" and not tree.has("sound/core.c")
         monkeypatch.setattr(trees, "_unpack", lambda *_: pytest.fail("unpacked again"))
         assert tree_of(str(tmp_path / "linux.tar.xz")).root == tree.root
+        monkeypatch.undo()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setattr(trees, "KEPT", (*trees.KEPT, "sound/"))
+        assert tree_of(str(tmp_path / "linux.tar.xz")).has("sound/core.c")
 
     def test_what_is_no_tree_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "broken.tar.xz").write_text("no archive")

@@ -43,6 +43,28 @@ def test_an_edge_is_delivered(release: str) -> None:
     assert found.complete and not found.counterexamples
 
 
+@pytest.mark.parametrize("release", [pytest.param("6.1", marks=pytest.mark.slow), "6.12"])
+def test_a_doorbell_wakes_whoever_waits_for_it(release: str) -> None:
+    """A host with GICv4.1, vgic-v4.c and what is behind it: nothing is broken."""
+    found = explored(source(release), "gicv4.1-two-waits")
+    assert found.complete and not found.counterexamples
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name.startswith("gicv4")])
+def test_nothing_is_broken_with_gicv4(scenario: str, release: str) -> None:
+    found = explored(source(release), scenario)
+    assert found.complete and not found.counterexamples
+
+
+def test_of_a_gicv3_no_distributor_is_taken() -> None:
+    """A host with GICv4 is one; guests that write it are left out, those of a GICv2 are not."""
+    linux = resolve(f"linux-arm64:{source('6.12')}")
+    assert not linux.takes_part(SCENARIOS["vgic-crowd"])
+    assert linux.takes_part(SCENARIOS["vgic-retarget"]) and linux.takes_part(SCENARIOS["gicv4-two-waits"])
+
+
 def names_its_function(undone: Undone, release: str, scenario: Scenario) -> None:
     """The least schedule that breaks the clause names lines of the function that was edited."""
     argument = f"{source(release)}~{undone.name}"
@@ -55,6 +77,11 @@ def names_its_function(undone: Undone, release: str, scenario: Scenario) -> None
 @pytest.mark.parametrize("undone", [u for u in UNDONE if u.quick], ids=lambda undone: undone.name)
 def test_a_fix_undone_is_found(undone: Undone) -> None:
     names_its_function(undone, "6.12", EDGE_ONCE)
+
+
+def test_a_doorbell_that_is_forgotten_is_found() -> None:
+    (undone,) = (u for u in UNDONE if u.name == "doorbell-forgotten")
+    names_its_function(undone, "6.12", SCENARIOS["gicv4.1-two-waits"])
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ class KernelProgram(NativeProgram):
     def _looks_at(self) -> tuple[bool, frozenset[str]]:
         """Whether at the vectors, and at which facts."""
         text = "\n".join(path.read_text() for glue in self.glue for path in glue.rglob("*.[ch]"))
-        return "intack_vector" in text, frozenset(re.findall(r"\bintack_fact\(\"([\w-]+)\"\)", text))
+        return "intack_vector" in text, frozenset(re.findall(r"\bintack_fact\(\"([\w.-]+)\"\)", text))
 
     def _refuse_assembly(self, files: Mapping[str, CFile]) -> None:
         unseen: list[str] = []

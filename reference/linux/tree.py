@@ -10,6 +10,7 @@ import os
 import re
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,10 +32,13 @@ KEPT = (
     "arch/arm64/kvm/",
     "arch/x86/include/asm/posted_intr.h",
     "arch/x86/kvm/",
+    "drivers/irqchip/irq-gic-v3-its.c",
+    "drivers/irqchip/irq-gic-v4.c",
     "include/kvm/",
     "include/linux/irqchip/",
     "include/linux/kvm_host.h",
     "kernel/exit.c",
+    "kernel/irq/",
     "virt/kvm/",
 )
 """What is unpacked of an archive: for every architecture at once, since reading it takes seconds."""
@@ -122,7 +126,8 @@ def unpatched(name: str) -> str:
 def _unpacked(archive: Path) -> Path:
     """It is kept in the user's cache, where that can be written; else it lies in a temporary folder of this process."""
     found = archive.stat()
-    folder = user_cache() / f"{archive.name.partition('.tar')[0]}-tree-{found.st_mtime_ns:x}-{found.st_size:x}"
+    kept = zlib.crc32("\n".join(KEPT).encode())
+    folder = user_cache() / f"{archive.name.partition('.tar')[0]}-tree-{kept:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
     if folder.exists():
         return folder
     try:

@@ -221,7 +221,7 @@ class Doorbell(Monitor):
                     look.witness(GICV4_DB_7, Subject(at, bits), f"{self.vcpu}.doorbell_enabled", self.vcpu)
                 if where < 0 or word(look.value(f"cpu{where}.vpendbaser")) & DIRTY:
                     return memory._replace(may_ring=min(memory.may_ring + 1, 3))
-            case ev.Sent(vector=vector) if vector == DOORBELL + self.number:
+            case ev.Sent(cpu=-1, vector=vector) if vector == DOORBELL + self.number:  # software repeats some
                 look.witness(GICV4_DB_2)
                 if not memory.may_ring:
                     said = f"the doorbell of {self.vcpu} rings for what came while it was resident"

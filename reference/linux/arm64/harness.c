@@ -4,12 +4,15 @@
  *
  *     injector, distributor, run loop, residency ──> kvm_vgic_*(), dispatch_mmio_write() ──> locks, ap_list, GICH, kicks
  *
+ * What a host with GICv4 has instead of GICH, and beside it, is in gicv4.c.
+ *
  * What is not the kernel's is the order of calls around an entry (arm.c), requests and kicks (kvm_main.c), and the list
  * primitives. The run loop's steps are routines, as the reference's are.
  */
 #include <linux/irqchip/arm-gic.h>
 #include <linux/kvm_host.h>
 
+#include "gicv4.h"
 #include "harness.h"
 #include "vgic.h"
 #include "vgic-mmio.h"
@@ -21,9 +24,7 @@ static struct kvm_vcpu vcpus[VCPUS];
 static struct kvm_run runs[VCPUS];
 static struct vgic_irq private_irqs[VCPUS][VGIC_NR_PRIVATE_IRQS], spis[SPIS];
 
-static struct gich {
-    u32 hcr, vmcr, apr, lr[LIST_REGISTERS];
-} gich[CPUS];
+struct gich gich[CPUS];
 static u64 ipi_pending[CPUS]; /* somebody waits until this CPU has taken the kick */
 
 static unsigned vcpu_count, cpu_count; /* in this scenario */
@@ -71,7 +72,7 @@ static u32 *gich_register(const void *at)
 }
 
 /* GICH_ELRSR0: empty, and no end to tell. */
-static u32 elrsr(void)
+u32 elrsr(void)
 {
     struct gich *here = &gich[intack_cpu_id()];
     u32 empty = 0;
@@ -144,13 +145,10 @@ void kvm_notify_acked_irq(struct kvm *vm, unsigned irqchip, unsigned pin)
 /* ---- inert --------------------------------------------------------------------------------------------------------- */
 
 #define ABSENT(...) { intack_fail("%s: not in this program", __func__); }
-int irq_set_irqchip_state(unsigned irq, int which, bool value) ABSENT()
-int irq_get_irqchip_state(unsigned irq, int which, bool *value) ABSENT()
-struct irq_desc *irq_to_desc(unsigned irq) ABSENT()
+int irq_get_irqchip_state(unsigned irq, enum irqchip_irq_state which, bool *value) ABSENT()
 int vgic_init(struct kvm *vm) ABSENT()
 int vgic_lazy_init(struct kvm *vm) { return 0; }
 int kvm_register_vgic_device(unsigned long type) { return 0; }
-bool vgic_supports_direct_msis(struct kvm *vm) { return false; }
 
 /* ---- routines: injector, distributor, residency --------------------------------------------------------------------- */
 
@@ -360,6 +358,17 @@ static void share_irq(struct vgic_irq *irq, const char *name)
     }
 }
 
+#define share_cpu_interface(version, apr) \
+    do { \
+        __typeof__(vgic_cpu->version) *saved = &vgic_cpu->version; \
+        intack_share(&saved->vgic_hcr, 4, "vcpu%d.hcr_sw", k); \
+        intack_share(&saved->vgic_vmcr, 4, "vcpu%d.vmcr_sw", k); \
+        intack_share(&saved->apr, 4, "vcpu%d.apr_sw", k); \
+        intack_share(&saved->used_lrs, 4, "vcpu%d.used_lrs", k); \
+        for (int i = 0; i < kvm_vgic_global_state.nr_lr; i++) \
+            intack_share(&saved->vgic_lr[i], sizeof saved->vgic_lr[i], "vcpu%d.lr_sw[%d]", k, i); \
+    } while (0)
+
 static void set_up_vcpu(int k)
 {
     struct kvm_vcpu *vcpu = &vcpus[k];
@@ -383,12 +392,10 @@ static void set_up_vcpu(int k)
     intack_share_lock(&vgic_cpu->ap_list_lock, "vcpu%d.ap_list_lock", k);
     stub_list_head(&vgic_cpu->ap_list_head, 0, "vcpu%d.ap_list", k);
     stub_list_guard(&vgic_cpu->ap_list_head, &vgic_cpu->ap_list_lock);
-    intack_share(&vgic_cpu->vgic_v2.vgic_hcr, 4, "vcpu%d.hcr_sw", k);
-    intack_share(&vgic_cpu->vgic_v2.vgic_vmcr, 4, "vcpu%d.vmcr_sw", k);
-    intack_share(&vgic_cpu->vgic_v2.vgic_apr, 4, "vcpu%d.apr_sw", k);
-    intack_share(&vgic_cpu->vgic_v2.used_lrs, 4, "vcpu%d.used_lrs", k);
-    for (int i = 0; i < kvm_vgic_global_state.nr_lr; i++)
-        intack_share(&vgic_cpu->vgic_v2.vgic_lr[i], 4, "vcpu%d.lr_sw[%d]", k, i);
+    if (gicv4())
+        share_cpu_interface(vgic_v3, vgic_ap0r[0]);
+    else
+        share_cpu_interface(vgic_v2, vgic_apr);
 #ifdef PRIVATE_IRQS_APART
     vgic_cpu->private_irqs = private_irqs[k];
 #endif
@@ -409,10 +416,8 @@ static void set_up_distributor(void)
     struct vgic_dist *dist = &kvm.arch.vgic;
 
     dist->in_kernel = dist->ready = dist->initialized = dist->enabled = true;
-    dist->vgic_model = KVM_DEV_TYPE_ARM_VGIC_V2;
     dist->nr_spis = SPIS;
     dist->spis = spis;
-    vgic_register_dist_iodev(&kvm, DISTRIBUTOR, VGIC_V2);
     intack_share(&dist->enabled, 1, "vm.enabled");
     intack_share_lock(&kvm.arch.config_lock, "vm.config_lock");
     for (u32 i = 0; i < SPIS; i++) {
@@ -449,6 +454,7 @@ void intack_setup(void)
         {"vcpu_run", vcpu_run}, {"vcpu_enter_guest", vcpu_enter_guest}, {"leave_guest", leave_guest},
         {"vcpu_wfi", vcpu_wfi}, {"vcpu_block", vcpu_block}, {"vcpu_block_again", vcpu_block_again}, {"vcpu_unblock", vcpu_unblock},
         {"reschedule_ipi", reschedule_ipi}, {"maintenance_interrupt", maintenance_interrupt},
+        {"doorbell_of_vcpu0", doorbell_of_vcpu0}, {"doorbell_of_vcpu1", doorbell_of_vcpu1},
     };
     struct gic_kvm_info info = {.type = GIC_V2, .vcpu = {0x1000, 0x2fff}, .vctrl = {0x3000, 0x4fff}};
 
@@ -457,7 +463,7 @@ void intack_setup(void)
         intack_routine(routines[i].name, routines[i].run);
     vcpu_count = intack_vcpus();
     cpu_count = intack_cpus();
-    flag_is_moot = !intack_fact("injects-from-handler") && !intack_fact("unabridged");
+    flag_is_moot = !intack_fact("injects-from-handler") && !intack_fact("unabridged") && !gicv4();
     if (vcpu_count > VCPUS || cpu_count > CPUS)
         intack_fail("the scenario has %u vCPUs and %u CPUs; there is room for %d and %d", vcpu_count, cpu_count, VCPUS,
                     CPUS);
@@ -468,8 +474,14 @@ void intack_setup(void)
     intack_private(&stub_exit_code, sizeof stub_exit_code);
     intack_private(&part, sizeof part);
     intack_private(&went_round, sizeof went_round);
-    vgic_v2_probe(&info);
     kvm.online_vcpus.counter = (int)vcpu_count;
+    if (gicv4()) {
+        set_up_gicv4(&kvm, vcpu_count, cpu_count);
+    } else {
+        vgic_v2_probe(&info);
+        kvm.arch.vgic.vgic_model = KVM_DEV_TYPE_ARM_VGIC_V2;
+        vgic_register_dist_iodev(&kvm, DISTRIBUTOR, VGIC_V2);
+    }
     for (int k = 0; k < (int)vcpu_count; k++)
         set_up_vcpu(k);
     set_up_distributor();

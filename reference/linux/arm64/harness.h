@@ -20,6 +20,13 @@ bool stub_enters(struct kvm_vcpu *vcpu);
 void stub_handle_exit(struct kvm_vcpu *vcpu);
 void stub_call_on(u64 cpus, bool wait);
 
+/* A CPU's GICH registers, or in their other shape its ICH registers. */
+struct gich {
+    u32 hcr, vmcr, apr, lr[LIST_REGISTERS];
+};
+extern struct gich gich[CPUS];
+u32 elrsr(void);
+
 int kvm_arch_vcpu_ioctl_run(struct kvm_vcpu *vcpu);
 void kvm_vcpu_wfi(struct kvm_vcpu *vcpu);
 bool kvm_vcpu_block(struct kvm_vcpu *vcpu);

@@ -176,6 +176,57 @@ UNDONE = (
         Edit("vgic_mmio_write_sgir", "irq->source |= 1U << source_vcpu->vcpu_id", "irq->source |= 1U"),
         *("vgic-sgi", "VGIC-SGI-1"),
     ),
+    Undone(
+        *("b321c31c9b7b (2023)", "resident-in-wfi", "a load on the way to sleep leaves the vPE off"),
+        Edit("vgic_v4_load", "if (vcpu_get_flag(vcpu, IN_WFI))", "if (0)"),
+        *("gicv4.1-wfi-preempt", "VGIC-WFI-2"),
+    ),
+    Undone(
+        *("vgic_v4_load()", "no-vmovp", "the ITS hears of the pCPU before the vPE is resident there"),
+        Edit("vgic_v4_load", "irq_set_affinity(vpe->irq, cpumask_of(smp_processor_id()))", "0"),
+        *("gicv4.1-running", "GICV4-RES-4"),
+    ),
+    Undone(
+        *("its_vpe_4_1_deschedule()", "no-doorbell", "on the way to sleep a doorbell is asked for"),
+        Edit("its_vpe_4_1_deschedule", "GICR_VPENDBASER_4_1_DB", "0"),
+        *("gicv4.1-wfi", "VGIC-WFI-2"),
+    ),
+    Undone(
+        *("vgic_v4_put()", "doorbell-always", "who is preempted asks for none"),
+        Edit("vgic_v4_put", "!!vcpu_get_flag(vcpu, IN_WFI)", "true"),
+        *("gicv4.1-running", "GICV4-DB-1"),
+    ),
+    Undone(
+        *("vgic_v4_doorbell_handler()", "doorbell-forgotten", "a doorbell says that something is pending"),
+        Edit("vgic_v4_doorbell_handler", "pending_last = true;", "pending_last = false;"),
+        *("gicv4.1-wfi", "VGIC-WFI-2"),
+    ),
+    Undone(
+        *("vgic_v4_doorbell_handler()", "doorbell-kicks-nobody", "a doorbell wakes its vCPU"),
+        Edit("vgic_v4_doorbell_handler", "kvm_vcpu_kick(vcpu);", ""),
+        *("gicv4.1-wfi", "VGIC-WFI-2"),
+    ),
+    Undone(
+        *("57e3cebd022f (2020)", "no-commit", "the guest is entered after the scan, where it can be seen"),
+        Edit("vgic_v4_commit", "its_commit_vpe(vpe);", ";"),
+        *("gicv4.1-wfi", "GICV4-RES-7"),
+        elsewhere="kvm_vgic_flush_hwstate",
+    ),
+    Undone(
+        *("df9ba95993b9 (2017)", "enabled-once", "a doorbell that was disabled twice is enabled twice"),
+        Edit("its_make_vpe_non_resident", "while (db &&", "if (db &&"),
+        *("gicv4-two-waits", "VGIC-WFI-2"),
+    ),
+    Undone(
+        *("686121ebe6fc (2017)", "no-drain", "PendingLast is read after the drain"),
+        Edit(
+            "its_clear_vpend_valid",
+            "gicr_write_vpendbaser(val, vlpi_base + GICR_VPENDBASER); val = read_vpend_dirty_clear(vlpi_base);",
+            "gicr_write_vpendbaser(val, vlpi_base + GICR_VPENDBASER); "
+            "val = gicr_read_vpendbaser(vlpi_base + GICR_VPENDBASER) & ~GICR_VPENDBASER_Dirty;",
+        ),
+        *("gicv4.1-wfi", "GICV4-RES-6"),
+    ),
 )
 
 

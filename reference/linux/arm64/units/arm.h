@@ -60,7 +60,10 @@
 #define kvm_vgic_vmcr_sync(vcpu) ONCE(kvm_vgic_vmcr_sync(vcpu))
 #define vcpu_set_flag(vcpu, flag) ONCE((vcpu)->arch.flag = 1)
 #define vcpu_clear_flag(vcpu, flag) ONCE((vcpu)->arch.flag = 0)
+#undef vcpu_get_flag
 #define vcpu_get_flag(vcpu, flag) ((void)(vcpu), false)
+#define vgic_v4_load(vcpu) ONCE(vgic_v4_load(vcpu))
+#define vgic_v4_put(vcpu) ONCE(vgic_v4_put(vcpu))
 
 /* ---- waiting to be resumed: in one routine, for it is resumed once a halt --------------------------------------------- */
 
@@ -113,8 +116,6 @@ enum { ARM_EXCEPTION_IRQ, ARM_EXCEPTION_TRAP, ARM_EXCEPTION_IL };
 #define kvm_vcpu_suspend(vcpu) 1
 #define kvm_dirty_ring_check_request(vcpu) false
 #define check_nested_vcpu_requests(vcpu) ((void)(vcpu))
-#define vgic_v4_load(vcpu) ((void)(vcpu)) /* without GICv4 they return at once */
-#define vgic_v4_put(vcpu) ((void)(vcpu))
 #define KVM_EXIT_MMIO 6
 #define KVM_EXIT_UNKNOWN 0
 #define KVM_EXIT_INTR 10

@@ -14,9 +14,6 @@
 #define current 0
 #define signal_pending(task) false
 
-struct cpumask {
-    u64 bits;
-};
 #define this_cpu_cpumask_var_ptr(name) (&(struct cpumask){0})
 #define cpumask_clear(mask) ((mask)->bits = 0)
 #define __cpumask_set_cpu(cpu, mask) ((mask)->bits |= 1ull << (cpu))

@@ -3,13 +3,15 @@
  * it is the kernel's text.
  *
  *     real here     locks, ap_lists, interrupt flag, GICH registers, requests, kicks and wake-ups, MMIO of the distributor
- *     inert here    physical interrupts, LPIs and their lifetimes, GICv3, GICv4, userspace's access, probing
+ *     and with GICv4   ICH registers, GICR_VPENDBASER, doorbells (linux/irq.h)
+ *     inert here    other physical interrupts, LPIs and their lifetimes, userspace's access, probing
  */
 #ifndef STUB_KVM_HOST_H
 #define STUB_KVM_HOST_H
 
 #include <linux/atomic.h>
 #include <linux/bitops.h>
+#include <linux/irq.h>
 #include <linux/jump_label.h>
 #include <linux/kernel.h>
 #include <linux/kref.h>
@@ -27,6 +29,12 @@ enum { VCPUS = 8, SPIS = 32, LIST_REGISTERS = 4 }; /* the largest scenario */
 #define EAGAIN 11
 #define EOPNOTSUPP 95
 #define SZ_4K 0x1000
+#define SZ_64K 0x10000
+#define SZ_128K 0x20000
+#define FIELD_PREP(mask, value) ((u64)(value) << __builtin_ctzll(mask) & (mask))
+#define GFP_KERNEL 0
+#define GFP_KERNEL_ACCOUNT 0
+#define IS_ERR(pointer) ((u64)(pointer) >= (u64)-4095)
 #define PAGE_ALIGNED(address) (((address) & 0xfff) == 0)
 #define IS_ALIGNED(value, to) (((value) & ((to) - 1)) == 0)
 #define FIELD_GET(mask, value) (((value) & (mask)) >> __builtin_ctzll(mask))
@@ -79,6 +87,7 @@ struct xarray {
 };
 #define XA_MARK_0 0
 #define kfree(object) ((void)(object))
+#define kcalloc(count, size, flags) ((void *)(u64[VCPUS]){0})
 #define kfree_rcu(object, member) ((void)(object))
 #define xa_load(array, index) ((void)(array), (void)(index), NULL)
 #define xa_lock_irqsave(array, flags) ((void)(array), (void)(flags))
@@ -88,22 +97,6 @@ struct xarray {
 struct resource {
     u64 start, end;
 };
-struct irq_data {
-    struct irq_data *parent_data;
-    unsigned long hwirq;
-};
-struct irq_desc {
-    struct irq_data irq_data;
-};
-enum { IRQCHIP_STATE_PENDING, IRQCHIP_STATE_ACTIVE };
-int irq_set_irqchip_state(unsigned irq, int which, bool value);
-int irq_get_irqchip_state(unsigned irq, int which, bool *value);
-struct irq_desc *irq_to_desc(unsigned irq);
-#define irq_desc_get_irq_data(desc) (&(desc)->irq_data)
-#define irqd_irq_disabled(data) ((void)(data), false)
-#define enable_irq(irq) ((void)(irq))
-#define disable_irq_nosync(irq) ((void)(irq))
-#define its_prop_update_vsgi(irq, priority, group) ((void)(irq), (void)(priority), (void)(group), 0)
 #define resource_size(resource) ((resource)->end - (resource)->start + 1)
 #define create_hyp_io_mappings(start, size, kernel, hyp) (*(kernel) = gich_base, *(hyp) = gich_base, 0)
 #define iounmap(at) ((void)(at))
@@ -130,8 +123,12 @@ struct kvm_device_attr {
     u32 group;
 };
 struct kvm_arm_device_addr;
-struct kvm_msi;
-struct kvm_kernel_irq_routing_entry;
+struct kvm_msi {
+    u32 address_lo, address_hi, data, flags, devid;
+};
+struct kvm_kernel_irq_routing_entry {
+    struct kvm_msi msi;
+};
 
 #include <kvm/arm_vgic.h>
 
@@ -214,6 +211,7 @@ struct kvm_vcpu {
     } arch;
 };
 
+#define vcpu_get_flag(vcpu, flag) ((vcpu)->arch.flag)
 #define kvm_arch_vcpu_get_wait(vcpu) (&(vcpu)->wait)
 int stub_wake_up(struct rcuwait *wait);
 #define rcuwait_wake_up(wait) stub_wake_up(wait)

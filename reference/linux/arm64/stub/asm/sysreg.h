@@ -1,0 +1,51 @@
+/* GICv3's virtual CPU interface (Arm IHI 0069, 12.4): system registers, and where their fields are. */
+#ifndef STUB_SYSREG_H
+#define STUB_SYSREG_H
+
+#include <linux/bits.h>
+
+enum ich {
+    ICH_HCR_EL2, ICH_VTR_EL2, ICH_VMCR_EL2, ICH_ELRSR_EL2, ICC_SRE_EL1, ICC_SRE_EL2,
+    ICH_AP0R0_EL2, ICH_AP0R1_EL2, ICH_AP0R2_EL2, ICH_AP0R3_EL2,
+    ICH_AP1R0_EL2, ICH_AP1R1_EL2, ICH_AP1R2_EL2, ICH_AP1R3_EL2,
+    ICH_LR0_EL2, ICH_LR1_EL2, ICH_LR2_EL2, ICH_LR3_EL2, ICH_LR4_EL2, ICH_LR5_EL2, ICH_LR6_EL2, ICH_LR7_EL2,
+    ICH_LR8_EL2, ICH_LR9_EL2, ICH_LR10_EL2, ICH_LR11_EL2, ICH_LR12_EL2, ICH_LR13_EL2, ICH_LR14_EL2, ICH_LR15_EL2,
+};
+u64 ich_read(enum ich which);
+void ich_write(u64 value, enum ich which);
+#define read_gicreg(name) ich_read(name)
+#define write_gicreg(value, name) ich_write(value, name)
+
+#define ICH_HCR_EN BIT(0)
+#define ICH_HCR_UIE BIT(1)
+
+#define ICH_LR_VIRTUAL_ID_MASK GENMASK_ULL(31, 0)
+#define ICH_LR_PHYS_ID_SHIFT 32
+#define ICH_LR_EOI BIT_ULL(41)
+#define ICH_LR_PRIORITY_SHIFT 48
+#define ICH_LR_GROUP BIT_ULL(60)
+#define ICH_LR_HW BIT_ULL(61)
+#define ICH_LR_PENDING_BIT BIT_ULL(62)
+#define ICH_LR_ACTIVE_BIT BIT_ULL(63)
+#define ICH_LR_STATE (ICH_LR_PENDING_BIT | ICH_LR_ACTIVE_BIT)
+
+#define ICH_VMCR_ENG0_SHIFT 0
+#define ICH_VMCR_ENG0_MASK BIT(0)
+#define ICH_VMCR_ENG1_SHIFT 1
+#define ICH_VMCR_ENG1_MASK BIT(1)
+#define ICH_VMCR_ACK_CTL_SHIFT 2
+#define ICH_VMCR_ACK_CTL_MASK BIT(2)
+#define ICH_VMCR_FIQ_EN_SHIFT 3
+#define ICH_VMCR_FIQ_EN_MASK BIT(3)
+#define ICH_VMCR_CBPR_SHIFT 4
+#define ICH_VMCR_CBPR_MASK BIT(4)
+#define ICH_VMCR_EOIM_SHIFT 9
+#define ICH_VMCR_EOIM_MASK BIT(9)
+#define ICH_VMCR_BPR1_SHIFT 18
+#define ICH_VMCR_BPR1_MASK GENMASK(20, 18)
+#define ICH_VMCR_BPR0_SHIFT 21
+#define ICH_VMCR_BPR0_MASK GENMASK(23, 21)
+#define ICH_VMCR_PMR_SHIFT 24
+#define ICH_VMCR_PMR_MASK GENMASK(31, 24)
+
+#endif

@@ -1,0 +1,3 @@
+#include <linux/irq.h>
+
+#include <arm-gic-v3.h>
