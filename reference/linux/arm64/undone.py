@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from conformance.adapters.native import NativeError
-from conformance.roles.arm import EDGE, EDGE2
+from conformance.roles.arm import EDGE, EDGE2, LPI
 from conformance.roles.nearest import nearest
-from conformance.roles.scenario import Scenario, VcpuSetup
+from conformance.roles.scenario import Budget, Device, Scenario, VcpuSetup
 from reference.linux.arm64.mends import MENDS
 from reference.linux.program import Edit
 
@@ -53,6 +53,21 @@ RETARGET_THEN_EXIT = Scenario(
         VcpuSetup(1, (("wfi",),)),
     ),
     vectors=(EDGE, EDGE2),
+)
+
+MOVED_BETWEEN_WAITS = Scenario(
+    name="moved-between-waits",
+    about="a virtual LPI for a vCPU that waits, moves, and waits for another one, GICv4.1",
+    architecture="arm",
+    cpus=2,
+    vcpus=(VcpuSetup(0, (("wfi",), ("wfi",))),),
+    devices=(
+        *(Device(f"ITS-{n}", "vlpi", ("vcpu0", LPI + n)) for n in range(2)),
+        *(Device(f"redistributor{cpu}", "redistributor", (cpu,)) for cpu in range(2)),
+    ),
+    vectors=(LPI, LPI + 1),
+    budget=Budget(migrate=1),
+    facts=("gicv4.1",),
 )
 
 UNDONE = (
@@ -226,6 +241,15 @@ UNDONE = (
             "val = gicr_read_vpendbaser(vlpi_base + GICR_VPENDBASER) & ~GICR_VPENDBASER_Dirty;",
         ),
         *("gicv4.1-wfi", "GICV4-RES-6"),
+    ),
+    Undone(
+        *(
+            "9c15eeb5362c (2023)",
+            "no-resend",
+            "a doorbell that rings while its handler runs elsewhere is taken afterwards",
+        ),
+        Edit("handle_fasteoi_irq", "if (irqd_needs_resend_when_in_progress(&desc->irq_data))", "if (0)"),
+        *(MOVED_BETWEEN_WAITS, "VGIC-WFI-2", ("6.12",)),
     ),
 )
 
