@@ -110,7 +110,7 @@ def test_only_so_many_go_on_running(source: Callable[[WorldMessage], Any], runni
 
 
 @pytest.mark.parametrize(
-    ("folder", "facts", "vectors"), [(X86, ("halt-polling",), ()), (ARM64, ("unabridged",), (32, 33))]
+    ("folder", "facts", "vectors"), [(X86, ("halt-polling",), ()), (ARM64, ("unabridged", "gicv4.1"), (32, 33))]
 )
 def test_the_kernel_is_told_what_its_harness_looks_at(
     folder: Path, facts: tuple[str, ...], vectors: tuple[int, ...]
@@ -120,7 +120,7 @@ def test_the_kernel_is_told_what_its_harness_looks_at(
         vcpus=("vcpu0",),
         cpus=2,
         vectors=(32, 33),
-        facts=("halt-polling", "unabridged", "two-posts"),
+        facts=("halt-polling", "unabridged", "gicv4.1", "two-posts"),
         locations={"a": "word"},
     )
     assert program.told(world) == WorldMessage(vcpus=("vcpu0",), cpus=2, vectors=vectors, facts=facts)
