@@ -1,4 +1,4 @@
-/* Functions that the vgic names and no scenario reaches: GICv3's distributor, the virtual ITS, what userspace asks of the device. */
+/* Functions that the vgic names and no scenario reaches: GICv3's distributor, the virtual ITS, what userspace asks. */
 #include <intack.h>
 
 #define ABSENT(name) \
