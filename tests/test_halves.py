@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 from msgspec import structs
-from variants_x86 import ClearsOnWithTheWord, GoesInByExchange, TakesOffWhomItWakes
+from variants_x86 import ClearsOnWithTheWord, GoesInByExchange, NotifiesAlways, TakesOffWhomItWakes
 from wrong_paths import MaskedFastpath
 from wrong_x86 import HarvestsOne
 
@@ -98,6 +98,14 @@ class LooksAtRequestsFirst(Kvm):
         return Then("leave_guest", vcpu, *cpu.enter_guest(vcpu))
 
 
+class WakesBeforeItLooks(Kvm):
+    """It wakes whoever blocks, and then reads mode."""
+
+    def trigger(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        self.wake_up(cpu, vcpu)
+        super().trigger(cpu, vcpu)
+
+
 class LooksAtOneWord(Kvm):
     """What was posted under SN is looked for in the first word of PIR."""
 
@@ -174,12 +182,26 @@ class NeverUnblocks(KvmVtdOnly):
         cpu.fence()
 
 
+class HasNoBlockingFlag(Kvm):
+    """Who is woken is asked of nobody: a wake of one that runs changes nothing."""
+
+    def wake_up(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.wake(vcpu)
+
+    def vcpu_block(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        return Then("block_once", vcpu)
+
+
 def like(name: str, **changes: Any) -> Scenario:
     return structs.replace(SCENARIOS[name], **changes)
 
 
 SENDER, DEVICE = like("one-sender"), like("one-device")
+HALTS = like("one-sender", vcpus=(VcpuSetup(0, (("hlt",),)),))
 UNDER_SN = like("preempt-running", cpus=1, vectors=(LOW, HIGH), budget=Budget(preempt=1))
+TWICE = like(
+    "one-sender", cpus=3, threads=tuple(Thread(f"sender{n}", "deliver_interrupt", ("vcpu0", HIGH), n) for n in (1, 2))
+)
 MASKED = like(
     "one-sender",
     vcpus=(VcpuSetup(0, (("write_tpr", 0x70),)),),
@@ -193,9 +215,11 @@ LOWERED = like(
     vectors=(LEVEL, EDGE),
 )
 """A line that falls leaves nothing pending to put before what is active."""
+BUFFERED = like("one-sender", buffer=2)
 CLOSED = like("inhibited-closed", vcpus=(VcpuSetup(0, (("cli",),)),))
 
 BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
+    (WakesBeforeItLooks, HALTS, "KVM-SND-1"),
     (NotifiesItself, SENDER, "KVM-SND-5"),
     (GoesInWithInterruptsOn, SENDER, "KVM-ENT-1"),
     (AsksForNoEvent, like("inhibited-closed"), "KVM-ENT-7"),
@@ -221,6 +245,15 @@ KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (NestedKvm, like("nested-post", vcpus=(VcpuSetup(0, (*LAUNCH, ("cli",))),)), ("NST-E2E-1",)),
     (NestedKvm, like("nested-own", vcpus=(VcpuSetup(0, (("write_tpr", 0xF0), *LAUNCH)),)), ("NST-E2E-4", "KVM-NST-12")),
     (NestedKvm, like("nested-own", vcpus=(VcpuSetup(0, (("cli",),)),)), ("NST-E2E-4",)),
+)
+SHOWN: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
+    (Kvm, TWICE, ("KVM-SND-2", "KVM-SND-8")),
+    (HasNoBlockingFlag, SENDER, ("KVM-SND-8",)),
+    (Kvm, BUFFERED, ("KVM-SND-4",)),
+)
+NOT_SHOWN: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
+    (NotifiesAlways, TWICE, ("KVM-SND-2",)),
+    (Kvm, SENDER, ("KVM-SND-4",)),
 )
 
 
@@ -252,6 +285,18 @@ def test_the_half_that_is_broken_is_told(role: type[BaseRole], scenario: Scenari
 @pytest.mark.parametrize(("role", "scenario", "clauses"), KEPT, ids=told)
 def test_another_right_way_is_no_breach(role: type[BaseRole], scenario: Scenario, clauses: tuple[str, ...]) -> None:
     assert not broken(role, scenario) & {*clauses}
+
+
+@pytest.mark.parametrize(("role", "scenario", "clauses"), SHOWN, ids=told)
+def test_a_premise_that_comes_true_is_seen(role: type[BaseRole], scenario: Scenario, clauses: tuple[str, ...]) -> None:
+    assert proved(role, scenario).witnessed.keys() >= {*clauses}
+
+
+@pytest.mark.parametrize(("role", "scenario", "clauses"), NOT_SHOWN, ids=told)
+def test_what_is_less_than_the_premise_is_none(
+    role: type[BaseRole], scenario: Scenario, clauses: tuple[str, ...]
+) -> None:
+    assert not {*clauses} & {*proved(role, scenario).witnessed}
 
 
 def test_a_halt_with_nothing_posted_says_nothing_of_what_keeps_it_awake() -> None:

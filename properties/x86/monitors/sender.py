@@ -9,14 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from conformance.machine import events as ev
-from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
 from conformance.roles.scenario import Scenario
 from conformance.roles.x86 import PINV
 from properties.x86.catalogue import KERNEL, KVM_SENDER, LINUX, REQUESTS, VMX, XEN
 from properties.x86.monitors.registers import word
-from properties.x86.monitors.subjects import on
+from properties.x86.monitors.subjects import on, pir
 
 IN, ON = 1, 1
 
@@ -28,7 +27,7 @@ KVM_SND_1 = KVM_SENDER.must(
     LINUX(f"{VMX} vmx_deliver_posted_interrupt"),
     KERNEL("b95234c84004 (2016)"),
     LINUX(REQUESTS, "request-less kicks"),
-    observe="The order of setting the PIR bit, setting ON, reading mode and sending; a wake that comes too early is not seen.",
+    observe="The order of setting the PIR bit, setting ON, reading mode, and sending or waking.",
 )
 
 KVM_SND_2 = KVM_SENDER.may(
@@ -53,7 +52,10 @@ KVM_SND_4 = KVM_SENDER.must(
     "reads an old ON.",
     LINUX(f"{VMX} vmx_deliver_posted_interrupt", "comment"),
     LINUX(REQUESTS),
-    observe="Under TSO, that the sender's own change of the descriptor has left its store buffer when it reads mode.",
+    observe=(
+        "Under TSO, that the sender's own change of the descriptor has left its store buffer when it reads mode. A locked operation "
+        "leaves nothing there, so a plain store alone can break it."
+    ),
 )
 
 KVM_SND_5 = KVM_SENDER.must(
@@ -71,7 +73,10 @@ KVM_SND_8 = KVM_SENDER.may(
     KERNEL("b95234c84004 (2016)"),
     KERNEL("3ce7bf58e125 in a mirror", '"Don\'t do full kick when triggering posted interrupt fails"'),
     LINUX(f"{VMX} kvm_vcpu_trigger_posted_interrupt"),
-    observe="A trace where the sender returns after a mode other than IN_GUEST_MODE, the vCPU not blocking.",
+    observe=(
+        "A trace where the sender returns after a mode other than IN_GUEST_MODE and has sent and woken nothing, while the vCPU's "
+        "thread is neither asleep nor about to be."
+    ),
 )
 
 KVM_SND_9 = KVM_SENDER.may(
@@ -91,6 +96,11 @@ class Call(NamedTuple):
     on: bool = False
     mode: int = -1
     sent: bool = False
+    woke: bool = False
+    found: bool = False
+    """Its PIR bit was 1 already."""
+    outstanding: bool = False
+    """ON was."""
     excused: bool = False
     to: int = -1
     """What it has read of vcpu->cpu since it read mode."""
@@ -101,10 +111,10 @@ class SenderOrder(Monitor):
 
     clauses = (KVM_SND_1, KVM_SND_4, KVM_SND_5)
     witnesses = (KVM_SND_2, KVM_SND_3, KVM_SND_8, KVM_SND_9)
-    events = (ev.Asked, ev.Sent, ev.Returned)
+    events = (ev.Asked, ev.Sent, ev.Woken, ev.Returned)
 
-    def __init__(self, cpu: int, vcpu: str) -> None:
-        self.cpu, self.vcpu, self.name = cpu, vcpu, f"{vcpu}.sender.cpu{cpu}"
+    def __init__(self, cpu: int, vcpu: str, buffers: bool) -> None:
+        self.cpu, self.vcpu, self.buffers, self.name = cpu, vcpu, buffers, f"{vcpu}.sender.cpu{cpu}"
         self.memory = Call()
         self.mode, self.place, self.on_bit = f"{vcpu}.mode", f"{vcpu}.cpu", on(vcpu)
 
@@ -123,24 +133,35 @@ class SenderOrder(Monitor):
                 if to != look.place(self.vcpu):
                     look.witness(KVM_SND_9, self.place, self.vcpu)
                 return memory._replace(sent=True)
-            case ev.Returned(args=(self.vcpu, *_)):
-                if memory.mode == IN:
-                    look.witness(KVM_SND_5)
-                    if not memory.sent and not memory.excused:
-                        said = f"the sender read mode = IN of {self.vcpu} and sent no notification"
-                        look.breach(KVM_SND_5, said, self.mode, self.vcpu)
-                elif memory.mode >= 0 and not word(look.value(f"{self.vcpu}.blocking")):
-                    look.witness(KVM_SND_8, self.mode, self.vcpu)
+            case ev.Woken(thread=self.vcpu, was=was):
+                if memory.mode < 0:
+                    look.breach(KVM_SND_1, f"{self.vcpu} is woken before mode was read", self.mode, self.vcpu)
+                return memory._replace(woke=memory.woke or was != "runnable")
+            case ev.Returned(args=(self.vcpu, int(vector), *_)):
+                self._over(vector, memory, look)
                 return Call()
             case _:
                 return memory
 
+    def _over(self, vector: int, memory: Call, look: Look) -> None:
+        if memory.mode == IN:
+            look.witness(KVM_SND_5)
+            if not memory.sent and not memory.excused:
+                said = f"the sender read mode = IN of {self.vcpu} and sent no notification"
+                look.breach(KVM_SND_5, said, self.mode, self.vcpu)
+        if memory.sent or memory.woke:
+            return
+        if memory.mode < 0 and memory.found:
+            look.witness(KVM_SND_2, pir(self.vcpu, vector), self.vcpu)
+        elif memory.mode < 0 and memory.outstanding:
+            look.witness(KVM_SND_3, self.on_bit, self.vcpu)
+        elif memory.mode not in (-1, IN) and look.status(self.vcpu) == "runnable":
+            look.witness(KVM_SND_8, self.mode, self.vcpu)
+
     def _asked(self, op: ops.Operation, result: ops.Result, memory: Call, look: Look) -> Call:
         match op:
             case ops.Rmw(at=at, how="or", value=bits) if at.startswith(f"{self.vcpu}.pid.pir["):
-                if isinstance(result, int) and result & bits:
-                    look.witness(KVM_SND_2, Subject(at, bits), self.vcpu)
-                return memory._replace(pir=True)
+                return memory._replace(pir=True, found=isinstance(result, int) and bool(result & bits))
             case ops.Rmw(at=at, how="cas", expect=expect, mask=mask) if at.startswith(f"{self.vcpu}.pid.pir["):
                 return memory._replace(pir=memory.pir or result == expect & mask)
             case ops.Rmw(at=at) | ops.Store(at=at) if at == f"{self.vcpu}.pid.control":
@@ -148,12 +169,12 @@ class SenderOrder(Monitor):
                     pir = [f"{self.vcpu}.pid.pir[{w}]" for w in range(4)]
                     said = "the sender sets ON before it has set its PIR bit"
                     look.breach(KVM_SND_1, said, self.on_bit, *pir, self.vcpu)
-                if isinstance(op, ops.Rmw) and isinstance(result, int) and result & ON:
-                    look.witness(KVM_SND_3, self.on_bit, self.vcpu)
-                return memory._replace(on=True)
+                outstanding = isinstance(op, ops.Rmw) and isinstance(result, int) and bool(result & ON)
+                return memory._replace(on=True, outstanding=outstanding)
             case ops.Load(at=at) if at == f"{self.vcpu}.mode":
                 look.witness(KVM_SND_1)
-                look.witness(KVM_SND_4)
+                if self.buffers:
+                    look.witness(KVM_SND_4)
                 if not memory.on:
                     said = "the sender reads mode before it has set ON"
                     look.breach(KVM_SND_1, said, self.mode, self.on_bit, self.vcpu)
@@ -174,4 +195,4 @@ def monitors(scenario: Scenario) -> list[Monitor]:
     cpus = {(a.cpu, str(a.args[0])) for a in agents if a.routine == SENDER}
     if "apicv-inhibited" in scenario.facts:
         return []
-    return [SenderOrder(cpu, vcpu) for cpu, vcpu in sorted(cpus)]
+    return [SenderOrder(cpu, vcpu, bool(scenario.buffer)) for cpu, vcpu in sorted(cpus)]
