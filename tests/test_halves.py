@@ -25,6 +25,7 @@ from properties.nested.scenarios import LAUNCH
 from properties.suite import SUITE
 from reference.alternatives.x86.kvm_vtd_only import KvmVtdOnly
 from reference.arm.kvm import KvmArm
+from reference.known_bad.x86.sender import PlainSetOn
 from reference.nested.kvm import NestedKvm
 from reference.x86.kvm import IN, OUT, UNBLOCK, Kvm
 
@@ -104,6 +105,15 @@ class WakesBeforeItLooks(Kvm):
     def trigger(self, cpu: Cpu, vcpu: Vcpu) -> None:
         self.wake_up(cpu, vcpu)
         super().trigger(cpu, vcpu)
+
+
+class PurgesByStores(Kvm):
+    """Nothing is locked on the way through a restore."""
+
+    def purge(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.store(vcpu.pid.on, 0)
+        for word in self.world.words:
+            cpu.store(vcpu.pid.pir[word], 0)
 
 
 class LooksAtOneWord(Kvm):
@@ -220,6 +230,8 @@ CLOSED = like("inhibited-closed", vcpus=(VcpuSetup(0, (("cli",),)),))
 
 BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
     (WakesBeforeItLooks, HALTS, "KVM-SND-1"),
+    (PurgesByStores, SCENARIOS["restored-elsewhere"], "PID-8"),
+    (PlainSetOn, SENDER, "PID-8"),
     (NotifiesItself, SENDER, "KVM-SND-5"),
     (GoesInWithInterruptsOn, SENDER, "KVM-ENT-1"),
     (AsksForNoEvent, like("inhibited-closed"), "KVM-ENT-7"),
@@ -233,6 +245,7 @@ BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
 KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (Kvm, MASKED, ("E2E-11",)),
     (Kvm, UNDER_SN, ("KVM-PI-4",)),
+    (PurgesByStores, SCENARIOS["save-restore"], ("PID-8", "KVM-ENT-13")),
     (PostsByExchange, SENDER, ("KVM-SND-1",)),
     (GoesInByExchange, SENDER, ("KVM-ENT-1", "KVM-ENT-2", "KVM-ENT-8")),
     (OpensBeforeItSaysSo, SENDER, ("KVM-ENT-3",)),

@@ -33,6 +33,7 @@ from properties.x86.monitors.subjects import latched, on
 EXITING = 2
 OTHERS = (SENDER, *HARDWARE)
 """Routines that are not of the vCPU's thread."""
+HARDWARE_POSTS = ("post", "virtual_ipi")
 TRANSFERS = ("save_restore", "reset")
 """What these put into vIRR no harvest has found."""
 
@@ -43,7 +44,10 @@ PID_8 = POSTED_DESCRIPTOR.must(
     SDM("29.6"),
     role="residency",
     profiles=("strict", "kvm"),
-    observe="Every step of software that changes the descriptor is a locked operation, whoever may be using it then.",
+    observe=(
+        "Each plain store of software to the descriptor while the vCPU is in its guest, or where a device or IPI virtualization posts "
+        "to it. What software loses among itself, E2E-1 tells."
+    ),
 )
 
 KVM_SND_6 = KVM_SENDER.may(
@@ -206,6 +210,8 @@ class EntryOrder(Monitor):
         self.vcpu, self.name = vcpu, f"{vcpu}.entry"
         self.memory = Entry()
         self.inhibited = "apicv-inhibited" in scenario.facts
+        posters = (*scenario.devices, *scenario.threads)
+        self.posted_by_hardware = any(a.routine in HARDWARE_POSTS and a.args[:1] == (vcpu,) for a in posters)
         self.control, self.mode, self.requests = f"{vcpu}.pid.control", f"{vcpu}.mode", f"{vcpu}.requests"
         self.pir = [f"{vcpu}.pid.pir[{w}]" for w in range(4)]
         self.virr = [f"{vcpu}.virr[{w}]" for w in range(4)]
@@ -250,11 +256,8 @@ class EntryOrder(Monitor):
 
     def _asked(self, event: ev.Asked, memory: Entry, look: Look) -> Entry:
         op, result, routine = event.operation, event.result, event.routine
-        if isinstance(op, ops.Store) and op.at.startswith(f"{self.vcpu}.pid.") and routine not in HARDWARE:
-            said = f"{routine} changes {op.at} by a plain store; others change it at the same time"
-            look.breach(PID_8, said, Subject(op.at, op.mask), self.vcpu)
-        if isinstance(op, ops.Rmw) and op.at.startswith(f"{self.vcpu}.pid."):
-            look.witness(PID_8)
+        if isinstance(op, ops.Store | ops.Rmw) and op.at.startswith(f"{self.vcpu}.pid.") and routine not in HARDWARE:
+            self._changes_descriptor(event, op, look)
         if isinstance(op, ops.Rmw) and op.at.startswith(f"{self.vcpu}.pid.pir[") and op.how in ("swap", "and"):
             self._harvests(event, memory, look)
         asks_running = isinstance(op, ops.Load) and op.at.endswith(".running_vcpu") and result == (self.vcpu,)
@@ -291,6 +294,15 @@ class EntryOrder(Monitor):
             case _:
                 pass
         return memory
+
+    def _changes_descriptor(self, event: ev.Asked, op: ops.Store | ops.Rmw, look: Look) -> None:
+        """The vCPU's own thread knows that its processor is not using it."""
+        if isinstance(op, ops.Rmw):
+            if self.posted_by_hardware or look.on_cpu(event.cpu) != self.vcpu:
+                look.witness(PID_8)
+        elif self.posted_by_hardware or look.in_guest(self.vcpu) >= 0:
+            said = f"{event.routine} changes {op.at} by a plain store; others may change it at the same time"
+            look.breach(PID_8, said, Subject(op.at, op.mask), self.vcpu)
 
     def _harvests(self, event: ev.Asked, memory: Entry, look: Look) -> None:
         if event.routine in HARDWARE:
