@@ -9,7 +9,14 @@ from typing import Any, ClassVar
 
 import pytest
 from msgspec import structs
-from variants_x86 import ClearsOnWithTheWord, GoesInByExchange, NotifiesAlways, TakesOffWhomItWakes
+from variants_x86 import (
+    ClearsOnWithTheWord,
+    GoesInByExchange,
+    HarvestsByCompareExchange,
+    HarvestsWhateverOnSays,
+    NotifiesAlways,
+    TakesOffWhomItWakes,
+)
 from wrong_paths import MaskedFastpath
 from wrong_x86 import HarvestsOne
 
@@ -25,6 +32,7 @@ from properties.nested.scenarios import LAUNCH
 from properties.suite import SUITE
 from reference.alternatives.x86.kvm_vtd_only import KvmVtdOnly
 from reference.arm.kvm import KvmArm
+from reference.known_bad.x86.harvest import HarvestsForAnother
 from reference.known_bad.x86.sender import PlainSetOn
 from reference.nested.kvm import NestedKvm
 from reference.x86.kvm import IN, OUT, UNBLOCK, Kvm
@@ -114,6 +122,15 @@ class PurgesByStores(Kvm):
         cpu.store(vcpu.pid.on, 0)
         for word in self.world.words:
             cpu.store(vcpu.pid.pir[word], 0)
+
+
+class ExchangesBeforeItClearsOn(HarvestsByCompareExchange):
+    def take(self, cpu: Cpu, vcpu: Vcpu) -> bool:
+        return bool(cpu.load(vcpu.pid.on)) and self.harvest(cpu, vcpu) | cpu.test_and_clear(vcpu.pid.on)
+
+
+class ExchangesForAnother(HarvestsForAnother, HarvestsByCompareExchange):
+    """It harvests a vCPU that is loaded elsewhere."""
 
 
 class LooksAtOneWord(Kvm):
@@ -232,6 +249,8 @@ BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
     (WakesBeforeItLooks, HALTS, "KVM-SND-1"),
     (PurgesByStores, SCENARIOS["restored-elsewhere"], "PID-8"),
     (PlainSetOn, SENDER, "PID-8"),
+    (ExchangesBeforeItClearsOn, SENDER, "KVM-ENT-4"),
+    (ExchangesForAnother, SCENARIOS["spin"], "KVM-ENT-12"),
     (NotifiesItself, SENDER, "KVM-SND-5"),
     (GoesInWithInterruptsOn, SENDER, "KVM-ENT-1"),
     (AsksForNoEvent, like("inhibited-closed"), "KVM-ENT-7"),
@@ -246,6 +265,7 @@ KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (Kvm, MASKED, ("E2E-11",)),
     (Kvm, UNDER_SN, ("KVM-PI-4",)),
     (PurgesByStores, SCENARIOS["save-restore"], ("PID-8", "KVM-ENT-13")),
+    (HarvestsByCompareExchange, SENDER, ("KVM-ENT-4", "KVM-ENT-12")),
     (PostsByExchange, SENDER, ("KVM-SND-1",)),
     (GoesInByExchange, SENDER, ("KVM-ENT-1", "KVM-ENT-2", "KVM-ENT-8")),
     (OpensBeforeItSaysSo, SENDER, ("KVM-ENT-3",)),
@@ -262,11 +282,14 @@ KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
 SHOWN: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (Kvm, TWICE, ("KVM-SND-2", "KVM-SND-8")),
     (HasNoBlockingFlag, SENDER, ("KVM-SND-8",)),
+    (Kvm, SENDER, ("KVM-ENT-5",)),
+    (HarvestsByCompareExchange, SENDER, ("KVM-ENT-4", "KVM-ENT-12")),
     (Kvm, BUFFERED, ("KVM-SND-4",)),
 )
 NOT_SHOWN: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (NotifiesAlways, TWICE, ("KVM-SND-2",)),
     (Kvm, SENDER, ("KVM-SND-4",)),
+    (HarvestsWhateverOnSays, SENDER, ("KVM-ENT-5",)),
 )
 
 

@@ -103,7 +103,7 @@ KVM_ENT_5 = KVM_ENTRY.may(
     "midst of posting, harvesting or clearing SN, a non-empty PIR has ON=1.",
     LINUX(f"{VMX} vmx_sync_pir_to_irr"),
     KERNEL("c112b5f50232", "message"),
-    observe="A trace where a sync reads ON=0 and does not read PIR.",
+    observe="A trace where the thread looks, reads ON=0, and enters without having read PIR since.",
 )
 
 KVM_ENT_6 = KVM_ENTRY.must(
@@ -183,7 +183,8 @@ E2E_12 = END_TO_END.may(
 class Entry(NamedTuple):
     """What this vCPU's thread has done since its last exit: mode stored and visible as IN, ON read after that, requests
     read, a look between announcing and sleeping, and the routine that cleared ON if its call is still in progress,
-    and (APICv inhibited) whether it moved a vector into vIRR and has not requested an event for it.
+    (APICv inhibited) whether it moved a vector into vIRR and has not requested an event for it, and whether ON was 0 at its last
+    look and it has not read PIR since.
     """
 
     inside: bool = False
@@ -194,6 +195,7 @@ class Entry(NamedTuple):
     cleared: str = ""
     exited: bool = False
     moved: bool = False
+    skips: bool = False
 
 
 class EntryOrder(Monitor):
@@ -229,7 +231,7 @@ class EntryOrder(Monitor):
                     return memory._replace(moved=True)
             case ev.Entered(vcpu=self.vcpu):
                 self._entered(memory, look)
-                return memory._replace(looked=False, requests=False, exited=False)
+                return memory._replace(looked=False, requests=False, exited=False, skips=False)
             case ev.Exited(vcpu=self.vcpu, reason=reason):
                 if reason[0] == "interrupt" and not any(
                     word(look.value(f"{self.vcpu}.pid.pir[{w}]")) for w in range(4)
@@ -258,7 +260,7 @@ class EntryOrder(Monitor):
         op, result, routine = event.operation, event.result, event.routine
         if isinstance(op, ops.Store | ops.Rmw) and op.at.startswith(f"{self.vcpu}.pid.") and routine not in HARDWARE:
             self._changes_descriptor(event, op, look)
-        if isinstance(op, ops.Rmw) and op.at.startswith(f"{self.vcpu}.pid.pir[") and op.how in ("swap", "and"):
+        if isinstance(op, ops.Rmw) and op.at.startswith(f"{self.vcpu}.pid.pir[") and takes(op, result):
             self._harvests(event, memory, look)
         asks_running = isinstance(op, ops.Load) and op.at.endswith(".running_vcpu") and result == (self.vcpu,)
         if asks_running and look.has(self.mode) and look.value(self.mode) == IN:
@@ -274,12 +276,15 @@ class EntryOrder(Monitor):
             case ops.Load(at=self.control, mask=mask) | ops.Rmw(at=self.control, mask=mask) if mask & 1 and not sets_on(
                 op
             ):
-                if not word(result if isinstance(result, int) else 0) & 1:
-                    look.witness(KVM_ENT_5, on(self.vcpu), self.vcpu)
+                skips = not word(result if isinstance(result, int) else 0) & 1
                 cleared = routine if isinstance(op, ops.Rmw) and clears_on(op, result) else memory.cleared
                 if cleared and routine == "vcpu_halt":
                     look.witness(KVM_PI_15, on(self.vcpu), self.vcpu)
-                return memory._replace(looked=memory.inside, requests=False, checked=memory.announced, cleared=cleared)
+                return memory._replace(
+                    looked=memory.inside, requests=False, checked=memory.announced, cleared=cleared, skips=skips
+                )
+            case ops.Load(at=at) | ops.Rmw(at=at) if at in self.pir:
+                return memory._replace(skips=False)
             case ops.Load(at=at) if at == f"{self.vcpu}.rflags_if" and not result and memory.announced:
                 return memory._replace(checked=True)
             case ops.Load(at=self.requests):
@@ -317,6 +322,8 @@ class EntryOrder(Monitor):
             look.breach(KVM_ENT_4, said, on(self.vcpu), *self.pir, self.vcpu)
 
     def _entered(self, memory: Entry, look: Look) -> None:
+        if memory.skips:
+            look.witness(KVM_ENT_5, on(self.vcpu), self.vcpu)
         if not self.inhibited:
             look.witness(KVM_ENT_6)
             irr = wide(look, f"{self.vcpu}.virr")
@@ -349,6 +356,13 @@ def clears_on(op: ops.Rmw, result: ops.Result) -> bool:
     if not op.mask & 1 or op.value & 1:
         return False
     return op.how in ("and", "swap") or (op.how == "cas" and bool(op.expect & 1) and result == op.expect & op.mask)
+
+
+def takes(op: ops.Rmw, result: ops.Result) -> bool:
+    """Whether it is made to clear bits: a compare-exchange only if it holds."""
+    return op.how in ("and", "swap") or (
+        op.how == "cas" and result == op.expect & op.mask and bool(op.expect & op.mask & ~op.value)
+    )
 
 
 def sets_on(op: ops.Operation) -> bool:
