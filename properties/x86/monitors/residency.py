@@ -30,7 +30,8 @@ def nv(control: int) -> int:
 
 class Switch(NamedTuple):
     """A load or put in progress: SN went to 0, the words of PIR looked at since, a bit was found, ON was set for it; the
-    self-IPI owed; a compare-exchange was lost.
+    self-IPI owed; a compare-exchange was lost; what was read of the control word, with the mask it was read under; the pCPU that
+    the put before it left, -1 if there was none.
     """
 
     sn_cleared: bool = False
@@ -39,6 +40,8 @@ class Switch(NamedTuple):
     set_on: bool = False
     owes: bool = False
     lost: bool = False
+    read: frozenset[tuple[int, int]] = frozenset()
+    left: int = -1
 
 
 HALTS_CLOSED = "a vCPU halts with interrupts closed"
@@ -52,8 +55,8 @@ KVM_PI_1 = KVM_RESIDENCY.must(
     KERNEL("cfb0e1306a37"),
     LINUX(f"{POSTED_INTR} pi_try_set_control", "comment"),
     observe=(
-        "No step of load or put clears ON; other control fields change by a compare-exchange of what was read, or one "
-        "bit by a locked operation."
+        "No step of load or put clears ON; other control fields change by a compare-exchange of what this load or put has read in "
+        "one piece, or one bit by a locked operation."
     ),
 )
 
@@ -63,7 +66,7 @@ KVM_PI_2 = KVM_RESIDENCY.must(
     "notification vector. (KVM publishes all three in one compare-exchange; only the result is judged.)",
     LINUX(f"{POSTED_INTR} vmx_vcpu_pi_load"),
     kind="guarantee",
-    observe="NDST, SN and NV at the end of each load, against the pCPU that ran it.",
+    observe="NDST, SN and NV at the end of each load on another pCPU than that of the put before it.",
 )
 
 KVM_PI_4 = KVM_RESIDENCY.must(
@@ -151,10 +154,7 @@ KVM_PI_17 = KVM_RESIDENCY.must(
         "With APICv toggled between put and load: after the load the vCPU is on no list and NV is the notification "
         "vector."
     ),
-    of=(
-        KVM_PI_2,
-        KVM_PI_5,
-    ),
+    of=(KVM_PI_5,),
     where=(TOGGLES,),
 )
 
@@ -238,7 +238,7 @@ class DescriptorResidency(Monitor):
                 return memory._replace(owes=False)
             case ev.SwitchedOut(thread=self.vcpu, cpu=cpu):
                 self._out(cpu, memory, look)
-                return Switch()
+                return Switch(left=cpu)
             case ev.SwitchedIn(thread=self.vcpu, cpu=cpu):
                 self._in(cpu, memory, look)
                 return Switch()
@@ -261,16 +261,25 @@ class DescriptorResidency(Monitor):
                 if how != "cas" and may_change(op).bit_count() > 1:
                     said = f"{routine} changes several control fields without comparing what it read"
                     look.breach(KVM_PI_1, said, Subject(self.control, may_change(op)), self.vcpu)
+                read = memory.read | {(mask, result)} if isinstance(result, int) else memory.read
                 if how == "cas" and isinstance(result, int) and result != expect & mask:
-                    return memory._replace(lost=memory.lost or bool((result ^ expect) & ON))
-                if how == "or" and value & ON:
-                    return memory._replace(set_on=True)
+                    return memory._replace(lost=memory.lost or bool((result ^ expect) & ON), read=read)
+                if how == "cas" and may_change(op).bit_count() > 1 and not self._was_read(expect, mask, memory):
+                    said = f"{routine} changes several control fields, and compares with what it has not read"
+                    look.breach(KVM_PI_1, said, Subject(self.control, mask), self.vcpu)
+                return memory._replace(set_on=memory.set_on or sets_on(op), read=read)
+            case ops.Load(at=self.control, mask=mask) if isinstance(result, int):
+                return memory._replace(read=memory.read | {(mask, result)})
             case ops.Load(at=at) if at.startswith(f"{self.vcpu}.pid.pir[") and memory.sn_cleared:
                 found = memory.found or bool(result)
                 return memory._replace(looked=self.words if found else memory.looked | {int(at[-2])}, found=found)
             case _:
                 pass
         return memory
+
+    @staticmethod
+    def _was_read(expect: int, mask: int, memory: Switch) -> bool:
+        return any(mask & ~under == 0 and (value ^ expect) & mask == 0 for under, value in memory.read)
 
     def _control_changed(self, old: int, new: int, routine: str, cpu: int, memory: Switch, look: Look) -> Switch:
         if routine not in SWITCHING:
@@ -318,13 +327,18 @@ class DescriptorResidency(Monitor):
         control = word(look.value(self.control))
         listed = self.listed(look)
         loaded = (TOGGLES,) if "inhibit-toggles" in self.scenario.facts else ()
-        look.witness(KVM_PI_2, where=loaded)
-        if self.destination(control) != cpu or control & SN or nv(control) != PINV:
-            reason = (
-                f"after load on cpu{cpu} the descriptor says NDST = {control >> 32:#x}, SN = {control >> 1 & 1}, "
-                f"NV = {nv(control):#x}"
-            )
-            look.breach(KVM_PI_2, reason, self.ndst, self.sn, self.nv, self.vcpu, where=loaded)
+        reason = (
+            f"after load on cpu{cpu} the descriptor says NDST = {control >> 32:#x}, SN = {control >> 1 & 1}, "
+            f"NV = {nv(control):#x}"
+        )
+        if memory.left != cpu:
+            look.witness(KVM_PI_2)
+            if self.destination(control) != cpu or control & SN or nv(control) != PINV:
+                look.breach(KVM_PI_2, reason, self.ndst, self.sn, self.nv, self.vcpu)
+        if loaded:
+            look.witness(KVM_PI_17)
+            if nv(control) != PINV:
+                look.breach(KVM_PI_17, reason, self.nv, self.vcpu)
         if listed:
             said = f"{self.vcpu} runs on cpu{cpu} and is still on the wakeup list of cpu{listed[0]}"
             look.breach(KVM_PI_5, said, f"cpu{listed[0]}.wakeup_list", self.vcpu, where=loaded)
@@ -356,6 +370,11 @@ class DescriptorResidency(Monitor):
                 said = f"{self.vcpu} blocks, a device may post, and NV is still {nv(control):#x}"
                 assigned = ("vm.assigned",) if look.has("vm.assigned") else ()
                 look.breach(KVM_PI_18, said, self.nv, *assigned, self.vcpu)
+
+
+def sets_on(op: ops.Rmw) -> bool:
+    """Whether ON is 1 when it is done, be it what it was."""
+    return op.how in ("or", "swap", "cas") and bool(op.value & op.mask & ON)
 
 
 def comes_to_be_assigned(scenario: Scenario) -> bool:
