@@ -239,6 +239,41 @@ class KeepsItsOwnIrr(Kvm):
             cpu.store(vcpu.irr_pending, int(bool(cpu.load(vcpu.waiting))))
 
 
+class KeepsMaskedBack(Kvm):
+    """What the guest would not take yet waits in a word of software's own, and an exit is asked for when it opens interrupts."""
+
+    vcpu_state: ClassVar = {**Kvm.vcpu_state, "waiting": Shared(0)}
+
+    def merge(self, cpu: Cpu, vcpu: Vcpu, word: int, bits: int) -> None:
+        cpu.fetch_or(vcpu.waiting if self.interrupt_blocked(cpu, vcpu) else vcpu.virr[word], bits)
+
+    def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
+        arrived = self.take(cpu, vcpu)
+        waiting = cpu.load(vcpu.waiting)
+        if waiting and not self.interrupt_blocked(cpu, vcpu):
+            cpu.fetch_or(vcpu.virr[self.world.words[0]], waiting)
+            cpu.store(vcpu.waiting, waiting := 0)
+        cpu.store(vcpu.interrupt_window, int(bool(waiting)))
+        return self.publish(cpu, vcpu, arrived)
+
+
+class DropsMasked(KeepsMaskedBack):
+    """It forgets what waits."""
+
+    def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
+        cpu.store(vcpu.waiting, 0)
+        return super().sync_pir_to_irr(cpu, vcpu)
+
+
+class SleepsFirst(Kvm):
+    """Its guest never comes to execute anything."""
+
+    def vcpu_run(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        cpu.prepare_to_block()
+        cpu.schedule()
+        return Then("vcpu_run", vcpu)
+
+
 class NeverUnblocks(KvmVtdOnly):
     """The first device is assigned, and nobody is told, nor is it noted."""
 
@@ -280,6 +315,7 @@ LOWERED = like(
 )
 """A line that falls leaves nothing pending to put before what is active."""
 BUFFERED = like("one-sender", buffer=2)
+OPENS = like("one-sender", vcpus=(VcpuSetup(0, (("cli",), ("sti",))),))
 CLOSED = like("inhibited-closed", vcpus=(VcpuSetup(0, (("cli",),)),))
 
 BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
@@ -297,6 +333,8 @@ BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
     (LooksAtOneWord, UNDER_SN, "KVM-PI-4"),
     (TakesOffWhomItWakes, DEVICE, "KVM-PI-12"),
     (NotifiesOfHighOnes, MASKED, "E2E-11"),
+    (DropsMasked, OPENS, "E2E-1"),
+    (DropsMasked, OPENS, "E2E-14"),
     (NeverUnblocks, like("assign", devices=(), budget=Budget()), "KVM-PI-18"),
 )
 KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
@@ -311,6 +349,8 @@ KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (OpensBeforeItSaysSo, SENDER, ("KVM-ENT-3",)),
     (ClearsOnWithTheWord, SENDER, ("KVM-ENT-4",)),
     (ListsOfItsOwn, DEVICE, ("KVM-PI-5", "KVM-PI-6", "KVM-PI-9")),
+    (KeepsMaskedBack, OPENS, ("E2E-1", "E2E-11", "E2E-14", "VID-12")),
+    (KeepsMaskedBack, structs.replace(OPENS, vcpus=(VcpuSetup(0, (("cli",),)),)), ("E2E-1", "E2E-14", "VID-12")),
     (KeepsItsOwnIrr, CLOSED, ("E2E-1", "VID-12")),
     (KeepsItsOwnIrr, like("inhibited-closed"), ("E2E-1", "E2E-3", "E2E-16")),
     (KvmVtdOnly, like("assign", devices=(), budget=Budget()), ("KVM-PI-18",)),
@@ -330,6 +370,8 @@ NOT_SHOWN: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (NotifiesAlways, TWICE, ("KVM-SND-2",)),
     (Kvm, SENDER, ("KVM-SND-4",)),
     (HarvestsWhateverOnSays, SENDER, ("KVM-ENT-5",)),
+    (SleepsFirst, HALTS, ("E2E-10",)),
+    (Kvm, SCENARIOS["save-restore"], ("PIP-15",)),
 )
 
 

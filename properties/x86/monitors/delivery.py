@@ -44,8 +44,8 @@ VID_12 = DELIVERY.must_not(
     SDM("29.2.1"),
     KVM_UNIT_TESTS("x86/vmx_tests.c vmx_posted_interrupts_test", "masked case"),
     observe=(
-        "At each delivery the vector's class against that of vPPR just before; at quiescence a masked posted vector "
-        "is in vIRR or PIR."
+        "At each delivery the vector's class against that of vPPR just before; at quiescence a masked vector that was in vIRR, or that "
+        "the processor took from PIR, is in vIRR or PIR."
     ),
 )
 

@@ -39,7 +39,7 @@ from properties.x86.catalogue import (
 )
 from properties.x86.monitors.delivery import VID_12
 from properties.x86.monitors.guest import POSTING, open_to
-from properties.x86.monitors.registers import word
+from properties.x86.monitors.registers import HARDWARE, word
 from properties.x86.monitors.subjects import latched, pir, virr
 
 TRANSFERS = ("save_restore", "reset")
@@ -58,8 +58,8 @@ E2E_1 = END_TO_END.must(
     SDM("29.2 and 29.6"),
     KVM_LIST(BONZINI),
     observe=(
-        "At quiescence neither PIR nor vIRR holds a vector that the vCPU could take; and none that was posted and not delivered is "
-        "gone from both, unless APICv is inhibited and the vCPU could not take it."
+        "At quiescence no vector that was posted and that the vCPU could take waits for its delivery, in PIR, in vIRR or anywhere "
+        "else. Where it keeps what it could not take, VID-12 asks."
     ),
 )
 
@@ -139,7 +139,10 @@ E2E_14 = END_TO_END.must(
     "A sender that is delayed between any two of its steps, however long (by an NMI or SMI, say), loses nothing.",
     KVM_LIST(BONZINI, "its NMI example"),
     observe="Quiescence after every schedule, with each sender's next step held back as long as others can move.",
-    of=(E2E_1,),
+    of=(
+        E2E_1,
+        VID_12,
+    ),
     where=(BY_SOFTWARE,),
 )
 
@@ -207,6 +210,7 @@ KVM_ENT_13 = KVM_ENTRY.must_not(
         E2E_1,
         E2E_2,
         E2E_3,
+        VID_12,
     ),
     where=(RESTORED,),
 )
@@ -226,6 +230,8 @@ class Posts(NamedTuple):
     owed: bool = False
     stays: bool = False
     """Whether it will be owed when the save and restore, or the reset, is over."""
+    in_virr: bool = False
+    """It has been there since its last delivery, or the processor has taken it from PIR."""
     own: bool = False
     """One of the calls is the guest's own IPI, which its run loop posts before it enters again."""
 
@@ -249,7 +255,6 @@ class Conservation(Monitor):
         self.pir, self.virr = f"{vcpu}.pid.pir[{self.word}]", f"{vcpu}.virr[{self.word}]"
         calls = (*scenario.threads, *scenario.interrupts)
         program = scenario.vcpus[int(vcpu[4:])].program
-        self.halts = any(a[0] == "hlt" for a in program)
         self.inhibited = "apicv-inhibited" in scenario.facts
         conditions = {
             MIGRATES: scenario.budget.migrate > 0,
@@ -278,16 +283,22 @@ class Conservation(Monitor):
                 return self._took_effect(memory)
             case ev.Changed(at=self.virr, set_bits=bits, routine=routine) if bits & self.bit and self.inhibited:
                 return self._took_effect(memory) if routine in POSTING else memory
+            case ev.Changed(at=self.virr, set_bits=bits) if bits & self.bit:
+                return memory._replace(in_virr=True)
+            case ev.Changed(at=self.pir, old=int(old), new=int(new)) if old & ~new & self.bit:
+                return memory._replace(in_virr=memory.in_virr or event.routine in HARDWARE)
             case ev.GuestActed(vcpu=self.vcpu, action=("self_ipi", self.vector)) if not self.inhibited:
                 return self._posted(memory)
             case ev.GuestActed(vcpu=self.vcpu, action=("fastpath_ipi", self.vector)):
                 return self._posted(memory)._replace(calls=memory.calls + 1, unset=memory.unset + 1, own=True)
-            case ev.Entered(vcpu=self.vcpu) if memory.own:
-                return self._over(memory)._replace(own=False)
+            case ev.Entered(vcpu=self.vcpu, cpu=cpu):
+                self._enters(cpu, look)
+                return self._over(memory)._replace(own=False) if memory.own else memory
             case ev.Returned(routine=routine, args=(self.vcpu, self.vector, *_)) if routine in POSTING:
                 return self._over(memory)
             case ev.Returned(routine=routine, args=(self.vcpu, *_)) if routine in TRANSFERS:
-                return memory._replace(owed=memory.stays, served=memory.unset, stays=False)
+                there = memory.in_virr if routine == "save_restore" else bool(word(look.value(self.virr)) & self.bit)
+                return memory._replace(owed=memory.stays, served=memory.unset, stays=False, in_virr=there)
             case ev.Delivered(vcpu=self.vcpu, vector=self.vector):
                 return self._delivered(memory, look)
             case ev.Taken(vector=vector, guest=""):
@@ -338,7 +349,11 @@ class Conservation(Monitor):
             for w in range(self.word, 4)
         ):
             look.witness(E2E_6, *self.about)
-        return memory._replace(credit=memory.credit - 1, served=memory.unset, owed=False)
+        return memory._replace(credit=memory.credit - 1, served=memory.unset, owed=False, in_virr=False)
+
+    def _enters(self, cpu: int, look: Look) -> None:
+        if look.latched(cpu) >> PINV & 1 and not self.inhibited:
+            look.witness(PIP_15)
 
     def at_rest(self, memory: Posts, look: Look) -> None:
         if memory.posted:
@@ -354,22 +369,14 @@ class Conservation(Monitor):
         in_pir = word(look.value(self.pir)) & self.bit
         in_virr = word(look.value(self.virr)) & self.bit
         where = f"{self.vcpu} {'sleeps' if asleep else f'is in its guest on cpu{here}'}"
-        if not in_pir and not in_virr:
-            masked = not self._deliverable(look)
-            if masked and self.inhibited:  # no hardware looks at vIRR: software may keep it elsewhere
-                return
-            said = f"vector {self.vector} was posted, is in neither PIR nor vIRR, and never delivered: {where}"
+        waits = "PIR" if in_pir else "vIRR" if in_virr else "neither PIR nor vIRR"
+        if self._deliverable(look):
+            said = f"at rest {where}, while vector {self.vector} waits in {waits} and could be taken"
             look.breach(E2E_1, said, *self.about)
-            if masked:
-                said = f"masked vector {self.vector} is in neither PIR nor vIRR: {where}"
-                look.breach(VID_12, said, *self.about)
-        elif self._deliverable(look):
-            said = (
-                f"at rest {where}, while vector {self.vector} waits in {'PIR' if in_pir else 'vIRR'} and could be taken"
-            )
-            look.breach(E2E_1, said, *self.about)
-            if asleep:
+            if asleep and (in_pir or in_virr):
                 look.breach(E2E_10, said, *self.about)
+        elif memory.in_virr and not self.inhibited and not in_pir and not in_virr:
+            look.breach(VID_12, f"masked vector {self.vector} is in {waits}: {where}", *self.about)
         suppressed = word(look.value(f"{self.vcpu}.pid.control")) & 2 or self.inhibited
         if in_pir and not asleep and not suppressed:
             said = f"at rest {where} with PIR[{self.vector}] = 1, and no notification is on its way"
@@ -380,8 +387,7 @@ class Conservation(Monitor):
         look.witness(E2E_1)
         if look.in_guest(self.vcpu) >= 0:
             look.witness(E2E_11)
-            look.witness(PIP_15)
-        if self.halts:
+        if ("hlt",) in look.executed(self.vcpu):
             look.witness(E2E_10)
         if not self._deliverable(look):
             look.witness(VID_12)
@@ -400,7 +406,7 @@ class Owed(Conservation):
 
     clauses = (E2E_1, E2E_10, E2E_11, E2E_14, VID_12, KVM_SND_7, KVM_ENT_10, KVM_ENT_11, PIP_15)
     witnesses = ()
-    events = (ev.Changed, ev.GuestActed, ev.Delivered)
+    events = (ev.Changed, ev.Entered, ev.GuestActed, ev.Delivered)
 
     def __init__(self, scenario: Scenario, vcpu: str, vector: int) -> None:
         super().__init__(scenario, vcpu, vector)
@@ -409,11 +415,13 @@ class Owed(Conservation):
     def on(self, event: ev.Event, memory: Posts, look: Look) -> Posts:
         match event:
             case ev.Changed(at=self.pir, set_bits=bits) if bits & self.bit:
-                return OWED
+                return memory._replace(owed=True)
             case ev.Changed(at=self.virr, set_bits=bits, routine=routine) if bits & self.bit and self.inhibited:
-                return OWED if routine in POSTING else memory
+                return memory._replace(owed=memory.owed or routine in POSTING)
+            case ev.Changed() | ev.Entered():
+                return super().on(event, memory, look)
             case ev.GuestActed(vcpu=self.vcpu, action=("self_ipi", self.vector)) if not self.inhibited:
-                return OWED
+                return memory._replace(owed=True)
             case ev.Delivered(vcpu=self.vcpu, vector=self.vector):
                 return NOT_OWED
             case _:
