@@ -36,6 +36,7 @@ from reference.known_bad.x86.harvest import HarvestsForAnother
 from reference.known_bad.x86.sender import PlainSetOn
 from reference.nested.kvm import NestedKvm
 from reference.x86.kvm import IN, OUT, UNBLOCK, Kvm
+from reference.x86.processor import ReferenceProcessor
 
 SCENARIOS = {s.name: s for s in SUITE.scenarios}
 LOW, HIGH = SCENARIOS["core"].vectors
@@ -274,6 +275,35 @@ class SleepsFirst(Kvm):
         return Then("vcpu_run", vcpu)
 
 
+class ExternalFirst(ReferenceProcessor):
+    """An external interrupt goes before a virtual one, which is recognized by a look at RVI and nothing else."""
+
+    def evaluate(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.store(vcpu.recognized, 0)
+
+    def boundary(self, cpu: Cpu, vcpu: Vcpu, pending: tuple[int, ...]) -> Any:
+        if pending:
+            return ("acknowledge", max(pending))
+        above = cpu.load(vcpu.rvi) >> 4 > cpu.load(vcpu.vppr) >> 4
+        return ("deliver",) if above and cpu.load(vcpu.rflags_if) else None
+
+
+class HasNoPriority(ReferenceProcessor):
+    """vPPR is 0 whatever TPR says."""
+
+    def virtualize_ppr(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        cpu.store(vcpu.vppr, 0)
+
+
+class GoesBySvi(ReferenceProcessor):
+    """One vector in service at a time: SVI says which, and vISR stays 0."""
+
+    def deliver(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        with cpu.atomic():
+            super().deliver(cpu, vcpu)
+            self.clear_bit(cpu, vcpu.visr, cpu.load(vcpu.svi))
+
+
 class NeverUnblocks(KvmVtdOnly):
     """The first device is assigned, and nobody is told, nor is it noted."""
 
@@ -316,6 +346,7 @@ LOWERED = like(
 """A line that falls leaves nothing pending to put before what is active."""
 BUFFERED = like("one-sender", buffer=2)
 OPENS = like("one-sender", vcpus=(VcpuSetup(0, (("cli",), ("sti",))),))
+EXITS_AT_EOI = like("eoi-exit-burst", devices=SCENARIOS["eoi-exit-burst"].devices[:1], vectors=(HIGH,))
 CLOSED = like("inhibited-closed", vcpus=(VcpuSetup(0, (("cli",),)),))
 
 BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
@@ -333,6 +364,8 @@ BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
     (LooksAtOneWord, UNDER_SN, "KVM-PI-4"),
     (TakesOffWhomItWakes, DEVICE, "KVM-PI-12"),
     (NotifiesOfHighOnes, MASKED, "E2E-11"),
+    (ExternalFirst, like("running"), "VID-10"),
+    (HasNoPriority, MASKED, "VID-12"),
     (DropsMasked, OPENS, "E2E-1"),
     (DropsMasked, OPENS, "E2E-14"),
     (NeverUnblocks, like("assign", devices=(), budget=Budget()), "KVM-PI-18"),
@@ -351,6 +384,7 @@ KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (ListsOfItsOwn, DEVICE, ("KVM-PI-5", "KVM-PI-6", "KVM-PI-9")),
     (KeepsMaskedBack, OPENS, ("E2E-1", "E2E-11", "E2E-14", "VID-12")),
     (KeepsMaskedBack, structs.replace(OPENS, vcpus=(VcpuSetup(0, (("cli",),)),)), ("E2E-1", "E2E-14", "VID-12")),
+    (GoesBySvi, EXITS_AT_EOI, ("E2E-15",)),
     (KeepsItsOwnIrr, CLOSED, ("E2E-1", "VID-12")),
     (KeepsItsOwnIrr, like("inhibited-closed"), ("E2E-1", "E2E-3", "E2E-16")),
     (KvmVtdOnly, like("assign", devices=(), budget=Budget()), ("KVM-PI-18",)),

@@ -5,10 +5,13 @@ What a single routine does to a state is checked as a function, in properties/x8
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from conformance.machine import events as ev
 from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles.scenario import Scenario
+from conformance.roles.x86.architecture import OPENED
 from properties.x86.catalogue import (
     ACRN,
     DELIVERY,
@@ -17,6 +20,7 @@ from properties.x86.catalogue import (
     SDM,
     XEN,
 )
+from properties.x86.monitors.guest import handled, priority, takes
 from properties.x86.monitors.registers import wide, word
 from properties.x86.monitors.subjects import virr, visr
 
@@ -35,7 +39,10 @@ VID_10 = DELIVERY.must(
     "VID-10",
     "NMIs and higher events come before a virtual interrupt; a virtual interrupt comes before external interrupts.",
     SDM("29.2.2"),
-    observe="With a deliverable recognized interrupt no external interrupt is acknowledged. NMIs are not modelled.",
+    observe=(
+        "No external interrupt is acknowledged while the guest, by what it has executed and was delivered, would take RVI, unless an "
+        "STI was the last that it executed. NMIs are not modelled."
+    ),
 )
 
 VID_12 = DELIVERY.must_not(
@@ -44,8 +51,8 @@ VID_12 = DELIVERY.must_not(
     SDM("29.2.1"),
     KVM_UNIT_TESTS("x86/vmx_tests.c vmx_posted_interrupts_test", "masked case"),
     observe=(
-        "At each delivery the vector's class against that of vPPR just before; at quiescence a masked vector that was in vIRR, or that "
-        "the processor took from PIR, is in vIRR or PIR."
+        "At each delivery the vector's class against that of the TPR that the guest wrote and of all that it handles; at quiescence a "
+        "masked vector that was in vIRR, or that the processor took from PIR, is in vIRR or PIR."
     ),
 )
 
@@ -66,32 +73,35 @@ VID_14 = DELIVERY.may(
 
 
 class Delivery(Monitor):
-    """Memory: (vPPR, highest vIRR) as the delivery in progress found them, or ()."""
+    """Memory: the highest vector in vIRR, as the delivery in progress found it, or -1."""
 
     clauses = (VID_2, VID_10, VID_12, VID_13)
     witnesses = (VID_14,)
     events = (ev.Called, ev.Delivered, ev.Changed, ev.Taken)
 
-    def __init__(self, vcpu: str) -> None:
-        self.vcpu, self.name = vcpu, f"{vcpu}.delivery"
-        self.memory: tuple[int, ...] = ()
+    memory = -1
 
-    def on(self, event: ev.Event, memory: tuple[int, ...], look: Look) -> tuple[int, ...]:
+    def __init__(self, scenario: Scenario, vcpu: str) -> None:
+        self.vcpu, self.name = vcpu, f"{vcpu}.delivery"
+        self.inhibited = "apicv-inhibited" in scenario.facts
+
+    def on(self, event: ev.Event, memory: int, look: Look) -> int:
         match event:
             case ev.Called(routine="deliver", args=(self.vcpu,)):
-                irr = wide(look, f"{self.vcpu}.virr")
-                return (word(look.value(f"{self.vcpu}.vppr")), irr.bit_length() - 1)
-            case ev.Delivered(vcpu=self.vcpu, vector=vector) if memory:
-                vppr, highest = memory
+                return wide(look, f"{self.vcpu}.virr").bit_length() - 1
+            case ev.Delivered(vcpu=self.vcpu, vector=vector, cpu=cpu) if memory >= 0:
                 look.witness(VID_12)
                 look.witness(VID_13)
-                if vector >> 4 <= vppr >> 4:
-                    said = f"vector {vector} is delivered although vPPR is {vppr:#x}: its class is not higher"
+                if look.latched(cpu):
+                    look.witness(VID_10)
+                masks = priority(look.executed(self.vcpu), look.in_service(self.vcpu)[:-1])
+                if vector >> 4 <= masks >> 4:
+                    said = f"vector {vector} is delivered although the guest's priority is {masks:#x}: its class is not higher"
                     look.breach(VID_12, said, f"{self.vcpu}.vppr", virr(self.vcpu, vector), self.vcpu)
-                if vector < highest:
-                    said = f"vector {vector} is delivered while the higher vector {highest} is in vIRR"
-                    look.breach(VID_13, said, virr(self.vcpu, highest), virr(self.vcpu, vector), self.vcpu)
-                return ()
+                if vector < memory:
+                    said = f"vector {vector} is delivered while the higher vector {memory} is in vIRR"
+                    look.breach(VID_13, said, virr(self.vcpu, memory), virr(self.vcpu, vector), self.vcpu)
+                return -1
             case ev.Changed(at=at, old=0, new=1, routine=routine) if at == f"{self.vcpu}.recognized":
                 look.witness(VID_2)
                 if routine not in ("vm_entry", "acknowledge", "instruction"):
@@ -100,17 +110,20 @@ class Delivery(Monitor):
             case ev.Changed(at=at, set_bits=bits) if at.startswith(f"{self.vcpu}.virr["):
                 if bits & word(look.value(at.replace("virr", "visr"))):
                     look.witness(VID_14, Subject(at, bits), self.vcpu)
-            case ev.Taken(guest=self.vcpu):
-                look.witness(VID_10)
-                ready = all(word(look.value(f"{self.vcpu}.{n}")) for n in ("recognized", "rflags_if"))
-                if ready and not word(look.value(f"{self.vcpu}.blocking_by_sti")):
-                    look.breach(
-                        VID_10, "an external interrupt is acknowledged while a recognized virtual interrupt is deliverable",
-                        f"{self.vcpu}.recognized", f"{self.vcpu}.rflags_if", self.vcpu,
-                    )  # fmt: skip
+            case ev.Taken(guest=self.vcpu) if self._deliverable(look):
+                said = "an external interrupt is acknowledged while the guest would take the vector in RVI"
+                look.breach(VID_10, said, f"{self.vcpu}.rvi", f"{self.vcpu}.rflags_if", self.vcpu)
             case _:
                 pass
         return memory
+
+    def _deliverable(self, look: Look) -> bool:
+        """A processor may hold virtual interrupts back for one instruction after an STI."""
+        executed, in_service = look.executed(self.vcpu), look.in_service(self.vcpu)
+        after_sti = bool(in_service[-1] & OPENED) if in_service else executed[-1:] == (("sti",),)
+        rvi = word(look.value(f"{self.vcpu}.rvi"))
+        held_back = self.inhibited or after_sti or word(look.value(f"{self.vcpu}.interrupt_window"))
+        return not held_back and takes(executed, in_service, rvi)
 
 
 E2E_15 = END_TO_END.must(
@@ -133,37 +146,45 @@ E2E_17 = END_TO_END.must(
 )
 
 
+class Ends(NamedTuple):
+    in_service: tuple[int, ...] = ()
+    """What the guest handles, as its last instruction or the last delivery left it."""
+    eoi: int = -1
+    """The vector whose EOI is in progress."""
+
+
 class EoiExit(Monitor):
-    """Memory: the vector that an EOI in progress ends and its bit of the EOI-exit bitmap, or ()."""
-
     clauses = (E2E_15,)
-    events = (ev.Called, ev.Returned, ev.Exited)
+    events = (ev.Delivered, ev.GuestActed, ev.Returned, ev.Exited)
+    memory = Ends()
 
-    def __init__(self, vcpu: str) -> None:
+    def __init__(self, scenario: Scenario, vcpu: str) -> None:
         self.vcpu, self.name = vcpu, f"{vcpu}.eoi"
-        self.memory: tuple[int, ...] = ()
 
-    def on(self, event: ev.Event, memory: tuple[int, ...], look: Look) -> tuple[int, ...]:
+    def on(self, event: ev.Event, memory: Ends, look: Look) -> Ends:
         match event:
-            case ev.Called(routine="instruction", args=(self.vcpu, "end_of_interrupt")):
-                look.witness(E2E_15)
-                in_service = wide(look, f"{self.vcpu}.visr")
-                vector = max(in_service.bit_length() - 1, 0)
-                return (vector, word(look.value(f"{self.vcpu}.eoi_exit[{vector // 64}]")) >> vector % 64 & 1)
-            case ev.Returned(routine="instruction", args=(self.vcpu, "end_of_interrupt")) if memory:
-                if memory[1]:
-                    said = f"the EOI of {memory[0]} caused no exit, though its EOI-exit bit is set"
-                    look.breach(E2E_15, said, visr(self.vcpu, memory[0]), self.vcpu)
-                return ()
-            case ev.Exited(vcpu=self.vcpu, reason=("eoi", *_)) if memory:
-                if not memory[1]:
-                    said = f"the EOI of {memory[0]} caused an exit, though its EOI-exit bit is clear"
-                    look.breach(E2E_15, said, visr(self.vcpu, memory[0]), self.vcpu)
-                return ()
+            case ev.Delivered(vcpu=self.vcpu):
+                return memory._replace(in_service=look.in_service(self.vcpu))
+            case ev.GuestActed(vcpu=self.vcpu, action=action):
+                eoi = handled(memory.in_service[-1]) if action == ("end_of_interrupt",) else -1
+                return Ends(look.in_service(self.vcpu), eoi)
+            case ev.Returned(routine="instruction", args=(self.vcpu, "end_of_interrupt")) if memory.eoi >= 0:
+                return self._over(memory, False, look)
+            case ev.Exited(vcpu=self.vcpu, reason=(reason, *_)) if memory.eoi >= 0:
+                return self._over(memory, True, look) if reason == "eoi" else memory._replace(eoi=-1)
             case _:
                 return memory
+
+    def _over(self, memory: Ends, exits: bool, look: Look) -> Ends:
+        look.witness(E2E_15)
+        vector = memory.eoi
+        asked = word(look.value(f"{self.vcpu}.eoi_exit[{vector // 64}]")) >> vector % 64 & 1
+        if exits != asked:
+            said = f"the EOI of {vector} caused {'an' if exits else 'no'} exit, though its EOI-exit bit is {'set' if asked else 'clear'}"
+            look.breach(E2E_15, said, visr(self.vcpu, vector), self.vcpu)
+        return memory._replace(eoi=-1)
 
 
 def monitors(scenario: Scenario) -> list[Monitor]:
     watched = (Delivery, EoiExit) if "eoi-exit" in scenario.facts else (Delivery,)
-    return [monitor(f"vcpu{n}") for n in range(len(scenario.vcpus)) for monitor in watched]
+    return [monitor(scenario, f"vcpu{n}") for n in range(len(scenario.vcpus)) for monitor in watched]

@@ -75,8 +75,12 @@ def open_to(look: Look, vcpu: str, vector: int, in_service: tuple[int, ...]) -> 
 def takes(executed: tuple[Action, ...], in_service: tuple[int, ...], vector: int) -> bool:
     if not in_service:
         return open_after(executed, vector)
-    masks = max(task_priority(executed), *map(handled, in_service))
-    return bool(in_service[-1] & OPENED) and vector >> 4 > masks >> 4
+    return bool(in_service[-1] & OPENED) and vector >> 4 > priority(executed, in_service) >> 4
+
+
+def priority(executed: tuple[Action, ...], in_service: tuple[int, ...]) -> int:
+    """What masks: the guest's last write of TPR, or a vector that it handles."""
+    return max(task_priority(executed), *map(handled, in_service)) if in_service else task_priority(executed)
 
 
 def handled(told: int) -> int:

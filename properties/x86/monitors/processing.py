@@ -22,6 +22,7 @@ from properties.x86.catalogue import (
     PROCESSING,
     SDM,
 )
+from properties.x86.monitors.guest import open_to
 from properties.x86.monitors.registers import HARDWARE, word
 from properties.x86.monitors.subjects import latched, on, pir, virr
 
@@ -32,6 +33,8 @@ class Processing(NamedTuple):
     cleared: bool = False
     reached: bool = False
     taken: tuple[int, ...] = ()
+    ended: bool = False
+    """It is over, and nothing has happened in the guest since."""
 
 
 HARVESTED = "bits of PIR are taken"
@@ -39,11 +42,11 @@ HARVESTED = "bits of PIR are taken"
 PIP_1 = PROCESSING.must(
     "PIP-1",
     "Only an unmasked physical interrupt acknowledged in non-root operation starts the processing, and only if "
-    "its vector is the notification vector; any other vector is a VM exit.",
+    "its vector is the notification vector; any other vector is a VM exit, and so is that one where the VMCS has no such processing.",
     SDM("29.6, steps 1 and 2"),
     observe=(
         "Every harvest of PIR by the processor follows an acknowledge of the notification vector in non-root "
-        "operation; another vector is followed by a VM exit."
+        "operation; another vector, or any with APICv inhibited, is followed by a VM exit."
     ),
 )
 
@@ -98,7 +101,7 @@ PIP_10 = PROCESSING.may(
     "PIP-10",
     "If the evaluation recognizes an interrupt, it may be delivered at once.",
     SDM("29.6", "after step 7"),
-    observe="A processing that ends with an interrupt recognized and RFLAGS.IF set.",
+    observe="A trace where the next that comes to a guest after a processing has ended is a delivery.",
 )
 
 PIP_12 = PROCESSING.may(
@@ -140,7 +143,7 @@ class PostedInterruptProcessing(Monitor):
 
     clauses = (PIP_1, PIP_4, PIP_5, PIP_9, PIP_13)
     witnesses = (PIP_6, PIP_10, PIP_12)
-    events = (ev.Taken, ev.Asked, ev.Changed, ev.Returned, ev.Exited, ev.Delivered)
+    events = (ev.Taken, ev.Asked, ev.Changed, ev.Returned, ev.Exited, ev.Delivered, ev.GuestActed)
 
     def __init__(self, scenario: Scenario, vcpu: str) -> None:
         self.vcpu, self.name = vcpu, f"{vcpu}.processing"
@@ -149,10 +152,20 @@ class PostedInterruptProcessing(Monitor):
         self.control, self.pir = f"{vcpu}.pid.control", f"{vcpu}.pid.pir["
 
     def on(self, event: ev.Event, memory: Processing | tuple[()], look: Look) -> Processing | tuple[()]:
+        if memory and memory.ended:
+            match event:
+                case ev.Delivered(vcpu=self.vcpu):
+                    look.witness(PIP_10, f"{self.vcpu}.rvi", self.vcpu)
+                    return ()
+                case ev.Exited(vcpu=self.vcpu) | ev.GuestActed(vcpu=self.vcpu):
+                    return ()
+                case ev.Taken(guest=self.vcpu):
+                    memory = ()
+                case _:
+                    return memory
         match event:
             case ev.Taken(guest=self.vcpu, vector=vector):
                 look.witness(PIP_1)
-                look.witness(PIP_9)
                 if vector != PINV or self.inhibited:
                     return ()
                 if not word(look.value(self.control)) & 1 or not self._posted(look):
@@ -200,7 +213,7 @@ class PostedInterruptProcessing(Monitor):
         return memory
 
     def _ended(self, vector: int, memory: Processing | tuple[()], look: Look) -> Processing | tuple[()]:
-        if vector != PINV:
+        if vector != PINV or self.inhibited:
             said = f"vector {vector:#x} was acknowledged in {self.vcpu}'s guest and caused no VM exit"
             look.breach(PIP_1, said, *(latched(c, vector) for c in look.cpus), self.vcpu)
             return ()
@@ -214,9 +227,9 @@ class PostedInterruptProcessing(Monitor):
             said = "the processing ends with a bit in PIR and the old ON still set: its notification is spent"
             waits = [f"{self.pir}{w}]" for w in range(4) if word(look.value(f"{self.pir}{w}]"))]
             look.breach(PIP_4, said, on(self.vcpu), *waits, self.vcpu)
-        if word(look.value(f"{self.vcpu}.recognized")) and word(look.value(f"{self.vcpu}.rflags_if")):
-            look.witness(PIP_10, f"{self.vcpu}.recognized", self.vcpu)
-        return ()
+        look.witness(PIP_9)
+        rvi = word(look.value(f"{self.vcpu}.rvi"))
+        return Processing(ended=True) if open_to(look, self.vcpu, rvi, look.in_service(self.vcpu)) else ()
 
     def _posted(self, look: Look) -> bool:
         return any(word(look.value(f"{self.pir}{w}]")) for w in range(4))
