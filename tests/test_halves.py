@@ -304,6 +304,19 @@ class GoesBySvi(ReferenceProcessor):
             self.clear_bit(cpu, vcpu.visr, cpu.load(vcpu.svi))
 
 
+class Swallows(ReferenceProcessor):
+    """Without posted-interrupt processing a notification does nothing at all."""
+
+    def acknowledge(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> None:
+        if vector != PINV or self.apicv():
+            super().acknowledge(cpu, vcpu, vector)
+
+
+class NeverDelivers(ReferenceProcessor):
+    def boundary(self, cpu: Cpu, vcpu: Vcpu, pending: tuple[int, ...]) -> Any:
+        return ("acknowledge", max(pending)) if pending else None
+
+
 class NeverUnblocks(KvmVtdOnly):
     """The first device is assigned, and nobody is told, nor is it noted."""
 
@@ -347,6 +360,7 @@ LOWERED = like(
 BUFFERED = like("one-sender", buffer=2)
 OPENS = like("one-sender", vcpus=(VcpuSetup(0, (("cli",), ("sti",))),))
 EXITS_AT_EOI = like("eoi-exit-burst", devices=SCENARIOS["eoi-exit-burst"].devices[:1], vectors=(HIGH,))
+INHIBITED = like("apicv-inhibited", budget=Budget(spurious=((PINV, 0),)))
 CLOSED = like("inhibited-closed", vcpus=(VcpuSetup(0, (("cli",),)),))
 
 BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
@@ -364,6 +378,7 @@ BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
     (LooksAtOneWord, UNDER_SN, "KVM-PI-4"),
     (TakesOffWhomItWakes, DEVICE, "KVM-PI-12"),
     (NotifiesOfHighOnes, MASKED, "E2E-11"),
+    (Swallows, INHIBITED, "PIP-1"),
     (ExternalFirst, like("running"), "VID-10"),
     (HasNoPriority, MASKED, "VID-12"),
     (DropsMasked, OPENS, "E2E-1"),
@@ -385,6 +400,7 @@ KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (KeepsMaskedBack, OPENS, ("E2E-1", "E2E-11", "E2E-14", "VID-12")),
     (KeepsMaskedBack, structs.replace(OPENS, vcpus=(VcpuSetup(0, (("cli",),)),)), ("E2E-1", "E2E-14", "VID-12")),
     (GoesBySvi, EXITS_AT_EOI, ("E2E-15",)),
+    (Kvm, INHIBITED, ("PIP-1",)),
     (KeepsItsOwnIrr, CLOSED, ("E2E-1", "VID-12")),
     (KeepsItsOwnIrr, like("inhibited-closed"), ("E2E-1", "E2E-3", "E2E-16")),
     (KvmVtdOnly, like("assign", devices=(), budget=Budget()), ("KVM-PI-18",)),
@@ -406,6 +422,8 @@ NOT_SHOWN: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (HarvestsWhateverOnSays, SENDER, ("KVM-ENT-5",)),
     (SleepsFirst, HALTS, ("E2E-10",)),
     (Kvm, SCENARIOS["save-restore"], ("PIP-15",)),
+    (Kvm, INHIBITED, ("PIP-9",)),
+    (NeverDelivers, SENDER, ("PIP-10",)),
 )
 
 

@@ -153,16 +153,7 @@ class PostedInterruptProcessing(Monitor):
 
     def on(self, event: ev.Event, memory: Processing | tuple[()], look: Look) -> Processing | tuple[()]:
         if memory and memory.ended:
-            match event:
-                case ev.Delivered(vcpu=self.vcpu):
-                    look.witness(PIP_10, f"{self.vcpu}.rvi", self.vcpu)
-                    return ()
-                case ev.Exited(vcpu=self.vcpu) | ev.GuestActed(vcpu=self.vcpu):
-                    return ()
-                case ev.Taken(guest=self.vcpu):
-                    memory = ()
-                case _:
-                    return memory
+            return self._afterwards(event, memory, look)
         match event:
             case ev.Taken(guest=self.vcpu, vector=vector):
                 look.witness(PIP_1)
@@ -196,6 +187,16 @@ class PostedInterruptProcessing(Monitor):
             case _:
                 pass
         return memory
+
+    def _afterwards(self, event: ev.Event, memory: Processing, look: Look) -> Processing | tuple[()]:
+        match event:
+            case ev.Delivered(vcpu=self.vcpu):
+                look.witness(PIP_10, f"{self.vcpu}.rvi", self.vcpu)
+                return ()
+            case ev.Exited(vcpu=self.vcpu) | ev.GuestActed(vcpu=self.vcpu):
+                return ()
+            case _:
+                return self.on(event, (), look) or memory
 
     def _pir_changed(self, event: ev.Changed, memory: Processing | tuple[()], look: Look) -> Processing | tuple[()]:
         gone = word(event.old) & ~word(event.new)
