@@ -84,6 +84,19 @@ class BigEndian(ReferenceIommu):
         super().post(cpu, vcpu, vector ^ 0x38, urgent)
 
 
+class RaisesLowVectors(ReferenceIommu):
+    """0 to 15 are no vectors of interrupts, and become such."""
+
+    def post(self, cpu: Cpu, vcpu: Vcpu, vector: int, urgent: bool) -> None:
+        super().post(cpu, vcpu, max(vector, 16), urgent)
+
+
+class RefusesLowVectors(ReferenceIommu):
+    def post(self, cpu: Cpu, vcpu: Vcpu, vector: int, urgent: bool) -> None:
+        if vector >= 16:
+            super().post(cpu, vcpu, vector, urgent)
+
+
 class SetsByteForOn(ReferenceIommu):
     """ON is written as a whole byte."""
 
@@ -330,6 +343,11 @@ FOUND: list[tuple[type[Any], str, str]] = [
         BigEndian,
         "PID-2",
         "post(vcpu0, 0x10, False) into an empty descriptor: due is byte 2 bit 0; set are byte 5 bit 0",
+    ),
+    (
+        RaisesLowVectors,
+        "PID-2",
+        "post(vcpu0, 0x0, False) into an empty descriptor: due is byte 0 bit 0; set are byte 2 bit 0",
     ),
     (
         SetsByteForOn,
@@ -606,7 +624,7 @@ def test_evidence_names_who_fills_the_role() -> None:
     )
     assert check("PID-10", implementation(ReferenceProcessor)).evidence == "one routine alone, all 32 cases"
     assert check("PID-2", implementation(ReferenceProcessor)).evidence == (
-        "one routine alone, all 240 cases; ReferenceProcessor leaves iommu to ReferenceIommu and sender to Kvm"
+        "one routine alone, all 256 cases; ReferenceProcessor leaves iommu to ReferenceIommu and sender to Kvm"
     )
 
 
@@ -614,6 +632,10 @@ def test_evidence_names_who_fills_the_role() -> None:
 def test_right_implementations_keep_the_layout(spec: str) -> None:
     for clause in ("PID-2", "PID-3", "PID-4", "PID-5", "PID-6", "PID-7"):
         assert not check(clause, registry.resolve(spec)).counterexample
+
+
+def test_who_posts_may_refuse_what_is_no_vector() -> None:
+    assert not check("PID-2", implementation(RefusesLowVectors)).counterexample
 
 
 @pytest.mark.parametrize("spec", ["reference", "kvm-put-sn"])
