@@ -27,6 +27,7 @@ from properties.nested.catalogue import (
     VMX,
 )
 from properties.nested.monitors.levels import HARDWARE, bit, in_l2, of, on12, posting, settled, wide, word
+from properties.nested.monitors.under_way import Posting
 from properties.x86.monitors.guest import open_after
 
 EXITING = 2
@@ -45,7 +46,7 @@ NST_E2E_2 = NESTED_END_TO_END.must_not(
     "NST-E2E-2",
     "No vector is delivered to L2 that L1 did not post to it.",
     SDM("29.6"),
-    observe="Each delivery to L2 against the bits that L1 has set in PIR12.",
+    observe="Each delivery to L2 of a vCPU against the bits that L1 has set in PIR12 of that one.",
 )
 
 NST_E2E_3 = NESTED_END_TO_END.must_not(
@@ -79,7 +80,10 @@ KVM_NST_4 = KVM_NESTED.must(
     SDM("29.6, step 6"),
     LINUX("arch/x86/kvm/vmx/nested.c vmx_complete_nested_posted_interrupt"),
     premise="L0 completes posted-interrupt processing in software",
-    observe="RVI12 against vIRR12 at each entry to L2 since; each change of RVI12 by software.",
+    observe=(
+        "RVI12 at each entry to L2 since: not below what it was before the move, nor below the highest vector moved; if above what it "
+        "was, then not above vIRR12's highest, which is what Linux takes. Each change of RVI12 by software."
+    ),
 )
 
 KVM_NST_7 = KVM_NESTED.must(
@@ -106,8 +110,10 @@ MODE_4 = MODE.must_not(
 
 class Posts(NamedTuple):
     credit: int = 0
-    owed: bool = False
-    """Posted with a notification, and not delivered since."""
+    posted: bool = False
+    """Whether there was any."""
+    notified: Posting = Posting()
+    """Those with a notification."""
     exiting: bool = False
     lapsed: bool = False
     """ON12 is set, and L1 has run since or has taken the notification: it may clear it and look, or leave it."""
@@ -115,7 +121,7 @@ class Posts(NamedTuple):
 
 class Conservation(Monitor):
     clauses = (NST_E2E_1, NST_E2E_2, NST_E2E_3, NST_E2E_5, MODE_4, KVM_NST_7)
-    events = (ev.Called, ev.Changed, ev.Delivered, ev.Entered, ev.Asked)
+    events = (ev.Called, ev.Returned, ev.Changed, ev.Delivered, ev.Entered, ev.Asked)
     memory = Posts()
     where = frozenset({THROUGH_L0})
 
@@ -123,17 +129,20 @@ class Conservation(Monitor):
         self.vcpu, self.vector, self.name = vcpu, vector, f"{vcpu}.l2.{vector}"
         self.posted, self.control = bit(vcpu, "l2.pid.pir", vector), f"{vcpu}.l2.pid.control"
         already = word(dict(scenario.initial).get(self.posted.name, 0)) & self.posted.mask
-        self.memory = Posts(credit=1 if already else 0)
-        program = scenario.vcpus[int(vcpu[4:])].program
-        self.halts = ("hlt",) in program
+        self.memory = Posts(credit=1 if already else 0, posted=bool(already))
         self.about = (self.posted, bit(vcpu, "l2.virr", vector), on12(vcpu), vcpu)
 
     def on(self, event: ev.Event, memory: Posts, look: Look) -> Posts:
         match event:
             case ev.Called(routine="l1_posts", args=(self.vcpu, self.vector)):
-                return memory._replace(owed=True)
+                return memory._replace(notified=memory.notified.begins())
+            case ev.Returned(routine="l1_posts", args=(self.vcpu, self.vector)):
+                return memory._replace(notified=memory.notified.returns())
             case ev.Changed(at=self.posted.name, set_bits=bits, routine=routine) if bits & self.posted.mask:
-                return memory._replace(credit=memory.credit + 1) if routine.startswith("l1_") else memory
+                if not routine.startswith("l1_"):
+                    return memory
+                notified = memory.notified.sets() if routine == "l1_posts" else memory.notified
+                return memory._replace(credit=memory.credit + 1, posted=True, notified=notified)
             case ev.Asked(operation=ops.Load(at=at), result=int(mode)) if at == f"{self.vcpu}.mode":
                 if event.routine == "deliver_interrupt" and mode & 3 == EXITING:
                     return memory._replace(exiting=True)
@@ -154,19 +163,21 @@ class Conservation(Monitor):
         look.witness(NST_E2E_3)
         self._exercised(memory, look)
         if not memory.credit:
-            said = f"vector {self.vector} is delivered to L2 of {self.vcpu} more often than L1 posted it"
-            look.breach(NST_E2E_3, said, *self.about)
-        return memory._replace(credit=max(0, memory.credit - 1), owed=False)
+            unposted = f"vector {self.vector} is delivered to L2 of {self.vcpu}, and L1 never posted it there"
+            too_often = f"vector {self.vector} is delivered to L2 of {self.vcpu} more often than L1 posted it"
+            clause, said = (NST_E2E_3, too_often) if memory.posted else (NST_E2E_2, unposted)
+            look.breach(clause, said, *self.about)
+        return memory._replace(credit=max(0, memory.credit - 1), notified=memory.notified.delivered())
 
     def _exercised(self, memory: Posts, look: Look) -> None:
         where = {SAW_EXITING} if memory.exiting else set[str]()
         look.witness(NST_E2E_1, where=where)
-        if self.halts:
+        if ("hlt",) in look.executed(self.vcpu):
             look.witness(KVM_NST_7)
 
     def at_rest(self, memory: Posts, look: Look) -> None:
         place = settled(look, self.vcpu)
-        if not (memory.owed and not memory.lapsed and place and posting(look, self.vcpu)):
+        if not (memory.notified.owed and not memory.lapsed and place and posting(look, self.vcpu)):
             return
         if not open_after(since_launch(look, self.vcpu), self.vector):
             return
@@ -201,33 +212,45 @@ class Unposted(Monitor):
             look.breach(NST_E2E_2, said, *of(event.vcpu, "l2.virr"), f"{event.vcpu}.l2.rvi", event.vcpu)
 
 
+class Moved(NamedTuple):
+    """What L0's software has moved out of PIR12 since the last entry to L2."""
+
+    highest: int = -1
+    was: int = 0
+    """RVI12 before that."""
+
+
 class Requested(Monitor):
-    """RVI12, where L0 does the processor's work. Memory: whether it has, since the last entry to L2."""
+    """RVI12, where L0 does the processor's work."""
 
     clauses = (KVM_NST_4,)
     events = (ev.Changed, ev.Entered)
-    memory = False
+    memory = Moved()
 
     def __init__(self, vcpu: str) -> None:
         self.vcpu, self.name, self.rvi = vcpu, f"{vcpu}.l2.rvi", f"{vcpu}.l2.rvi"
-        self.virr = f"{vcpu}.l2.virr["
+        self.pir = f"{vcpu}.l2.pid.pir["
 
-    def on(self, event: ev.Event, memory: bool, look: Look) -> bool:
+    def on(self, event: ev.Event, memory: Moved, look: Look) -> Moved:
         about = (self.rvi, *of(self.vcpu, "l2.virr"), self.vcpu)
         match event:
             case ev.Changed(at=self.rvi, old=int(old), new=int(new)) if event.routine not in HARDWARE and new < old:
                 look.breach(KVM_NST_4, f"{event.routine} lowers RVI12 of {self.vcpu} from {old} to {new}", *about)
-            case ev.Changed(at=at, set_bits=bits) if at.startswith(self.virr) and bits:
-                return memory or event.routine not in HARDWARE
-            case ev.Entered(vcpu=self.vcpu) if memory and in_l2(look, self.vcpu):
+            case ev.Changed(at=at, old=int(old), new=int(new)) if at.startswith(self.pir) and old & ~new:
+                if event.routine in HARDWARE or event.routine.startswith("l1_"):
+                    return memory
+                was = word(look.value(self.rvi)) if memory.highest < 0 else memory.was
+                return Moved(max(memory.highest, 64 * int(at[-2]) + (old & ~new).bit_length() - 1), was)
+            case ev.Entered(vcpu=self.vcpu) if memory.highest >= 0 and in_l2(look, self.vcpu):
                 look.witness(KVM_NST_4)
-                highest = max(wide(look, f"{self.vcpu}.l2.virr").bit_length() - 1, 0)
-                if word(look.value(self.rvi)) != highest:
+                rvi, requested = word(look.value(self.rvi)), wide(look, f"{self.vcpu}.l2.virr").bit_length() - 1
+                if not max(memory.was, memory.highest) <= rvi <= max(memory.was, requested):
                     said = (
-                        f"L2 of {self.vcpu} is entered with RVI12 = {look.value(self.rvi)}, and {highest} is in vIRR12"
+                        f"L2 of {self.vcpu} is entered with RVI12 = {rvi}: it was {memory.was}, vector {memory.highest} was moved, "
+                        f"and {max(0, requested)} is the highest in vIRR12"
                     )
                     look.breach(KVM_NST_4, said, *about)
-                return False
+                return Moved()
             case _:
                 pass
         return memory

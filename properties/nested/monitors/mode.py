@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from conformance.machine import events as ev
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
@@ -26,7 +28,10 @@ MODE_2 = MODE.must(
     "A request that is made before mode is looked at is seen: the vCPU looks at its requests after mode := IN_GUEST_MODE, or is "
     "made to exit.",
     LINUX(REQUESTS, "Ensuring Requests Are Seen"),
-    observe="At quiescence no vCPU is in its guest with a request that it has not taken.",
+    observe=(
+        "At quiescence no vCPU is in its guest with a request that its own thread has not read since it was made, or that still "
+        "stands in its requests."
+    ),
 )
 
 MODE_3 = MODE.may(
@@ -48,19 +53,26 @@ MODE_5 = MODE.must(
 )
 
 
-class Protocol(Monitor):
-    """Memory: whether a request was made that the thread has not taken."""
+class Made(NamedTuple):
+    """Requests that were made, as bits."""
 
+    unread: int = 0
+    """Those that the thread has not read since."""
+    stands: bool = False
+    """One of them was not cleared since."""
+
+
+class Protocol(Monitor):
     clauses = (MODE_1, MODE_2)
     witnesses = (MODE_3,)
     events = (ev.Asked, ev.Changed)
-    memory = False
+    memory = Made()
 
     def __init__(self, vcpu: str, asked: bool) -> None:
         self.vcpu, self.asked, self.name = vcpu, asked, f"{vcpu}.mode"
         self.mode, self.requests = f"{vcpu}.mode", f"{vcpu}.requests"
 
-    def on(self, event: ev.Event, memory: bool, look: Look) -> bool:
+    def on(self, event: ev.Event, memory: Made, look: Look) -> Made:
         match event:
             case ev.Changed(at=self.mode, old=int(old), new=int(new)) if old != new:
                 self._writes(event, old, new, look)
@@ -69,9 +81,13 @@ class Protocol(Monitor):
             ):
                 look.witness(MODE_3)
             case ev.Changed(at=self.requests, set_bits=bits) if event.routine == "make_request":
-                return memory or bits != 0
+                return Made(memory.unread | bits, memory.stands or bits != 0)
             case ev.Changed(at=self.requests, new=0):
-                return False
+                return memory._replace(stands=False)
+            case ev.Asked(operation=ops.Load(at=self.requests) | ops.Rmw(at=self.requests) as op, result=int(read)):
+                looks = isinstance(op, ops.Load) or op.how != "or"
+                if looks and event.routine != "make_request" and look.on_cpu(event.cpu) == self.vcpu:
+                    return memory._replace(unread=memory.unread & ~read)
             case _:
                 pass
         return memory
@@ -83,10 +99,10 @@ class Protocol(Monitor):
             said = f"{event.routine} on cpu{event.cpu} makes mode of {self.vcpu} {NAMES[new & 3]}, which only its thread may"
             look.breach(MODE_1, said, self.mode, self.vcpu)
 
-    def at_rest(self, memory: bool, look: Look) -> None:
+    def at_rest(self, memory: Made, look: Look) -> None:
         if self.asked:
             look.witness(MODE_2)
-            if memory and look.in_guest(self.vcpu) >= 0:
+            if (memory.unread or memory.stands) and look.in_guest(self.vcpu) >= 0:
                 said = f"{settled(look, self.vcpu)}, and has not seen a request that was made"
                 look.breach(MODE_2, said, self.requests, self.mode, self.vcpu)
 

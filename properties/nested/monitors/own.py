@@ -11,6 +11,7 @@ from conformance.roles.nested import PINV12
 from conformance.roles.scenario import Scenario
 from properties.nested.catalogue import KERNEL, KVM_NESTED, LINUX, NESTED_END_TO_END, SDM, VMX, XEN
 from properties.nested.monitors.levels import bit, in_l2, of, posting, settled, wide, word
+from properties.nested.monitors.under_way import Posting
 from properties.x86.monitors.guest import open_after, task_priority
 
 NST_E2E_4 = NESTED_END_TO_END.must(
@@ -50,9 +51,9 @@ KVM_NST_13 = KVM_NESTED.must(
 
 
 class Owed(NamedTuple):
-    owed: bool = False
+    sent: Posting = Posting()
     while_l2: bool = False
-    """L2 was active when the call began."""
+    """L2 was active when the last call began."""
 
 
 class OwnInterrupts(Monitor):
@@ -61,29 +62,34 @@ class OwnInterrupts(Monitor):
     """
 
     clauses = (NST_E2E_4, KVM_NST_8, KVM_NST_12)
-    events = (ev.Called, ev.Delivered, ev.Entered)
+    events = (ev.Called, ev.Returned, ev.Changed, ev.Delivered, ev.Entered)
     memory = Owed()
 
     def __init__(self, vcpu: str, vector: int) -> None:
         self.vcpu, self.vector, self.name = vcpu, vector, f"{vcpu}.l1.{vector}"
-        self.about = (bit(vcpu, "pid.pir", vector), bit(vcpu, "virr", vector), vcpu)
+        self.pir = bit(vcpu, "pid.pir", vector)
+        self.about = (self.pir, bit(vcpu, "virr", vector), vcpu)
 
     def on(self, event: ev.Event, memory: Owed, look: Look) -> Owed:
         match event:
             case ev.Called(routine="deliver_interrupt", args=(self.vcpu, self.vector)):
                 active = in_l2(look, self.vcpu)
                 plain = active and not posting(look, self.vcpu)
-                return Owed(owed=self.vector != PINV12 or plain, while_l2=active)
-            case ev.Entered(vcpu=self.vcpu) if self.vector == PINV12 and memory.owed and posting(look, self.vcpu):
+                return Owed(memory.sent.begins(), active) if self.vector != PINV12 or plain else Owed()
+            case ev.Returned(routine="deliver_interrupt", args=(self.vcpu, self.vector)) if memory.sent.calls:
+                return memory._replace(sent=memory.sent.returns())
+            case ev.Changed(at=self.pir.name, set_bits=bits) if bits & self.pir.mask and memory.sent.unset:
+                return memory._replace(sent=memory.sent.sets())
+            case ev.Entered(vcpu=self.vcpu) if self.vector == PINV12 and posting(look, self.vcpu):
                 return Owed()
             case ev.Delivered(vcpu=self.vcpu, vector=self.vector):
                 self._exercised(memory, look)
-                return Owed()
+                return memory._replace(sent=memory.sent.delivered())
             case _:
                 return memory
 
     def _exercised(self, memory: Owed, look: Look) -> None:
-        if memory.owed:
+        if memory.sent.owed or memory.sent.unset:
             look.witness(NST_E2E_4)
             if self.vector == PINV12:
                 look.witness(KVM_NST_8)
@@ -92,7 +98,7 @@ class OwnInterrupts(Monitor):
 
     def at_rest(self, memory: Owed, look: Look) -> None:
         serving = max((v for v in look.in_service(self.vcpu) if v < 256), default=0)
-        if not memory.owed or not (where := settled(look, self.vcpu)) or serving >> 4 >= self.vector >> 4:
+        if not memory.sent.owed or not (where := settled(look, self.vcpu)) or serving >> 4 >= self.vector >> 4:
             return
         if self._masked(look):
             return
