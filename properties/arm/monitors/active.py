@@ -65,7 +65,7 @@ VGIC_RT_2 = ROUTING.must(
     "An active interrupt stays with the vCPU that acknowledged it until it is ended there.",
     LINUX("vgic/vgic.c vgic_target_oracle()"),
     premise="an active interrupt is retargeted",
-    observe="The list registers of that vCPU at each entry.",
+    observe="The list registers of that vCPU at each entry, of SPIs: no other interrupt has a target to write.",
 )
 
 

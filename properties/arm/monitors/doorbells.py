@@ -8,7 +8,7 @@ from conformance.machine import events as ev
 from conformance.machine.finding import Subject
 from conformance.machine.monitor import Look, Monitor
 from conformance.roles import operations as ops
-from conformance.roles.arm import DIRTY, DOORBELL, DOORBELL_REQUEST, PENDING_LAST, VALID
+from conformance.roles.arm import DIRTY, DOORBELL, DOORBELL_REQUEST, LPI, PENDING_LAST, VALID
 from conformance.roles.scenario import Scenario
 from properties.arm.catalogue import DOORBELLS, IHI_0069, KERNEL, KVM_LIST, LINUX, RESIDENCY, WAITING
 from properties.arm.monitors.registers import takes, word
@@ -59,8 +59,7 @@ GICV4_RES_10 = RESIDENCY.must_not(
     kind="discipline",
     profiles=("kvm",),
     authority="linux",
-    premise="the implementation keeps IN_WFI",
-    observe="Writes that set Valid while Linux's IN_WFI is set.",
+    observe="At each sleep, writes that have set Valid since the vPE was taken off for this WFI.",
 )
 
 GICV4_DB_1 = DOORBELLS.must(
@@ -164,6 +163,10 @@ class Vpe(NamedTuple):
 
     reason: str = ""
     off: int = -1
+    for_wfi: bool = False
+    """It was taken off for the WFI: with a request, or by the thread and not by the scheduler's put."""
+    again: bool = False
+    """And made resident since."""
     asked: bool = False
     read: int = DIRTY
     rung: bool = False
@@ -185,9 +188,9 @@ class Doorbell(Monitor):
         self.requested = "gicv4.1" in scenario.facts
         self.dirty_is_seen = "typer-dirty" in scenario.facts
         self.waits = ("wfi",) in scenario.vcpus[self.number].program
-        clauses = [GICV4_RES_1, GICV4_RES_10, GICV4_DB_2, *([GICV4_DB_1] if self.requested else [])]
+        clauses = [GICV4_RES_1, GICV4_DB_2, *([GICV4_DB_1] if self.requested else [])]
         if self.waits:
-            clauses += [GICV4_RES_6, GICV4_DB_5, VGIC_WFI_6, *([] if self.requested else [GICV4_DB_6])]
+            clauses += [GICV4_RES_6, GICV4_RES_10, GICV4_DB_5, VGIC_WFI_6, *([] if self.requested else [GICV4_DB_6])]
         if self.dirty_is_seen:
             clauses.append(GICV4_RES_7)
         self.clauses = tuple(clauses)
@@ -206,10 +209,10 @@ class Doorbell(Monitor):
                 return Vpe(may_ring=memory.may_ring, rung=late, handler=memory.handler)
             case ev.Exited(vcpu=self.vcpu, reason=reason):
                 return memory._replace(reason=str(reason[0]))
-            case ev.Changed(at=at, old=old, new=new, cpu=cpu) if at == f"cpu{cpu}.vpendbaser":
+            case ev.Changed(at=at, old=old, new=new, cpu=cpu, routine=routine) if at == f"cpu{cpu}.vpendbaser":
                 if word(new) & VPE != self.number:
                     return memory
-                return self._written(cpu, word(old), word(new), memory, look)
+                return self._written(cpu, routine, word(old), word(new), memory, look)
             case ev.Asked(cpu=cpu, operation=ops.Load(at=at, mask=mask), result=int(result)) if (
                 at == f"cpu{cpu}.vpendbaser" and look.on_cpu(cpu) == self.vcpu
             ):
@@ -252,22 +255,23 @@ class Doorbell(Monitor):
                 said = f"{self.vcpu} enters its guest before cpu{cpu} has scanned its pending table"
                 look.breach(GICV4_RES_7, said, Subject(f"cpu{cpu}.vpendbaser", DIRTY), self.vcpu)
 
-    def _written(self, cpu: int, old: int, new: int, memory: Vpe, look: Look) -> Vpe:
+    def _written(self, cpu: int, routine: str, old: int, new: int, memory: Vpe, look: Look) -> Vpe:
         if new & VALID and not old & VALID:
-            if look.has(f"{self.vcpu}.in_wfi"):
-                look.witness(GICV4_RES_10)
-                if look.value(f"{self.vcpu}.in_wfi"):
-                    said = f"{self.vcpu} is made resident on cpu{cpu} on its way to sleep"
-                    look.breach(GICV4_RES_10, said, f"{self.vcpu}.in_wfi", f"cpu{cpu}.vpendbaser", self.vcpu)
-            return memory._replace(off=-1, asked=False, read=DIRTY)
+            return memory._replace(off=-1, again=memory.for_wfi, asked=False, read=DIRTY)
         if old & VALID and not new & VALID:
             if new & DOORBELL_REQUEST and self.requested and memory.reason != "wfi":
                 said = f"a doorbell is asked for {self.vcpu}, which is not on its way to sleep"
                 look.breach(GICV4_DB_1, said, Subject(f"cpu{cpu}.vpendbaser", DOORBELL_REQUEST), self.vcpu)
-            return memory._replace(off=cpu, asked=bool(new & DOORBELL_REQUEST), read=DIRTY)
+            asked = bool(new & DOORBELL_REQUEST)
+            for_wfi = memory.for_wfi or (memory.reason == "wfi" and (asked or routine != "put"))
+            return memory._replace(off=cpu, for_wfi=for_wfi, asked=asked, read=DIRTY)
         return memory
 
     def _sleeps(self, memory: Vpe, look: Look) -> None:
+        look.witness(GICV4_RES_10)
+        if memory.again:
+            said = f"{self.vcpu} sleeps, and its vPE was made resident on its way there, after it was taken off for the WFI"
+            look.breach(GICV4_RES_10, said, *self.bases, self.vcpu)
         look.witness(GICV4_RES_6)
         if memory.off >= 0 and memory.read & DIRTY:
             said = f"{self.vcpu} sleeps without having read cpu{memory.off}.vpendbaser with Dirty = 0"
@@ -294,7 +298,8 @@ class Doorbell(Monitor):
             return
         look.witness(GICV4_DB_5)
         pending = word(look.value(f"{self.vcpu}.vpt"))
-        if look.status(self.vcpu) == "sleeping" and pending and takes(look, self.vcpu, 8192):
+        taken = any(takes(look, self.vcpu, LPI + n) for n in range(pending.bit_length()) if pending >> n & 1)
+        if look.status(self.vcpu) == "sleeping" and taken:
             said = f"at rest {self.vcpu} sleeps with {self.vcpu}.vpt = {pending:#x}, though its doorbell was taken"
             look.breach(GICV4_DB_5, said, f"{self.vcpu}.vpt", self.vcpu)
 

@@ -48,8 +48,11 @@ VGIC_EDGE_3 = LEVELS_AND_EDGES.must(
     ARM_LIST(VGIC_PATCHES, "piggyback"),
     LINUX("vgic/vgic-v2.c vgic_v2_fold_lr()"),
     premise="an edge is made while the interrupt is active",
-    observe="As VGIC-EDGE-1, of an edge made while active; and no acknowledgement of what is active.",
-    of=(VGIC_EDGE_1,),
+    observe=(
+        "As VGIC-EDGE-1 and VGIC-SGI-1, of an edge made, or an SGI sent again by its source, while active; and no acknowledgement "
+        "of what is active."
+    ),
+    of=(VGIC_EDGE_1, VGIC_SGI_1),
     where=(ACTIVE_THEN,),
 )
 
@@ -121,7 +124,7 @@ class EdgeTriggered(Interrupt):
         self.lost = VGIC_SGI_1 if self.sgi else GICV4_DB_4 if self.lpi else VGIC_EDGE_1
         self.invented = VGIC_SGI_4 if self.sgi else VGIC_EDGE_5
         self.merged = VGIC_SGI_2 if self.sgi else VGIC_EDGE_2
-        also = (VGIC_EDGE_3, VGIC_EDGE_4) if spi else ()
+        also = (VGIC_EDGE_3, VGIC_EDGE_4) if spi else (VGIC_EDGE_3,) if self.sgi else ()
         self.clauses = (*self.clauses, self.lost, self.invented, *also, *([VGIC_EDGE_6] * self.clears))
         self.wrong = {
             **Interrupt.wrong,
@@ -212,7 +215,7 @@ class EdgeTriggered(Interrupt):
             said = "nobody made it pending" if CAUSED not in memory.past else "more often than it was made pending"
             about = (*self.held_in(look), *self.kept(look, vcpu), vcpu)
             look.breach(self.invented, f"{vcpu} acknowledges {self.what}, {said}", *about, where=memory.past)
-        if memory.active >= 0 and not self.sgi:
+        if memory.active >= 0:
             said = f"{vcpu} acknowledges {self.what}, which vcpu{memory.active} acknowledged and did not deactivate"
             look.breach(VGIC_EDGE_3, said, *self.held_in(look), *self.kept(look, vcpu), vcpu)
         if memory.made > 1:

@@ -69,7 +69,7 @@ GICV2_MI_3 = MAINTENANCE_INTERRUPT.must_not(
     ARM_LIST(VGIC_PATCHES, "'messing with the wrong vcpu'"),
     role="run_loop",
     authority="linux",
-    observe="What the handler writes while another vCPU, or none, is loaded.",
+    observe="What of another vCPU's, or of another pCPU's registers, the handler writes while that vCPU, or none, is loaded.",
 )
 
 
@@ -91,7 +91,8 @@ class LateInterrupt(Monitor):
         self.cpu, self.name = cpu, f"cpu{cpu}.maintenance"
         self.late = "late-mi" in scenario.facts
         self.clauses = (GICV2_MI_3,) if self.late else ()
-        self.vcpus = [f"vcpu{n}" for n in range(len(scenario.vcpus))]
+        vcpus, cpus = range(len(scenario.vcpus)), range(scenario.cpus)
+        self.owners = {*(f"vcpu{n}" for n in vcpus), *(f"cpu{n}" for n in cpus if n != cpu)}
         self.memory = Handling()
 
     def on(self, event: ev.Event, memory: Handling, look: Look) -> Handling:
@@ -111,7 +112,7 @@ class LateInterrupt(Monitor):
             case ev.Changed(routine=routine, at=at) if routine == memory.routine:
                 loaded = look.on_cpu(self.cpu)
                 owner = at.partition(".")[0]
-                if loaded != memory.last and owner not in (memory.last, f"cpu{self.cpu}"):
+                if loaded != memory.last and owner in self.owners - {memory.last}:
                     said = (
                         f"{routine} on cpu{self.cpu} handles a maintenance interrupt of {memory.last or 'nobody'} while "
                         f"{loaded or 'nobody'} is loaded there, and changes {at}"

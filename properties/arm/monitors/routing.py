@@ -102,7 +102,10 @@ VGIC_EN_3 = ROUTING.must(
     BAO("issue 371"),
     CHERIBSD("PR 2692"),
     premise="an active interrupt is disabled",
-    observe="The list registers at entry, and edges after an end while disabled.",
+    observe=(
+        "The list registers at entry, of SPIs: who handles a private interrupt or an SGI would have to disable it itself, and no "
+        "guest here writes the distributor in a handler. Edges after an end while disabled, of all."
+    ),
     of=LOST,
     where=(ENDED_DISABLED,),
 )
