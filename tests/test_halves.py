@@ -24,7 +24,7 @@ from conformance.adapters.registry import of_class
 from conformance.machine.build import in_machine
 from conformance.roles.role import BaseRole
 from conformance.roles.scenario import Budget, Scenario, Thread, VcpuSetup
-from conformance.roles.x86 import PINV, WAKEUP, Cpu, Shared, Then, Vcpu
+from conformance.roles.x86 import PINV, Cpu, Shared, Then, Vcpu
 from conformance.search.proof import prove
 from conformance.search.results import Proof
 from properties.arm.scenarios import EDGE, LEVEL, injector, register
@@ -156,19 +156,6 @@ class AnnouncesByExchange(Kvm):
             control = cpu.load(vcpu.pid.control)
             while (was := cpu.cmpxchg(vcpu.pid.control, control, control | 1)) != control:
                 control = was
-
-
-class ClearsSnOnItsWayIn(Kvm):
-    """Where it comes back to the pCPU that it left the descriptor leads there already, but for SN, which the next entry clears."""
-
-    def pi_load(self, cpu: Cpu, vcpu: Vcpu, where: int) -> None:
-        if cpu.load(vcpu.pid.nv) == WAKEUP or cpu.load(vcpu.cpu) != where:
-            super().pi_load(cpu, vcpu, where)
-
-    def sync_pir_to_irr(self, cpu: Cpu, vcpu: Vcpu) -> int:
-        if cpu.test_and_clear(vcpu.pid.sn):
-            self.announce_left_over(cpu, vcpu)
-        return super().sync_pir_to_irr(cpu, vcpu)
 
 
 class LooksAtOneWord(Kvm):
@@ -389,7 +376,6 @@ KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (Kvm, MASKED, ("E2E-11",)),
     (Kvm, UNDER_SN, ("KVM-PI-1", "KVM-PI-4")),
     (AnnouncesByExchange, UNDER_SN, ("KVM-PI-4",)),
-    (ClearsSnOnItsWayIn, UNDER_SN, ("KVM-PI-2", "E2E-1", "E2E-11")),
     (PurgesByStores, SCENARIOS["save-restore"], ("PID-8", "KVM-ENT-13")),
     (HarvestsByCompareExchange, SENDER, ("KVM-ENT-4", "KVM-ENT-12")),
     (PostsByExchange, SENDER, ("KVM-SND-1",)),

@@ -30,8 +30,7 @@ def nv(control: int) -> int:
 
 class Switch(NamedTuple):
     """A load or put in progress: SN went to 0, the words of PIR looked at since, a bit was found, ON was set for it; the
-    self-IPI owed; a compare-exchange was lost; what was read of the control word, with the mask it was read under; the pCPU that
-    the put before it left, -1 if there was none.
+    self-IPI owed; a compare-exchange was lost; what was read of the control word, with the mask it was read under.
     """
 
     sn_cleared: bool = False
@@ -41,7 +40,6 @@ class Switch(NamedTuple):
     owes: bool = False
     lost: bool = False
     read: frozenset[tuple[int, int]] = frozenset()
-    left: int = -1
 
 
 HALTS_CLOSED = "a vCPU halts with interrupts closed"
@@ -62,11 +60,11 @@ KVM_PI_1 = KVM_RESIDENCY.must(
 
 KVM_PI_2 = KVM_RESIDENCY.must(
     "KVM-PI-2",
-    "After a load on another pCPU the descriptor leads there: NDST is that pCPU, SN is 0 and NV is the "
-    "notification vector. (KVM publishes all three in one compare-exchange; only the result is judged.)",
+    "After a load, on another pCPU or on the one that it left, the descriptor leads there: NDST is that pCPU, SN is 0 and NV is "
+    "the notification vector. (KVM publishes all three in one compare-exchange; only the result is judged.)",
     LINUX(f"{POSTED_INTR} vmx_vcpu_pi_load"),
     kind="guarantee",
-    observe="NDST, SN and NV at the end of each load on another pCPU than that of the put before it.",
+    observe="NDST, SN and NV at the end of each load, against the pCPU that ran it.",
 )
 
 KVM_PI_4 = KVM_RESIDENCY.must(
@@ -154,7 +152,10 @@ KVM_PI_17 = KVM_RESIDENCY.must(
         "With APICv toggled between put and load: after the load the vCPU is on no list and NV is the notification "
         "vector."
     ),
-    of=(KVM_PI_5,),
+    of=(
+        KVM_PI_2,
+        KVM_PI_5,
+    ),
     where=(TOGGLES,),
 )
 
@@ -238,7 +239,7 @@ class DescriptorResidency(Monitor):
                 return memory._replace(owes=False)
             case ev.SwitchedOut(thread=self.vcpu, cpu=cpu):
                 self._out(cpu, memory, look)
-                return Switch(left=cpu)
+                return Switch()
             case ev.SwitchedIn(thread=self.vcpu, cpu=cpu):
                 self._in(cpu, memory, look)
                 return Switch()
@@ -327,18 +328,13 @@ class DescriptorResidency(Monitor):
         control = word(look.value(self.control))
         listed = self.listed(look)
         loaded = (TOGGLES,) if "inhibit-toggles" in self.scenario.facts else ()
-        reason = (
-            f"after load on cpu{cpu} the descriptor says NDST = {control >> 32:#x}, SN = {control >> 1 & 1}, "
-            f"NV = {nv(control):#x}"
-        )
-        if memory.left != cpu:
-            look.witness(KVM_PI_2)
-            if self.destination(control) != cpu or control & SN or nv(control) != PINV:
-                look.breach(KVM_PI_2, reason, self.ndst, self.sn, self.nv, self.vcpu)
-        if loaded:
-            look.witness(KVM_PI_17)
-            if nv(control) != PINV:
-                look.breach(KVM_PI_17, reason, self.nv, self.vcpu)
+        look.witness(KVM_PI_2, where=loaded)
+        if self.destination(control) != cpu or control & SN or nv(control) != PINV:
+            reason = (
+                f"after load on cpu{cpu} the descriptor says NDST = {control >> 32:#x}, SN = {control >> 1 & 1}, "
+                f"NV = {nv(control):#x}"
+            )
+            look.breach(KVM_PI_2, reason, self.ndst, self.sn, self.nv, self.vcpu, where=loaded)
         if listed:
             said = f"{self.vcpu} runs on cpu{cpu} and is still on the wakeup list of cpu{listed[0]}"
             look.breach(KVM_PI_5, said, f"cpu{listed[0]}.wakeup_list", self.vcpu, where=loaded)
