@@ -21,7 +21,9 @@ from wrong_paths import MaskedFastpath
 from wrong_x86 import HarvestsOne
 
 from conformance.adapters.registry import of_class
+from conformance.machine import events as ev
 from conformance.machine.build import in_machine
+from conformance.machine.clause import Clause
 from conformance.roles.role import BaseRole
 from conformance.roles.scenario import Budget, Scenario, Thread, VcpuSetup
 from conformance.roles.x86 import PINV, Cpu, Shared, Then, Vcpu
@@ -30,6 +32,7 @@ from conformance.search.results import Proof
 from properties.arm.scenarios import EDGE, LEVEL, injector, register
 from properties.nested.scenarios import LAUNCH
 from properties.suite import SUITE
+from properties.x86.monitors.devices import VTD_5, VTD_6, DevicePosts
 from reference.alternatives.x86.kvm_vtd_only import KvmVtdOnly
 from reference.arm.kvm import KvmArm
 from reference.known_bad.x86.harvest import HarvestsForAnother
@@ -463,3 +466,33 @@ def test_a_halt_with_nothing_posted_says_nothing_of_what_keeps_it_awake() -> Non
 def test_a_harvest_that_leaves_a_bit_in_pir_is_told_by_the_processor_alone() -> None:
     one = of_class(HarvestsOne, HarvestsOne.__name__, f"{HarvestsOne.__module__}:{HarvestsOne.__name__}")
     assert "due is PIR={}" in SUITE.sequential("PIP-7", one).counterexample
+
+
+class Seen:
+    """A look at memory of zeros, and what was reported."""
+
+    def __init__(self) -> None:
+        self.broken: list[str] = []
+
+    def value(self, at: str) -> int:
+        return 0
+
+    def witness(self, clause: Clause, *subjects: object) -> None:
+        pass
+
+    def breach(self, clause: Clause, reason: str, *subjects: object) -> None:
+        self.broken.append(clause.id)
+
+
+def test_a_silent_post_that_is_over_hides_no_notification_that_comes_too_early() -> None:
+    """Of LOW, while ON was 1; then ON is cleared, and the notification of HIGH leaves before its bit is set."""
+    monitor, seen = DevicePosts(SCENARIOS["two-posts"], "vcpu0", "post", VTD_5, VTD_6), Seen()
+    memory: Any = monitor.memory
+    for event in (
+        ev.Changed(-1, "post", f"vcpu0.pid.pir[{LOW // 64}]", 0, 1 << LOW % 64, 1 << LOW % 64),
+        ev.Returned(-1, "post", ("vcpu0", LOW, False), None),
+        ev.Changed(-1, "post", "vcpu0.pid.control", PINV << 16, PINV << 16 | 1, 1),
+        ev.Sent(-1, "post", PINV, 0, True, ("vcpu0", HIGH, False)),
+    ):
+        memory = monitor.on(event, memory, seen)  # type: ignore[arg-type]
+    assert seen.broken == ["VTD-6"]

@@ -4,6 +4,8 @@ Virtualization").
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from conformance.machine import events as ev
 from conformance.machine.clause import Clause
 from conformance.machine.finding import Subject
@@ -23,7 +25,7 @@ from properties.x86.catalogue import (
     XEN,
 )
 from properties.x86.monitors.registers import word
-from properties.x86.monitors.subjects import ndst, nv, on
+from properties.x86.monitors.subjects import ndst, nv, on, pir
 
 Latch = tuple[int, int]
 """(NV, NDST) as the word held them in the step that set ON."""
@@ -40,7 +42,7 @@ VTD_6 = VTD_POSTING.must(
     "VTD-6",
     "The change of the descriptor is globally visible before its notification is.",
     VTD("5.2.4"),
-    observe="When a device notification can be acknowledged, its post's PIR bit is set or already harvested.",
+    observe="When a device's notification leaves, its vector's bit is set in PIR, or was set by a post of it that is not over.",
 )
 
 VTD_7 = VTD_POSTING.may(
@@ -91,12 +93,18 @@ IPIV_3 = IPI_VIRTUALIZATION.must(
 )
 
 
-class Notification(Monitor):
-    """What a notification says (`latched`), and that its post is visible before it (`visible`). Memory: notifications
-    owed, as latched, and PIR bits set but not yet paired.
-    """
+class Posting(NamedTuple):
+    set: tuple[int, ...] = ()
+    """Vectors whose bits were set by posts that are not over, each as often."""
+    owed: tuple[Latch, ...] = ()
+    """Notifications that are due, as latched."""
 
-    events = (ev.Changed, ev.Sent, ev.Taken)
+
+class Notification(Monitor):
+    """What a notification says (`latched`), and that its post is visible before it (`visible`)."""
+
+    events = (ev.Changed, ev.Returned, ev.Sent, ev.Taken)
+    memory = Posting()
     witnesses = (VTD_7, VTD_8)
 
     def __init__(self, scenario: Scenario, vcpu: str, routine: str, latched: Clause, visible: Clause) -> None:
@@ -104,49 +112,50 @@ class Notification(Monitor):
         self.name = f"{vcpu}.{routine}"
         self.xapic = "xapic" in scenario.facts
         self.alone = not scenario.threads and not scenario.interrupts
-        self.memory: tuple[int, tuple[Latch, ...]] = (0, ())
 
-    def on(self, event: ev.Event, memory: tuple[int, tuple[Latch, ...]], look: Look) -> tuple[int, tuple[Latch, ...]]:
+    def on(self, event: ev.Event, memory: Posting, look: Look) -> Posting:
         match event:
             case ev.Changed(at=at, routine=self.routine, set_bits=bits) if (
                 at.startswith(f"{self.vcpu}.pid.pir[") and bits
             ):
                 if self.routine == "post" and word(look.value(f"{self.vcpu}.pid.control")) & 1:
                     look.witness(VTD_7, Subject(at, bits), on(self.vcpu), self.vcpu)
-                unpaired, owed = memory
-                return min(unpaired + bits.bit_count(), 3), owed
+                vectors = (64 * int(at[-2]) + n for n in range(64) if bits >> n & 1)
+                return memory._replace(set=tuple(sorted((*memory.set, *vectors))))
             case ev.Changed(at=at, routine=self.routine, old=old, new=new) if at == f"{self.vcpu}.pid.control":
                 if word(new) & 1 > word(old) & 1:
-                    unpaired, owed = memory
                     ndst = word(new) >> 32
-                    return unpaired, (*owed, (word(new) >> 16 & 0xFF, ndst >> 8 & 0xFF if self.xapic else ndst))
-            case ev.Sent(routine=self.routine, vector=vector, to=to, args=(self.vcpu, *_)):
-                return self._sent((vector, to), *memory, look)
+                    latch = (word(new) >> 16 & 0xFF, ndst >> 8 & 0xFF if self.xapic else ndst)
+                    return memory._replace(owed=(*memory.owed, latch))
+            case ev.Returned(routine=self.routine, args=(self.vcpu, int(vector), *_)) if vector in memory.set:
+                at = memory.set.index(vector)
+                return memory._replace(set=(*memory.set[:at], *memory.set[at + 1 :]))
+            case ev.Sent(routine=self.routine, vector=vector, to=to, args=(self.vcpu, int(posted), *_)):
+                return self._sent((vector, to), posted, memory, look)
             case ev.Taken(vector=vector, guest="") if self.alone and vector == PINV:
                 look.witness(VTD_8, nv(self.vcpu), self.vcpu)
             case _:
                 pass
         return memory
 
-    def _sent(
-        self, message: Latch, unpaired: int, owed: tuple[Latch, ...], look: Look
-    ) -> tuple[int, tuple[Latch, ...]]:
+    def _sent(self, message: Latch, posted: int, memory: Posting, look: Look) -> Posting:
         look.witness(self.latched)
         look.witness(self.visible)
-        if not unpaired:
-            pir = [f"{self.vcpu}.pid.pir[{w}]" for w in range(4)]
+        bit = pir(self.vcpu, posted)
+        if posted not in memory.set and not word(look.value(bit.name)) & bit.mask:
             said = "a notification leaves before its post's PIR bit is visible"
-            look.breach(self.visible, said, *pir, on(self.vcpu), self.vcpu)
-        if message not in owed:
+            look.breach(self.visible, said, bit, on(self.vcpu), self.vcpu)
+        if message not in memory.owed:
             expected = (
-                ", ".join(f"vector {v:#x} to APIC id {d}" for v, d in owed) or "no notification, for no post set ON"
+                ", ".join(f"vector {v:#x} to APIC id {d}" for v, d in memory.owed)
+                or "no notification, for no post set ON"
             )
             sent = f"vector {message[0]:#x} to APIC id {message[1]}"
             said = f"the notification is {sent}; the descriptor said, when ON was set: {expected}"
             look.breach(self.latched, said, nv(self.vcpu), ndst(self.vcpu), on(self.vcpu), self.vcpu)
-            return max(unpaired - 1, 0), owed[1:]
-        at = owed.index(message)
-        return max(unpaired - 1, 0), (*owed[:at], *owed[at + 1 :])
+            return memory._replace(owed=memory.owed[1:])
+        at = memory.owed.index(message)
+        return memory._replace(owed=(*memory.owed[:at], *memory.owed[at + 1 :]))
 
 
 class DevicePosts(Notification):
