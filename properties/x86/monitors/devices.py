@@ -93,9 +93,13 @@ IPIV_3 = IPI_VIRTUALIZATION.must(
 )
 
 
+MOST = 3
+"""Enough for all that post one vector at a time; a device that sets what it was not given ends nothing."""
+
+
 class Posting(NamedTuple):
     set: tuple[int, ...] = ()
-    """Vectors whose bits were set by posts that are not over, each as often."""
+    """Vectors whose bits were set by posts that are not over, each as often, up to `MOST`."""
     owed: tuple[Latch, ...] = ()
     """Notifications that are due, as latched."""
 
@@ -121,7 +125,8 @@ class Notification(Monitor):
                 if self.routine == "post" and word(look.value(f"{self.vcpu}.pid.control")) & 1:
                     look.witness(VTD_7, Subject(at, bits), on(self.vcpu), self.vcpu)
                 vectors = (64 * int(at[-2]) + n for n in range(64) if bits >> n & 1)
-                return memory._replace(set=tuple(sorted((*memory.set, *vectors))))
+                more = (v for v in vectors if memory.set.count(v) < MOST)
+                return memory._replace(set=tuple(sorted((*memory.set, *more))))
             case ev.Changed(at=at, routine=self.routine, old=old, new=new) if at == f"{self.vcpu}.pid.control":
                 if word(new) & 1 > word(old) & 1:
                     ndst = word(new) >> 32

@@ -134,7 +134,7 @@ class SenderOrder(Monitor):
                     look.witness(KVM_SND_9, self.place, self.vcpu)
                 return memory._replace(sent=True)
             case ev.Woken(thread=self.vcpu, was=was):
-                if memory.mode < 0:
+                if memory.mode < 0 and look.has(self.mode):
                     look.breach(KVM_SND_1, f"{self.vcpu} is woken before mode was read", self.mode, self.vcpu)
                 return memory._replace(woke=memory.woke or was != "runnable")
             case ev.Returned(args=(self.vcpu, int(vector), *_)):
