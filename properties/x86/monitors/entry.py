@@ -26,6 +26,7 @@ from properties.x86.catalogue import (
     VMX,
     X86,
 )
+from properties.x86.monitors.guest import POSTING
 from properties.x86.monitors.registers import HARDWARE, wide, word
 from properties.x86.monitors.sender import IN, SENDER
 from properties.x86.monitors.subjects import latched, on
@@ -33,7 +34,6 @@ from properties.x86.monitors.subjects import latched, on
 EXITING = 2
 OTHERS = (SENDER, *HARDWARE)
 """Routines that are not of the vCPU's thread."""
-HARDWARE_POSTS = ("post", "virtual_ipi")
 TRANSFERS = ("save_restore", "reset")
 """What these put into vIRR no harvest has found."""
 
@@ -45,8 +45,8 @@ PID_8 = POSTED_DESCRIPTOR.must(
     role="residency",
     profiles=("strict", "kvm"),
     observe=(
-        "Each plain store of software to the descriptor while the vCPU is in its guest, or where a device or IPI virtualization posts "
-        "to it. What software loses among itself, E2E-1 tells."
+        "Each plain store of software to the descriptor while the vCPU is in its guest, or where anybody but its own thread posts to "
+        "it: a device, IPI virtualization or a sender in software."
     ),
 )
 
@@ -212,8 +212,8 @@ class EntryOrder(Monitor):
         self.vcpu, self.name = vcpu, f"{vcpu}.entry"
         self.memory = Entry()
         self.inhibited = "apicv-inhibited" in scenario.facts
-        posters = (*scenario.devices, *scenario.threads)
-        self.posted_by_hardware = any(a.routine in HARDWARE_POSTS and a.args[:1] == (vcpu,) for a in posters)
+        posters = (*scenario.devices, *scenario.threads, *scenario.interrupts)
+        self.posted_to = any(a.routine in POSTING and a.args[:1] == (vcpu,) for a in posters)
         self.control, self.mode, self.requests = f"{vcpu}.pid.control", f"{vcpu}.mode", f"{vcpu}.requests"
         self.pir = [f"{vcpu}.pid.pir[{w}]" for w in range(4)]
         self.virr = [f"{vcpu}.virr[{w}]" for w in range(4)]
@@ -301,11 +301,10 @@ class EntryOrder(Monitor):
         return memory
 
     def _changes_descriptor(self, event: ev.Asked, op: ops.Store | ops.Rmw, look: Look) -> None:
-        """The vCPU's own thread knows that its processor is not using it."""
         if isinstance(op, ops.Rmw):
-            if self.posted_by_hardware or look.on_cpu(event.cpu) != self.vcpu:
+            if self.posted_to:
                 look.witness(PID_8)
-        elif self.posted_by_hardware or look.in_guest(self.vcpu) >= 0:
+        elif self.posted_to or look.in_guest(self.vcpu) >= 0:
             said = f"{event.routine} changes {op.at} by a plain store; others may change it at the same time"
             look.breach(PID_8, said, Subject(op.at, op.mask), self.vcpu)
 
