@@ -34,12 +34,13 @@ def in_machine(
     `change` may put something between the implementation and the machine.
     """
     widths: dict[str, int] = {}
-    while True:
-        assembly = change(assemble(implementation, scenario))
-        try:
-            return use(Machine(assembly, scenario, suite.monitors(scenario), widths))
-        except LayoutFull as full:
-            widths[full.cell] = full.width
-        finally:
-            for unfolding in assembly.unfoldings():
-                close(unfolding.source)
+    assembly = change(assemble(implementation, scenario))
+    try:
+        while True:
+            try:
+                return use(Machine(assembly, scenario, suite.monitors(scenario), widths))
+            except LayoutFull as full:
+                widths[full.cell] = full.width
+    finally:
+        for unfolding in assembly.unfoldings():
+            close(unfolding.source)

@@ -110,7 +110,7 @@ class Parts:
             start = (Frame("thread", self.assembly.root("vcpu_run", (name,))),)
             self.threads[name] = self._thread(name, vcpu.cpu, start)
         self.guests: dict[str, Cell[tuple[int, tuple[int, ...]]]] = {
-            name: cell(f"{name}.guest", (0, ()), 5) for name in self.vcpus
+            name: cell(f"{name}.guest", (0, ()), 6) for name in self.vcpus
         }
         self.programs = {n: v.program for n, v in zip(self.vcpus, self.scenario.vcpus, strict=True)}
         for t in self.scenario.threads:
@@ -126,7 +126,7 @@ class Parts:
             cell(f"{name}.status", RUNNABLE, 2),
             cell(f"{name}.place", cpu, 2),
             cell(f"{name}.saved", start, 6 if start else 3),
-            cell(f"{name}.unpreemptible", 0, 2),
+            cell(f"{name}.unpreemptible", 0, 3),
         )
 
 
@@ -134,4 +134,4 @@ def _width(shared: Shared) -> int:
     """Bits for a location's values: a first guess, for a layout that proves too small is made again."""
     if shared.constant:
         return 0
-    return 3 if shared.private_to or shared.lock else 5
+    return 3 if shared.lock else 5

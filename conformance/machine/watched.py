@@ -36,7 +36,7 @@ class Watched(Parts):
     ) -> None:
         super().__init__(assembly, scenario, widths)
         self.attached = [
-            Attached(m, self.layout.cell(f"monitor.{m.name}", m.memory) if m.memory is not None else None)
+            Attached(m, self.layout.cell(f"monitor.{m.name}", m.memory, 8) if m.memory is not None else None)
             for m in monitors
         ]
         self.listeners: dict[type[Any], list[Attached]] = {}
