@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from conformance.commands.main import cli
 from conformance.roles import architectures
-from conformance.roles.arm import EDGE, LPI
+from conformance.roles.arm import EDGE, LPI, SGI
 from conformance.roles.scenario import Budget, Device, DeviceInterrupt, Scenario, VcpuSetup
 from conformance.roles.sensible import refusals
 from conformance.roles.x86 import PINV
@@ -78,6 +78,8 @@ def test_all_of_the_suite_make_sense(scenario: Scenario) -> None:
         (replace(EDGES, vcpus=(VcpuSetup(0, (("mmio", "ispender", EDGE, 1),)),)), "Did you mean ispendr"),
         (replace(EDGES, vcpus=(VcpuSetup(0, (("mmio", "itargetsr", EDGE, 1),)),)), "and there are 1 vCPUs"),
         (replace(EDGES, vcpus=(VcpuSetup(0, (("mmio", "sgir", EDGE, 1),)),)), "which is no SGI"),
+        (replace(EDGES, vcpus=(VcpuSetup(0, (("mmio", "spendsgir", EDGE, 1),)),)), "spendsgir for 41, which is no SGI"),
+        (replace(EDGES, vectors=(EDGE, SGI), vcpus=(VcpuSetup(0, (("mmio", "cpendsgir", SGI, 2),)),)), "cpendsgir for sources 2"),
         (replace(EDGES, devices=(Device("its", "vlpi", ("vcpu0", EDGE)),)), "its takes the fact gicv4"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",

@@ -185,6 +185,22 @@ class SendsInTheOtherOrder(Vgic):
                 super().send_sgi(cpu, vcpu, intid, 1 << to.number)
 
 
+class SetsSgiQuietly(Vgic):
+    """GICD_SPENDSGIR kicks nobody: who writes is out of its guest, and looks at its list before it goes back."""
+
+    def set_pending_sgi(self, cpu: Cpu, vcpu: Any, intid: int, sources: int) -> None:
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, vcpu.ap_list_lock)
+        cpu.lock(irq.irq_lock)
+        cpu.store(irq.source, cpu.load(irq.source) | sources)
+        cpu.store(irq.latch, 1)
+        if not cpu.load(irq.owner):
+            cpu.store(vcpu.ap_list, (*cpu.load(vcpu.ap_list), str(intid)))
+            cpu.store(irq.owner, (vcpu.name,))
+        cpu.unlock(irq.irq_lock)
+        self.unlock_irqrestore(cpu, vcpu.ap_list_lock, flag)
+
+
 class HaltsAllAtOnce(Vgic):
     """All are asked, then all are kicked, then each is waited for, as kvm_make_all_cpus_request() does."""
 
@@ -247,5 +263,5 @@ VARIANTS: tuple[type[BaseRole], ...] = (
     KicksTwiceOnArm, LooksForWorkTwice, WakesWhoIsKicked, KicksAll, KicksWhateverTheMode, FencesMoreOnArm, FillsFromTheLast,
     AsksForMore, PutSavesTwice, PutLeavesNothing, SyncsVmcrAtEveryExit, LooksBeforeItWaits, PollsInWfi, TakesRequestsUnseen,
     LooksForRequestsTwice, GoesInByExchangeOnArm, LeavesLate, PrunesTwice, FoldsFromTheLast, SendsInTheOtherOrder, HaltsAllAtOnce,
-    OneLockMore, QueuesTheSameLevelAgain, TrapsEveryDir, FirstOfEquals, NeverHints,
+    OneLockMore, QueuesTheSameLevelAgain, SetsSgiQuietly, TrapsEveryDir, FirstOfEquals, NeverHints,
 )  # fmt: skip

@@ -380,6 +380,49 @@ class ReturnsClosed(ReferenceVirtualInterface):
         cpu.store(vcpu.pstate_i, 1)
 
 
+class ClearsEverySource(KvmArm):
+    """GICD_CPENDSGIR takes an SGI back whoever sent it."""
+
+    def clear_pending_sgi(self, cpu: Cpu, vcpu: Any, intid: int, sources: int) -> None:
+        super().clear_pending_sgi(cpu, vcpu, intid, 0xFF)
+
+
+class ClearsTheLatchToo(KvmArm):
+    """GICD_CPENDSGIR leaves the other sources noted, and the SGI pending no more."""
+
+    def clear_pending_sgi(self, cpu: Cpu, vcpu: Any, intid: int, sources: int) -> None:
+        super().clear_pending_sgi(cpu, vcpu, intid, sources)
+        self.write(cpu, vcpu, intid, "latch", 0)
+
+
+class ClearsTheSourceAlone(KvmArm):
+    """GICD_CPENDSGIR leaves an SGI pending that is from nobody any more."""
+
+    def clear_pending_sgi(self, cpu: Cpu, vcpu: Any, intid: int, sources: int) -> None:
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, irq.irq_lock)
+        cpu.store(irq.source, cpu.load(irq.source) & ~sources)
+        self.unlock_irqrestore(cpu, irq.irq_lock, flag)
+
+
+class SetsSgiUnlisted(KvmArm):
+    """GICD_SPENDSGIR queues nothing, so that no list register is filled for it."""
+
+    def set_pending_sgi(self, cpu: Cpu, vcpu: Any, intid: int, sources: int) -> None:
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, irq.irq_lock)
+        cpu.store(irq.source, cpu.load(irq.source) | sources)
+        cpu.store(irq.latch, 1)
+        self.unlock_irqrestore(cpu, irq.irq_lock, flag)
+
+
+class SetsSgiOfItsOwn(KvmArm):
+    """GICD_SPENDSGIR makes an SGI pending from the vCPU that writes, as GICD_SGIR does."""
+
+    def set_pending_sgi(self, cpu: Cpu, vcpu: Any, intid: int, sources: int) -> None:
+        super().set_pending_sgi(cpu, vcpu, intid, 1 << vcpu.number)
+
+
 FOUND: dict[type[BaseRole], tuple[str, str]] = {
     OneTooFew: ("peer-sgi/neighbour/shared", "VGIC-EDGE-1"),
     OnePriority: ("own-sgi", "GICV2-PRI-9"),
@@ -420,6 +463,11 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     WaitsOn: ("vgic-wfi-in-the-guest", "VGIC-WFI-7"),
     MaskedQuiet: ("vgic-mask-open", "VGIC-EDGE-1"),
     ForgetsTheMask: ("peer-sgi/elsewhere/masks-waits/off/split/shared", "GICV2-VMCR-5"),
+    ClearsEverySource: ("vgic-sgi-registers", "VGIC-SGI-8"),
+    ClearsTheLatchToo: ("vgic-sgi-registers", "VGIC-SGI-8"),
+    ClearsTheSourceAlone: ("vgic-sgi-registers", "VGIC-SGI-8"),
+    SetsSgiUnlisted: ("vgic-sgi-registers", "VGIC-SGI-7"),
+    SetsSgiOfItsOwn: ("vgic-sgi-registers", "VGIC-SGI-7"),
     ReturnsClosed: ("own-edge/own-sgi/off/retargets/shared", "VGIC-EDGE-1"),
 }
 """Each with the smallest scenario that was seen to find it, and a guarantee that is broken there."""

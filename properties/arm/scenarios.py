@@ -173,6 +173,33 @@ SCENARIOS: tuple[Scenario, ...] = (
         loaded=False,
     ),
     Scenario(
+        name="vgic-sgi-registers",
+        about="interrupts closed, a guest makes an SGI pending from two sources by a register, takes one back, and waits, while the "
+        "other vCPU on its pCPU sends it; then one that it takes back, and both, interrupts open",
+        architecture="arm",
+        cpus=1,
+        vcpus=(
+            VcpuSetup(
+                0,
+                (
+                    *(register("spendsgir", SGI, source) for source in (0b10, 0b01)),
+                    register("cpendsgir", SGI, 0b01),
+                    ("unmask",),
+                    *WFI,
+                    ("mask",),
+                    *(register(name, SGI, 0b01) for name in ("spendsgir", "cpendsgir")),
+                    ("unmask",),
+                    register("spendsgir", SGI, 0b11),
+                    *WFI,
+                ),
+            ),
+            VcpuSetup(0, (register("sgir", SGI, 0b01), *WFI)),
+        ),
+        vectors=(SGI,),
+        initial=CLOSED,
+        loaded=False,
+    ),
+    Scenario(
         name="vgic-sgi-wfi",
         about="a vCPU sends an SGI twice to another one, which waits for an interrupt",
         architecture="arm",
@@ -817,6 +844,7 @@ GOLDEN: dict[str, int] = {
     "vgic-handler": 689,
     "vgic-sgi": 14_285,
     "vgic-sgi-two-sources": 288,
+    "vgic-sgi-registers": 473,
     "vgic-sgi-wfi": 112_946,
     "vgic-sgi-and-edge": 56_285,
     "vgic-disable": 3_579,

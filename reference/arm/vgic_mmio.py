@@ -58,6 +58,10 @@ class VgicMmio(Vgic, Distributor):
         match register:
             case "sgir":
                 self.send_sgi(cpu, vcpu, intid, value)
+            case "spendsgir":
+                self.set_pending_sgi(cpu, vcpu, intid, value)
+            case "cpendsgir":
+                self.clear_pending_sgi(cpu, vcpu, intid, value)
             case "ctlr":
                 self.write_ctlr(cpu, value)
             case "isactiver" | "icactiver" if intid >= 32:
@@ -77,7 +81,7 @@ class VgicMmio(Vgic, Distributor):
             case "itargetsr":
                 self.retarget(cpu, vcpu, intid, value)
             case _:
-                """GICD_ISPENDR and ICPENDR do nothing to a GICv2's SGIs."""
+                """GICD_ISPENDR and ICPENDR do nothing to a GICv2's SGIs: SPENDSGIR and CPENDSGIR are for them."""
         return Then("vcpu_run", vcpu)
 
     @mirrors(VGIC_MMIO, "vgic_mmio_write_cenable", "vgic_mmio_write_cpending", "vgic_mmio_write_cactive")
@@ -121,6 +125,26 @@ class VgicMmio(Vgic, Distributor):
                 cpu.store(irq.latch, 1)
                 cpu.store(irq.source, cpu.load(irq.source) | 1 << vcpu.number)
                 self.queue_irq_unlock(cpu, to, intid, flag)
+
+    @mirrors(VGIC_MMIO_V2, "vgic_mmio_write_sgipends")
+    def set_pending_sgi(self, cpu: Cpu, vcpu: Vcpu, intid: int, sources: int) -> None:
+        """Pending at the writer, from each of these sources."""
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, irq.irq_lock)
+        cpu.store(irq.source, cpu.load(irq.source) | sources)
+        cpu.store(irq.latch, 1)
+        self.queue_irq_unlock(cpu, vcpu, intid, flag)
+
+    @mirrors(VGIC_MMIO_V2, "vgic_mmio_write_sgipendc")
+    def clear_pending_sgi(self, cpu: Cpu, vcpu: Vcpu, intid: int, sources: int) -> None:
+        """Of these sources. What another one has sent stays pending."""
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, irq.irq_lock)
+        left = cpu.load(irq.source) & ~sources
+        cpu.store(irq.source, left)
+        if not left:
+            cpu.store(irq.latch, 0)
+        self.unlock_irqrestore(cpu, irq.irq_lock, flag)
 
     @mirrors(VGIC_MMIO_V2, "vgic_mmio_write_v2_misc")
     def write_ctlr(self, cpu: Cpu, value: int) -> None:

@@ -214,9 +214,10 @@ class Distributor(Role):
 
         Called: by the thread of the vCPU that wrote, to which its run loop sends it after an exit ("mmio", register,
             intid, value); interrupts and preemption are on, the guest is not entered before this is over.
-        May rely on: `register` is sgir (`value`: mask of target CPU interfaces), isenabler, icenabler, ispendr,
-            icpendr, isactiver, icactiver (each for `intid` alone), itargetsr (`value`: number of the target) or ctlr
-            (`value`: 0 or 1). Other vCPUs may be in their guests, with the interrupt in a list register.
+        May rely on: `register` is sgir (`value`: mask of target CPU interfaces), spendsgir, cpendsgir (mask of source CPU
+            interfaces, of the writer's own SGI), isenabler, icenabler, ispendr, icpendr, isactiver, icactiver (each for
+            `intid` alone), itargetsr (`value`: number of the target) or ctlr (`value`: 0 or 1). Other vCPUs may be in
+            their guests, with the interrupt in a list register.
         Must leave: the register's effect (Arm IHI 0048B, 4.3), which may be seen from the call on, and must be once the
             last call of the chain has returned: what is pending and enabled now reaches its target as after `inject`;
             what is not is forwarded to no guest that is entered after that.

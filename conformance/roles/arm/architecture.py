@@ -44,7 +44,10 @@ def interrupt_name(interrupt: int) -> str:
     return f"SGI {interrupt & 0x3FF} of vcpu{interrupt >> 10 & 7}"
 
 
-REGISTERS = ("sgir", "isenabler", "icenabler", "ispendr", "icpendr", "isactiver", "icactiver", "itargetsr", "ctlr")
+REGISTERS = (
+    "sgir", "spendsgir", "cpendsgir", "isenabler", "icenabler", "ispendr", "icpendr", "isactiver", "icactiver", "itargetsr",
+    "ctlr",
+)  # fmt: skip
 
 
 def refusals(scenario: Scenario) -> Iterator[str]:
@@ -76,8 +79,12 @@ def _write(scenario: Scenario, vcpu: str, operands: Sequence[int | str]) -> Iter
         yield f"{vcpu} writes {register} for {intid}, which is not in vectors"
     elif register == "itargetsr" and not (isinstance(value, int) and 0 <= value < len(scenario.vcpus)):
         yield f"{vcpu} makes {value!r} the target of {intid}, and there are {len(scenario.vcpus)} vCPUs"
-    elif register == "sgir" and not (isinstance(intid, int) and intid < 16):
-        yield f"{vcpu} writes sgir for {intid}, which is no SGI: they are 0 to 15"
+    elif register in ("sgir", "spendsgir", "cpendsgir") and not (isinstance(intid, int) and intid < 16):
+        yield f"{vcpu} writes {register} for {intid}, which is no SGI: they are 0 to 15"
+    elif register in ("spendsgir", "cpendsgir") and not (
+        isinstance(value, int) and 0 < value < 1 << len(scenario.vcpus)
+    ):
+        yield f"{vcpu} writes {register} for sources {value!r}, a bit for each, and there are {len(scenario.vcpus)} vCPUs"
 
 
 ARM = Architecture(

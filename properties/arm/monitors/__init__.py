@@ -36,15 +36,15 @@ def interrupts(scenario: Scenario) -> list[Interrupt]:
 
 
 def sent(scenario: Scenario, intid: int) -> list[tuple[str, int]]:
-    """(target, number of the source) of the SGIs that guests send."""
-    pairs = {
-        (f"vcpu{target}", source)
-        for source, vcpu in enumerate(scenario.vcpus)
-        for action in vcpu.program
-        if action[:3] == ("mmio", "sgir", intid)
-        for target in range(len(scenario.vcpus))
-        if int(action[3]) >> target & 1
-    }
+    """(target, number of the source) of the SGIs that guests send, or make pending at their own vCPU."""
+    pairs = set[tuple[str, int]]()
+    for writer, vcpu in enumerate(scenario.vcpus):
+        for action in vcpu.program:
+            bits = [n for n in range(len(scenario.vcpus)) if len(action) > 3 and int(action[3]) >> n & 1]
+            if action[:3] == ("mmio", "sgir", intid):
+                pairs |= {(f"vcpu{target}", writer) for target in bits}
+            elif action[:3] == ("mmio", "spendsgir", intid):
+                pairs |= {(f"vcpu{writer}", source) for source in bits}
     return sorted(pairs)
 
 

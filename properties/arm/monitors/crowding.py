@@ -123,11 +123,13 @@ class Crowding(Monitor):
             case "inject", (str(vcpu), int(intid), 0) if intid in self.levels and (intid >= 32 or vcpu == self.vcpu):
                 return self._lowered(intid, memory)
             case "inject", (str(vcpu), int(intid), 1) if intid >= 32 or vcpu == self.vcpu:
-                call = (f"cpu{event.cpu}", intid, 0)
+                calls = {(f"cpu{event.cpu}", intid, 0)}
             case "distributor", (str(writer), "ispendr", int(intid), _) if intid >= 32:
-                call = (writer, intid, 0)
+                calls = {(writer, intid, 0)}
             case "distributor", (str(writer), "sgir", int(intid), int(targets)) if targets >> self.number & 1:
-                call = (writer, intid, int(writer.removeprefix("vcpu")))
+                calls = {(writer, intid, int(writer.removeprefix("vcpu")))}
+            case "distributor", (self.vcpu, "spendsgir", int(intid), int(sources)):
+                calls = {(self.vcpu, intid, source) for source in range(8) if sources >> source & 1}
             case "distributor", (_, "isactiver", int(intid), _) if isinstance(event, ev.Called):
                 return memory._replace(active=(*memory.active, intid))
             case "distributor", (_, "icactiver", int(intid), _) if isinstance(event, ev.Returned):
@@ -135,11 +137,12 @@ class Crowding(Monitor):
             case _:
                 return memory
         if isinstance(event, ev.Called):
-            return memory._replace(begun=(*memory.begun, call))
-        if call not in memory.begun:
+            return memory._replace(begun=(*memory.begun, *sorted(calls)))
+        over = calls & {*memory.begun}
+        if not over:
             return memory
-        begun = tuple(b for b in memory.begun if b != call)
-        return memory._replace(begun=begun, now=tuple(sorted({*memory.now, call[1:]})))
+        begun = tuple(b for b in memory.begun if b not in over)
+        return memory._replace(begun=begun, now=tuple(sorted({*memory.now, *(call[1:] for call in over)})))
 
     def _lowered(self, intid: int, memory: Due) -> Due:
         """Calls that raise the line and are in progress may take effect before or after."""
@@ -193,9 +196,10 @@ def said(register: HeldInRegister) -> str:
 def monitors(scenario: Scenario) -> list[Monitor]:
     """Where interrupts can outnumber list registers, or an SGI has several sources, and none moves or is disabled."""
     writes = {a[1] for v in scenario.vcpus for a in v.program if a[0] == "mmio"}
-    several = sum(a[:2] == ("mmio", "sgir") for v in scenario.vcpus for a in v.program) > 1
+    sgis = [a for v in scenario.vcpus for a in v.program if a[:2] in (("mmio", "sgir"), ("mmio", "spendsgir"))]
+    several = sum(1 if a[1] == "sgir" else int(a[3]).bit_count() for a in sgis) > 1
     registers = 1 if "one-list-register" in scenario.facts else 2
     crowded = len([i for i in scenario.vectors if i < LPI]) > registers or several
-    if not crowded or writes & {"icenabler", "itargetsr", "ctlr", "icpendr"}:
+    if not crowded or writes & {"icenabler", "itargetsr", "ctlr", "icpendr", "cpendsgir"}:
         return []
     return [Crowding(scenario, "vcpu0")]

@@ -28,6 +28,8 @@ from properties.arm.monitors.lost import (
     GICV4_DB_4,
     LOWERED,
     OFF,
+    OTHERS_CLEARED,
+    SET_BY_REGISTER,
     VGIC_EDGE_1,
     VGIC_SGI_1,
 )
@@ -114,22 +116,63 @@ VGIC_SGI_6 = SGIS.may(
 )
 
 
+VGIC_SGI_7 = SGIS.must(
+    "VGIC-SGI-7",
+    "A write of GICD_SPENDSGIR makes the SGI pending at the vCPU that wrote, from each source that it names, as if that one had "
+    "sent it.",
+    IHI_0048("4.3, GICD_SPENDSGIRn"),
+    REGISTERS("GICD_SPENDSGIR<n>", read=False),
+    LINUX("vgic/vgic-mmio-v2.c vgic_mmio_write_sgipends()"),
+    role="distributor",
+    authority="architecture",
+    premise="a guest writes GICD_SPENDSGIR",
+    observe="As VGIC-SGI-1, of a source that was named.",
+    of=(VGIC_SGI_1,),
+    where=(SET_BY_REGISTER,),
+)
+
+VGIC_SGI_8 = SGIS.must(
+    "VGIC-SGI-8",
+    "A write of GICD_CPENDSGIR takes back what is pending at the vCPU that wrote from the sources that it names, and not what is "
+    "pending from others.",
+    IHI_0048("4.3, GICD_CPENDSGIRn"),
+    REGISTERS("GICD_CPENDSGIR<n>", read=False),
+    LINUX("vgic/vgic-mmio-v2.c vgic_mmio_write_sgipendc()"),
+    role="distributor",
+    authority="architecture",
+    premise="a guest writes GICD_CPENDSGIR",
+    observe=(
+        "No acknowledgement from a source that was cleared, and not sent since, in a list register that was filled after the "
+        "write; and as VGIC-SGI-1, of a source that was not named."
+    ),
+    of=(VGIC_SGI_1,),
+    where=(OTHERS_CLEARED,),
+)
+
+
 class EdgeTriggered(Interrupt):
     def __init__(self, scenario: Scenario, intid: int, bank: str = "", source: int = 0) -> None:
         self.given = (scenario, intid, bank, source)
         spi = 32 <= intid < LPI
-        self.clears = spi and "icpendr" in writes(scenario) and "itargetsr" not in writes(scenario)
+        written = writes(scenario)
+        self.clears = (
+            "cpendsgir" in written if intid < 16 else spi and "icpendr" in written and "itargetsr" not in written
+        )
+        self.taken_back = VGIC_SGI_8 if intid < 16 else VGIC_EDGE_6
         super().__init__(scenario, intid, bank, source)
         self.sgi, self.lpi = intid < 16, intid >= LPI
         self.lost = VGIC_SGI_1 if self.sgi else GICV4_DB_4 if self.lpi else VGIC_EDGE_1
         self.invented = VGIC_SGI_4 if self.sgi else VGIC_EDGE_5
         self.merged = VGIC_SGI_2 if self.sgi else VGIC_EDGE_2
-        also = (VGIC_EDGE_3, VGIC_EDGE_4) if spi else (VGIC_EDGE_3,) if self.sgi else ()
-        self.clauses = (*self.clauses, self.lost, self.invented, *also, *([VGIC_EDGE_6] * self.clears))
-        self.wrong = {
-            **Interrupt.wrong,
-            VGIC_EDGE_6.id: (VGIC_EDGE_6, "GICD_ICPENDR had cleared it, and no edge was made since"),
-        }
+        sent = (VGIC_EDGE_3, *((VGIC_SGI_7,) if "spendsgir" in written else ())) if self.sgi else ()
+        also = (VGIC_EDGE_3, VGIC_EDGE_4) if spi else sent
+        self.clauses = (*self.clauses, self.lost, self.invented, *also, *([self.taken_back] * self.clears))
+        clearing = (
+            "GICD_CPENDSGIR had cleared it, and it was not sent"
+            if self.sgi
+            else "GICD_ICPENDR had cleared it, and no edge was made"
+        )
+        self.wrong = {**Interrupt.wrong, self.taken_back.id: (self.taken_back, f"{clearing} since")}
         self.witnesses = (*Interrupt.witnesses, self.merged)
 
     def for_any_number(self) -> Monitor:
@@ -138,14 +181,21 @@ class EdgeTriggered(Interrupt):
     def _caused(self, event: ev.Called | ev.Returned, memory: Ghost) -> Ghost:
         caller = self._makes(event)
         if caller:
+            if event.args[1] == "spendsgir":
+                memory = memory._replace(past=memory.past | {SET_BY_REGISTER})
             return self._begun(memory, caller) if isinstance(event, ev.Called) else self._made(memory, caller)
         match event:
             case ev.Called(routine="inject", args=(_, self.intid, 0)):
                 return memory._replace(past=memory.past | {LOWERED})
+            case ev.Called(routine="distributor", args=(self.bank, "cpendsgir", self.intid, int(sources))):
+                if not sources >> self.source & 1:
+                    return memory._replace(past=memory.past | {OTHERS_CLEARED})
+                return self._clearing(memory, self.bank)
             case ev.Called(routine="distributor", args=(str(writer), "icpendr", self.intid, _)) if not self.bank:
-                cleared = writer if self.clears and not memory.raising else ""
-                return memory._replace(begun=(), made=0, lowering=writer, cleared=cleared)
-            case ev.Returned(routine="distributor", args=(str(writer), "icpendr", self.intid, _)) if not self.bank:
+                return self._clearing(memory, writer)
+            case ev.Returned(routine="distributor", args=(str(writer), "icpendr" | "cpendsgir", self.intid, _)):
+                if memory.lowering != writer:
+                    return memory
                 memory = memory._replace(lowering="")
                 return self._cleared(memory, writer) if memory.cleared == writer else memory
             case _:
@@ -160,6 +210,8 @@ class EdgeTriggered(Interrupt):
                 return "its"
             case "distributor", (str(writer), "sgir", self.intid, int(targets)) if writer == f"vcpu{self.source}":
                 return writer if targets >> int(self.bank.removeprefix("vcpu")) & 1 else ""
+            case "distributor", (self.bank, "spendsgir", self.intid, int(sources)):
+                return self.bank if sources >> self.source & 1 else ""
             case "distributor", (str(writer), "ispendr", self.intid, _) if not self.bank:
                 return writer
             case _:
@@ -184,6 +236,10 @@ class EdgeTriggered(Interrupt):
             past |= {OFF}
         return memory._replace(begun=begun, made=min(memory.made + 1, 2), past=past)
 
+    def _clearing(self, memory: Ghost, writer: str) -> Ghost:
+        cleared = writer if self.clears and not memory.raising else ""
+        return memory._replace(begun=(), made=0, lowering=writer, cleared=cleared)
+
     def _cleared(self, memory: Ghost, writer: str) -> Ghost:
         """The writer is out of its guest, and looks at what is pending before it goes on."""
         memory = memory._replace(cleared=SURELY)
@@ -191,7 +247,7 @@ class EdgeTriggered(Interrupt):
 
     def _left(self, memory: Ghost, vcpu: str, cpu: int, look: Look) -> Ghost:
         """What a list register held when it was cleared comes back, if it was not wrong there."""
-        held = memory.cleared and state_of(look, cpu, self.intid, self.source) & PENDING
+        held = memory.cleared and self.bank in ("", vcpu) and state_of(look, cpu, self.intid, self.source) & PENDING
         wrong = held and memory.gates[self.vcpus.index(vcpu)].wrong
         return memory._replace(cleared="") if held and not wrong else memory
 
@@ -199,11 +255,11 @@ class EdgeTriggered(Interrupt):
         return super().watches() or self.clears
 
     def _barred(self, memory: Ghost, vcpu: str) -> str:
-        return super()._barred(memory, vcpu) or (VGIC_EDGE_6.id if memory.cleared == SURELY else "")
+        return super()._barred(memory, vcpu) or (self.taken_back.id if memory.cleared == SURELY else "")
 
     def at_rest(self, memory: Ghost, look: Look) -> None:
         if memory.cleared == SURELY and CAUSED in memory.past:
-            look.witness(VGIC_EDGE_6)
+            look.witness(self.taken_back)
         super().at_rest(memory, look)
 
     def _may_be_due(self, memory: Ghost) -> bool:

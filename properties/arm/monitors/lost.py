@@ -35,6 +35,7 @@ DISABLED, OFF, RETARGETED = (
 ENDED_DISABLED, ENDED_OUTSIDE = "it was ended while disabled", "it was ended in no list register"
 HIGH_AT_END = "its line was high when it was ended"
 CLEARED, FELL = "GICD_ICPENDR was written with the line high", "the line fell with a latch set"
+SET_BY_REGISTER, OTHERS_CLEARED = "GICD_SPENDSGIR made it pending", "GICD_CPENDSGIR cleared another source of it"
 LATCH_USED_UP = "what was latched was acknowledged and ended"
 """Conditions, and what an interrupt went through: under them a clause is another one, too."""
 

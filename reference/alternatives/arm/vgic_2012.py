@@ -58,6 +58,12 @@ DIFFERENCES = (
         "neither has to do with interrupts",
     ),
     Difference(
+        "write_sgi_pending",
+        "GICD_SPENDSGIR and CPENDSGIR are not emulated",
+        "they set and clear what GICD_SGIR sets",
+        "a guest may write them",
+    ),
+    Difference(
         "Vgic2012Mended",
         "several sources of an SGI at once, no look after mode:=IN, interrupts on while the lock is held, an ended list register "
         "that stays in use, GICD_ICPENDR clears a level",
@@ -193,6 +199,8 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
                     if value >> to.number & 1:
                         cpu.test_and_set(self.bit("state", to, intid))
                         cpu.store(self.source(to, intid, vcpu.number), 1)
+            case "spendsgir" | "cpendsgir":
+                self.write_sgi_pending(cpu, vcpu, intid, value, int(register == "spendsgir"))
             case "isenabler" | "icenabler":
                 cpu.store(self.bit("enabled", vcpu, intid), int(register == "isenabler"))
             case "ispendr" if intid >= 16:
@@ -210,6 +218,23 @@ class Vgic2012(Injector, Distributor, RunLoop, Residency):
         for other in pending:
             self.kick(cpu, other)
         return Then("vcpu_run", vcpu)
+
+    @mirrors(POSTED, "vgic_handle_mmio")
+    def write_sgi_pending(self, cpu: Cpu, vcpu: Vcpu, sgi: int, sources: int, value: int) -> None:
+        """GICD_SPENDSGIR and CPENDSGIR. It is pending as long as it is from any source, or in a list register."""
+        all_sources = range(len(self.world.vcpus))
+        for source in all_sources:
+            if sources >> source & 1:
+                cpu.store(self.source(vcpu, sgi, source), value)
+        for lr in () if value else self.vgic_lr(vcpu):
+            word = cpu.load(lr)
+            if word & 0x3FF == sgi and sources >> (word >> 10 & 7) & 1:
+                cpu.store(lr, word & ~(PENDING << 28))
+        pending = self.bit("state", vcpu, sgi)
+        if value:
+            cpu.test_and_set(pending)
+        elif not any(cpu.load(self.source(vcpu, sgi, source)) for source in all_sources):
+            cpu.test_and_clear(pending)
 
     def clearable(self, intid: int) -> bool:
         """A level's bit is its line: GICD_ICPENDR clears it, and nothing raises it again until the line does."""

@@ -190,6 +190,10 @@ static void distributor(void)
         at += GIC_DIST_CTRL, data = value;
     else if (!strcmp(name, "sgir"))
         at += GIC_DIST_SOFTINT, data = value << 16 | intid;
+    else if (!strcmp(name, "spendsgir"))
+        at += GIC_DIST_SGI_PENDING_SET + intid, data = value, length = 1;
+    else if (!strcmp(name, "cpendsgir"))
+        at += GIC_DIST_SGI_PENDING_CLEAR + intid, data = value, length = 1;
     else if (!strcmp(name, "itargetsr"))
         at += GIC_DIST_TARGET + intid, data = 1u << value, length = 1;
     for (size_t i = 0; i < ARRAY_SIZE(banks); i++)
