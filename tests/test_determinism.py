@@ -12,7 +12,12 @@ from conformance.adapters.source import Fault
 from conformance.automaton import determinism
 from conformance.automaton.assembly import assemble
 from conformance.automaton.determinism import in_fresh_process
+from conformance.machine.build import in_machine
+from conformance.machine.machine import Machine
 from conformance.roles.scenario import Scenario
+from conformance.search.proof import prove
+from properties.golden import GOLDEN
+from properties.suite import SUITE
 from reference.x86.kvm import Kvm
 
 SCENARIO = Scenario(name="alone", about="one routine alone", architecture="x86", cpus=2, vectors=(200,))
@@ -102,3 +107,20 @@ def test_what_its_spec_does_not_lead_to_is_asked_here_only() -> None:
 
     implementation = of_class(Local, "local", "nowhere:Local")
     in_fresh_process(implementation, SCENARIO, assemble(implementation, SCENARIO))
+
+
+FEW, MORE = ("one-sender", "nested-own", "vgic-sgi-registers", "gicv4.1-closed-wfi"), 5_000
+SMALL = [s for s in SUITE.scenarios if s.story and GOLDEN.get(s.name, MORE) < MORE]
+
+
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(s, id=s.name, marks=[] if s.name in FEW else [pytest.mark.slow]) for s in SMALL]
+)
+def test_what_ships_answers_the_same_when_it_is_asked_again(scenario: Scenario) -> None:
+    """A run does not ask it again."""
+
+    def again(machine: Machine) -> None:
+        prove(machine)
+        machine.assembly.recheck()
+
+    in_machine(resolve("reference"), scenario, SUITE, again)

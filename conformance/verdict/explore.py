@@ -89,8 +89,7 @@ def _explore(
     done = Proved()
     try:
         prove(machine, reduce=reduce, most=most, done=done)
-        machine.assembly.recheck()
-        _ask_elsewhere(machine, implementation)
+        _ask_again(machine, implementation)
     except Fault as fault:
         return _until(fault, machine, done, implementation, profile, shorten)
     broken = {*done.breached, *done.at_rest, *(("LIVELOCK",) if done.livelock else ())}
@@ -118,10 +117,12 @@ def _explore(
     )
 
 
-def _ask_elsewhere(machine: Machine, implementation: Implementation) -> None:
-    """Raises Fault NONDETERMINISTIC. What ships with the suite has no state to hide, and what names its content is asked in a
-    process of its own each time.
+def _ask_again(machine: Machine, implementation: Implementation) -> None:
+    """All questions, here and in a process of its own. Raises Fault NONDETERMINISTIC. What ships with the suite has no state to
+    hide, which the suite's own tests ask, and what names its content is asked in a process of its own each time.
     """
+    if not ships(implementation) or implementation.replaces:
+        machine.assembly.recheck()
     if not ships(implementation) or (implementation.replaces and not implementation.content):
         in_fresh_process(implementation, machine.scenario, machine.assembly)
 
@@ -217,8 +218,7 @@ def _sampled(machine: Machine, implementation: Implementation, profile: str) -> 
     scenario = machine.scenario
     predictor = Predictor(machine, most=scenario.samples)
     steps, broken = sample(machine, scenario.samples, lambda run: (p.run for p in predictor.predictions(run)))
-    machine.assembly.recheck()
-    _ask_elsewhere(machine, implementation)
+    _ask_again(machine, implementation)
     return Explored(
         scenario=scenario.name,
         bounds=scenario.bounds(),
