@@ -9,7 +9,7 @@ from conformance.roles.arm import KICK as KICK_SGI
 from conformance.roles.role import BaseRole
 from reference.arm.its import ReferenceIts
 from reference.arm.kvm import KvmArm as Vgic
-from reference.arm.vgic import IN, IRQ_PENDING, OUT, SLEEP
+from reference.arm.vgic import EXITING, IN, IRQ_PENDING, OUT, SLEEP
 from reference.arm.virtual_interface import Candidate, ReferenceVirtualInterface
 
 
@@ -201,6 +201,34 @@ class SetsSgiQuietly(Vgic):
         self.unlock_irqrestore(cpu, vcpu.ap_list_lock, flag)
 
 
+class ClearsPendingLastWhenResident(Vgic):
+    """The redistributor knows what is pending while the vPE is resident, and says so when it comes off."""
+
+    def v4_load(self, cpu: Cpu, vcpu: Any) -> None:
+        super().v4_load(cpu, vcpu)
+        if self.world.gicv4 and cpu.load(vcpu.resident):
+            cpu.store(vcpu.pending_last, 0)
+
+
+class SparesItself(Vgic):
+    """No interrupt to itself: on the pCPU where somebody else runs, the vCPU is out of its guest."""
+
+    def kick(self, cpu: Cpu, vcpu: Any) -> None:
+        if not cpu.wake(vcpu) and cpu.cmpxchg(vcpu.mode, IN, EXITING) == IN:
+            where = cpu.load(vcpu.cpu)
+            if where != cpu.id():
+                cpu.send_ipi(KICK_SGI, where)
+
+
+class KicksWhereItWas(Vgic):
+    """Where to is read before whether: a vCPU that moved in between has gone in anew, after it was asked to look."""
+
+    def kick(self, cpu: Cpu, vcpu: Any) -> None:
+        where = cpu.load(vcpu.cpu)
+        if not cpu.wake(vcpu) and cpu.cmpxchg(vcpu.mode, IN, EXITING) == IN:
+            cpu.send_ipi(KICK_SGI, where)
+
+
 class HaltsAllAtOnce(Vgic):
     """All are asked, then all are kicked, then each is waited for, as kvm_make_all_cpus_request() does."""
 
@@ -263,5 +291,6 @@ VARIANTS: tuple[type[BaseRole], ...] = (
     KicksTwiceOnArm, LooksForWorkTwice, WakesWhoIsKicked, KicksAll, KicksWhateverTheMode, FencesMoreOnArm, FillsFromTheLast,
     AsksForMore, PutSavesTwice, PutLeavesNothing, SyncsVmcrAtEveryExit, LooksBeforeItWaits, PollsInWfi, TakesRequestsUnseen,
     LooksForRequestsTwice, GoesInByExchangeOnArm, LeavesLate, PrunesTwice, FoldsFromTheLast, SendsInTheOtherOrder, HaltsAllAtOnce,
-    OneLockMore, QueuesTheSameLevelAgain, SetsSgiQuietly, TrapsEveryDir, FirstOfEquals, NeverHints,
+    OneLockMore, QueuesTheSameLevelAgain, SetsSgiQuietly, ClearsPendingLastWhenResident,
+    SparesItself, KicksWhereItWas, TrapsEveryDir, FirstOfEquals, NeverHints,
 )  # fmt: skip

@@ -1,5 +1,5 @@
 """Wrong implementations whose mistake shows only where two paths meet: a transfer and a move, a mask and a fast path, requests
-that come at once, handlers three deep.
+that come at once, handlers three deep, two moves that cross, a second target.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from conformance.roles.arm import HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_U
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.role import BaseRole
 from conformance.roles.x86 import PINV, Shared
-from reference.arm.kvm import KvmArm
+from reference.arm.kvm import PMR, KvmArm
+from reference.arm.vgic import IRQ_PENDING, SLEEP
 from reference.x86.kvm import OUT, UNBLOCK, Kvm
 
 
@@ -138,6 +139,94 @@ class PendingAgainIsReady(KvmArm):
         return listed, hcr
 
 
+class AsksOnce(KvmArm):
+    """A vCPU that has been asked to look, and has not looked yet, is not kicked again."""
+
+    def notify(self, cpu: Cpu, vcpu: Any) -> None:
+        if not cpu.fetch_or(vcpu.requests, IRQ_PENDING) & IRQ_PENDING:
+            self.kick(cpu, vcpu)
+
+
+class LocksAsItComes(KvmArm):
+    """The two lists that an interrupt moves between are locked in the order of the move."""
+
+    def move(self, cpu: Cpu, vcpu: Any, intid: int, target: Any) -> bool:
+        irq = self.world.irq(vcpu, intid)
+        flag = self.lock_irqsave(cpu, vcpu.ap_list_lock)
+        cpu.lock(target.ap_list_lock)
+        cpu.lock(irq.irq_lock)
+        moves = self.movable(cpu, vcpu, intid) and self.oracle(cpu, vcpu, intid) is target
+        if moves:
+            cpu.store(vcpu.ap_list, tuple(i for i in cpu.load(vcpu.ap_list) if i != str(intid)))
+            cpu.store(target.ap_list, (*cpu.load(target.ap_list), str(intid)))
+            cpu.store(irq.owner, (target.name,))
+        cpu.unlock(irq.irq_lock)
+        cpu.unlock(target.ap_list_lock)
+        self.unlock_irqrestore(cpu, vcpu.ap_list_lock, flag)
+        return moves
+
+
+class TakesRequestsInTwo(KvmArm):
+    """Requests are read, and then cleared: one that comes in between is forgotten."""
+
+    def vcpu_run(self, cpu: Cpu, vcpu: Any) -> Any:
+        asked = cpu.load(vcpu.requests)
+        if asked:
+            cpu.store(vcpu.requests, 0)
+        return arm.Then("vcpu_sleep" if asked & SLEEP else "vcpu_enter_guest", vcpu)
+
+
+class SleepsUnasked(KvmArm):
+    """On the way in only an interrupt counts as a request; one to sleep is left to the next exit."""
+
+    def exit_request(self, cpu: Cpu, vcpu: Any) -> bool:
+        return bool(cpu.load(vcpu.requests) & IRQ_PENDING)
+
+
+class PrunesMasked(KvmArm):
+    """What the priority mask, as last saved, does not let through leaves the list. Nobody puts it back when it opens."""
+
+    def prune(self, cpu: Cpu, vcpu: Any) -> None:
+        super().prune(cpu, vcpu)
+        pmr = (cpu.load(vcpu.vmcr_sw) & PMR.mask) >> PMR.shift
+        cpu.lock(vcpu.ap_list_lock)
+        kept: list[str] = []
+        for name in cpu.load(vcpu.ap_list):
+            irq = self.world.irq(vcpu, int(name))
+            cpu.lock(irq.irq_lock)
+            if self.world.priority(int(name)) < pmr or cpu.load(irq.active):
+                kept.append(name)
+            else:
+                cpu.store(irq.owner, ())
+            cpu.unlock(irq.irq_lock)
+        cpu.store(vcpu.ap_list, tuple(kept))
+        cpu.unlock(vcpu.ap_list_lock)
+
+
+class DeactivateClears(KvmArm):
+    """GICD_ICACTIVER makes an interrupt not pending either."""
+
+    def change_active(self, cpu: Cpu, vcpu: Any, intid: int, active: int) -> Any:
+        then = super().change_active(cpu, vcpu, intid, active)
+        if not active:
+            self.write(cpu, vcpu, intid, "latch", 0)
+        return then
+
+
+class SendsToTheFirst(KvmArm):
+    """An SGI goes to the first of its targets."""
+
+    def send_sgi(self, cpu: Cpu, vcpu: Any, intid: int, targets: int) -> None:
+        super().send_sgi(cpu, vcpu, intid, targets & -targets)
+
+
+class RingsTheFirst(KvmArm):
+    """Whichever vPE a doorbell is for, the first vCPU is told."""
+
+    def doorbell_of_vcpu1(self, cpu: Cpu, where: int) -> None:
+        self.doorbell_handler(cpu, self.world.all_vcpus()[0])
+
+
 FOUND: dict[type[BaseRole], tuple[str, str]] = {
     PurgeWhole: ("restored-elsewhere", "E2E-1"),
     MaskedFastpath: ("masked-fast-path", "E2E-1"),
@@ -145,6 +234,14 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     ServiceCache: ("inhibited-nest-three", "E2E-16"),
     EoiWindow: ("eoi-exit-burst", "E2E-1"),
     HaltsOwnerOnly: ("vgic-deactivate-meanwhile", "LIVELOCK"),
+    AsksOnce: ("own-edge/nested/masks-waits/deactivates/retargets/shared", "VGIC-WFI-2"),
+    LocksAsItComes: ("vgic-retarget-exchange", "DEADLOCK"),
+    TakesRequestsInTwo: ("vgic-halt-asked", "LIVELOCK"),
+    SleepsUnasked: ("vgic-halt-asked", "LIVELOCK"),
+    PrunesMasked: ("vgic-mask-open", "VGIC-EDGE-1"),
+    DeactivateClears: ("vgic-deactivate-meanwhile", "VGIC-EDGE-1"),
+    SendsToTheFirst: ("peer-sgi/again/shared", "VGIC-SGI-1"),
+    RingsTheFirst: ("gicv4.1-shared-pcpu", "GICV4-DB-4"),
     PendingAgainIsReady: ("vgic-overflow-again", "VGIC-EDGE-1"),
 }
 """Each with a scenario that finds it, and a guarantee that is broken there."""

@@ -51,7 +51,7 @@ FIRST = {
     "own-latch": Option("a guest latches a level pending", 3.1),
     "own-sgi": Option("a vCPU sends itself an SGI", 1.7),
     "peer-edge": Option("another vCPU makes an edge pending", 1.1),
-    "peer-sgi": Option("another vCPU sends an SGI", 1),
+    "peer-sgi": Option("another vCPU sends an SGI to both", 1),
     "vlpi": Option("a device's virtual LPI comes", 8.7),
 }
 SECOND = {
@@ -151,6 +151,8 @@ class Parts:
     handlers: list[tuple[int, int]] = field(default_factory=list)
     """(INTID, level of the line)"""
     vlpis: list[int] = field(default_factory=list)
+    vpe: str = "vcpu0"
+    """Whose virtual LPIs they are."""
     intids: set[int] = field(default_factory=set)
 
     def made(self, agent: Agent) -> None:
@@ -164,7 +166,8 @@ class Parts:
             case "its":
                 self.vlpis.append(intid)
             case _:
-                write = register("sgir", intid, 1) if intid < 16 else register("ispendr", intid)
+                targets = 0b01 if who == "own" else 0b11
+                write = register("sgir", intid, targets) if intid < 16 else register("ispendr", intid)
                 (self.own if who == "own" else self.peer).append(write)
 
 
@@ -315,7 +318,7 @@ def assemble(name: str, about: str, parts: Parts, facts: tuple[str, ...], vcpus:
         vcpus=tuple(guests),
         threads=tuple(threads),
         devices=(
-            *(Device(f"ITS{f'-{n}' * (n > 0)}", "vlpi", ("vcpu0", lpi)) for n, lpi in enumerate(parts.vlpis)),
+            *(Device(f"ITS{f'-{n}' * (n > 0)}", "vlpi", (parts.vpe, lpi)) for n, lpi in enumerate(parts.vlpis)),
             *(redistributors(hosts) if gicv4 else ()),
         ),
         interrupts=tuple(

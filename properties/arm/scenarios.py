@@ -436,6 +436,20 @@ SCENARIOS: tuple[Scenario, ...] = (
         loaded=False,
     ),
     Scenario(
+        name="vgic-retarget-exchange",
+        about="two vCPUs, interrupts closed, give each other an edge that is pending, at the same time",
+        architecture="arm",
+        cpus=2,
+        vcpus=(
+            VcpuSetup(0, (register("ispendr", EDGE), register("itargetsr", EDGE, 1))),
+            VcpuSetup(
+                1, (register("itargetsr", EDGE2, 1), register("ispendr", EDGE2), register("itargetsr", EDGE2, 0))
+            ),
+        ),
+        vectors=(EDGE, EDGE2),
+        initial=(*CLOSED, ("vcpu1.pstate_i", 1)),
+    ),
+    Scenario(
         name="vgic-retarget-wfi",
         about="a guest makes an interrupt pending for itself and gives it to another vCPU, which waits, and makes it pending again",
         architecture="arm",
@@ -799,11 +813,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="gicv4.1-shared-pcpu",
-        about="two vCPUs share a pCPU: a virtual LPI for the one that waits while the other runs",
+        about="two vCPUs share a pCPU: a virtual LPI for the second, which waits, while the other runs",
         architecture="arm",
         cpus=1,
-        vcpus=(VcpuSetup(0, WFI), VcpuSetup(0)),
-        devices=(its(), *redistributors()),
+        vcpus=(VcpuSetup(0), VcpuSetup(0, WFI)),
+        devices=(its(vcpu="vcpu1"), *redistributors()),
         vectors=(LPI,),
         budget=Budget(preempt=1),
         facts=("gicv4.1",),
@@ -825,7 +839,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         vectors=(SGI, LEVEL, EDGE, EDGE2, LPI),
         budget=Budget(preempt=2, migrate=2, exit=2),
         facts=("gicv4.1",),
-        samples=60,
+        samples=20,
     ),
 )
 
@@ -866,6 +880,7 @@ GOLDEN: dict[str, int] = {
     "vgic-halt-sleeper": 3_642,
     "vgic-retarget": 61_456,
     "vgic-retarget-own": 453,
+    "vgic-retarget-exchange": 46_625,
     "vgic-retarget-wfi": 6_895,
     "vgic-retarget-active": 231_547,
     "vgic-retarget-level": 141_648,
