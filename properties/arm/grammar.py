@@ -51,7 +51,7 @@ FIRST = {
     "own-latch": Option("a guest latches a level pending", 3.1),
     "own-sgi": Option("a vCPU sends itself an SGI", 1.7),
     "peer-edge": Option("another vCPU makes an edge pending", 1.1),
-    "peer-sgi": Option("another vCPU sends an SGI to both", 1),
+    "peer-sgi": Option("another vCPU sends an SGI, from the same pCPU to both", 1),
     "vlpi": Option("a device's virtual LPI comes", 8.7),
 }
 SECOND = {
@@ -153,6 +153,8 @@ class Parts:
     vlpis: list[int] = field(default_factory=list)
     vpe: str = "vcpu0"
     """Whose virtual LPIs they are."""
+    peer_sends: int = 0b11
+    """To whom a peer's SGI goes, a bit for each."""
     intids: set[int] = field(default_factory=set)
 
     def made(self, agent: Agent) -> None:
@@ -166,7 +168,7 @@ class Parts:
             case "its":
                 self.vlpis.append(intid)
             case _:
-                targets = 0b01 if who == "own" else 0b11
+                targets = 0b01 if who == "own" else self.peer_sends
                 write = register("sgir", intid, targets) if intid < 16 else register("ispendr", intid)
                 (self.own if who == "own" else self.peer).append(write)
 
@@ -175,7 +177,7 @@ def build(name: str, about: str, row: Row) -> Scenario | None:
     made = Made(*row)
     if _pointless(made):
         return None
-    agent, parts = AGENTS[made.first], Parts()
+    agent, parts = AGENTS[made.first], Parts(peer_sends=0b01 if made.vcpus == "another" else 0b11)
     parts.made(agent)
     _add_second(parts, agent, made.second)
     writes = _writes(made, agent.intid)
