@@ -86,6 +86,21 @@ def test_same_on_random_agents(plan: Plan) -> None:
     both(RandomMachine(plan))
 
 
+@settings(max_examples=100, deadline=None)
+@given(machines(), st.integers(1, 6))
+def test_same_from_states_that_were_met_already(plan: Plan, met: int) -> None:
+    """And these are packed together as one by one."""
+    machine = RandomMachine(plan)
+    plain = prove(machine, reduce=False)
+    known = [state for (state, _, _), _ in zip(search.visits(machine), range(met), strict=False)]
+    done = Proof()
+    frontier = Frontier(machine, done, known)
+    packed = np.array([frontier.packing.pack(state) for state in known], np.uint64)
+    assert (packed == np.array(frontier.packing.columns(known)).T).all()
+    frontier.search(1_000_000, None)
+    assert summary(done) == summary(plain)
+
+
 def test_a_livelock_is_one_though_an_optional_step_ends_it() -> None:
     assert by_columns(RandomMachine(ROUND)).livelock
     obliged = ROUND._replace(optional=(False, False))

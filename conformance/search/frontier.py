@@ -7,7 +7,7 @@ and broken clauses are the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,17 @@ NOWHERE = -1
 
 
 class Frontier:
-    """One search. `after` holds, for each state expanded, the state after its first obligatory step, or NOWHERE."""
+    """One search, from states that were met already or the initial one. `after` holds, for each state expanded, the state after its
+    first obligatory step, or NOWHERE.
+    """
 
-    def __init__(self, machine: Machine, done: Proof) -> None:
+    def __init__(self, machine: Machine, done: Proof, met: Sequence[int] = ()) -> None:
         self.machine, self.done = machine, done
         self.packing = Packing(machine.layout)
         self.recall = Recall(machine, self.packing)
         self.visited = Numbering(self.packing.words)
         """The queue, too: states are expanded in the order of their numbers."""
-        self.visited.number([np.array([word], np.uint64) for word in self.packing.pack(machine.initial)])
+        self.visited.number(self.packing.columns(met or [machine.initial]))
         self.after = np.empty(0, np.int32)
 
     def search(self, most: int, pulse: Callable[[int], None] | None) -> None:

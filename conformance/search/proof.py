@@ -49,10 +49,10 @@ def prove(
     """
     done = Proof() if done is None else done
     few = min(FEW, most) if reduce else most
-    _one_by_one(machine, reduce, few, pulse, done)
+    met = _one_by_one(machine, reduce, few, pulse, done)
     if not done.complete and few < most:
         done.begin_again()
-        Frontier(machine, done).search(most, pulse)
+        Frontier(machine, done, met).search(most, pulse)
     return done
 
 
@@ -72,8 +72,10 @@ def visits(machine: Machine) -> Iterator[tuple[int, bool, int]]:
         yield state, resting, len(seen)
 
 
-def _one_by_one(machine: Machine, reduce: bool, most: int, pulse: Callable[[int], None] | None, done: Proof) -> Proof:
-    """Sleep sets, or with `reduce` off plain search: the oracle."""
+def _one_by_one(
+    machine: Machine, reduce: bool, most: int, pulse: Callable[[int], None] | None, done: Proof
+) -> list[int]:
+    """Sleep sets, or with `reduce` off plain search: the oracle. Answers the states that it met, in order."""
     agents = [(1 << a.index, a.pivot.mask, a.tables, a) for a in machine.agents]
     obligatory = sum(1 << a.index for a in machine.obligatory)
     everyone = (1 << len(agents)) - 1
@@ -142,7 +144,7 @@ def _one_by_one(machine: Machine, reduce: bool, most: int, pulse: Callable[[int]
     done.states = len(asleep)
     if done.complete:
         done.livelock = _livelock(machine, numbers, resting)
-    return done
+    return list(numbers)
 
 
 def _livelock(machine: Machine, numbers: dict[int, int], resting: bytearray) -> tuple[int, ...]:
