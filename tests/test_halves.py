@@ -351,6 +351,17 @@ BUFFERED = like("one-sender", buffer=2)
 OPENS = like("one-sender", vcpus=(VcpuSetup(0, (("cli",), ("sti",))),))
 EXITS_AT_EOI = like("eoi-exit-burst", devices=SCENARIOS["eoi-exit-burst"].devices[:1], vectors=(HIGH,))
 INHIBITED = like("apicv-inhibited", budget=Budget(spurious=((PINV, 0),)))
+POLLS = like("assign", devices=(), facts=("assignment-changes", "halt-polling"), budget=Budget())
+"""What ends the poll may be a request alone, and the guest goes on halting."""
+RESTORED = like(
+    "save-restore",
+    cpus=2,
+    threads=(Thread("sender", "deliver_interrupt", ("vcpu0", LOW), 1),),
+    vectors=(LOW, HIGH),
+    facts=("apicv-inhibited",),
+    buffer=2,
+)
+"""Who posts once the registers are restored posts to what was restored, not to what a store buffer still hides."""
 CLOSED = like("inhibited-closed", vcpus=(VcpuSetup(0, (("cli",),)),))
 
 BROKEN: tuple[tuple[type[BaseRole], Scenario, str], ...] = (
@@ -381,6 +392,8 @@ KEPT: tuple[tuple[type[BaseRole], Scenario, tuple[str, ...]], ...] = (
     (AnnouncesByExchange, UNDER_SN, ("KVM-PI-4",)),
     (PurgesByStores, SCENARIOS["save-restore"], ("PID-8", "KVM-ENT-13")),
     (HarvestsByCompareExchange, SENDER, ("KVM-ENT-4", "KVM-ENT-12")),
+    (Kvm, POLLS, ("E2E-18",)),
+    (Kvm, RESTORED, ("E2E-1", "E2E-14", "KVM-ENT-13")),
     (PostsByExchange, SENDER, ("KVM-SND-1",)),
     (GoesInByExchange, SENDER, ("KVM-ENT-1", "KVM-ENT-2", "KVM-ENT-8")),
     (OpensBeforeItSaysSo, SENDER, ("KVM-ENT-3",)),

@@ -402,7 +402,7 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
     def vcpu_halt(self, cpu: Cpu, vcpu: Vcpu) -> Any:
         """Halt-polling looks for a wake event for a while before it blocks; the descriptor is not touched for it."""
         if self.world.fact("halt-polling") and cpu.choose("poll", "block") == "poll" and self.check_block(cpu, vcpu):
-            return Then("vcpu_run", vcpu)
+            return Then("unblocked", vcpu)
         return Then("vcpu_block", vcpu)
 
     @mirrors(KVM_MAIN, "kvm_vcpu_block")
@@ -567,8 +567,10 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
 
     @mirrors(X86, "kvm_vcpu_ioctl_get_lapic", "kvm_vcpu_ioctl_set_lapic")
     def save_restore(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> Any:
+        """An ioctl ends with the release of vcpu->mutex, a locked operation: who posts from then on finds what was restored."""
         self.deliver_interrupt(cpu, vcpu, vector)
         self.restore(cpu, vcpu, self.save(cpu, vcpu))
+        cpu.fence()
         return Then("vcpu_run", vcpu)
 
     @mirrors(X86, "kvm_vcpu_ioctl_get_lapic")
@@ -598,6 +600,7 @@ class Kvm(Sender, RunLoop, Residency, StateTransfer):
     def reset(self, cpu: Cpu, vcpu: Vcpu, old: int, timer: int) -> Any:
         self.deliver_interrupt(cpu, vcpu, old)
         self.restore(cpu, vcpu, (0,) * len(self.world.words), timer or None)
+        cpu.fence()
         return Then("vcpu_run", vcpu)
 
     @mirrors(X86, "kvm_arch_start_assignment")
