@@ -89,6 +89,13 @@ def test_what_makes_no_sense_is_refused_by_name(scenario: Scenario, reason: str)
     assert reason in said
 
 
+def test_a_device_may_post_after_one_that_posts_after_the_assignment() -> None:
+    assign = BY_NAME["assign"]
+    later = replace(assign.devices[0], name="later", after="device")
+    assert not why(replace(assign, devices=(*assign.devices, later)))
+    assert why(replace(assign, devices=(replace(assign.devices[0], after=""), later)))
+
+
 @pytest.mark.parametrize(
     "name", ["core", "inhibited-closed", "urgent", "vgic-sgi", "gicv4.1-shared-pcpu", "on-the-target"]
 )

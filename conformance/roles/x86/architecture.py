@@ -28,9 +28,13 @@ def refusals(scenario: Scenario) -> Iterator[str]:
         if interrupt.vector in (PINV, WAKEUP, KICK) or not 16 <= interrupt.vector <= 255:
             yield f"the handler of {interrupt.vector:#x}: the vector is the host's own, or none"
     assigned = dict(scenario.initial).get("vm.assigned", 1)
-    assigns = [thread.name for thread in scenario.threads if thread.routine == "assign_device"]
+    assigns = {thread.name for thread in scenario.threads if thread.routine == "assign_device"}
+    after = {agent.name: agent.after for agent in (*scenario.threads, *scenario.devices)}
     for device in scenario.devices:
-        if device.routine == "post" and not assigned and device.after not in assigns:
+        before = device.after
+        while before and before not in assigns:
+            before = after[before]
+        if device.routine == "post" and not assigned and not before:
             yield f"{device.name} posts, and no device is assigned: it comes after a thread that calls assign_device"
     for n, vcpu in enumerate(scenario.vcpus):
         yield from _program(scenario, n, [(str(a[0]), a[1:]) for a in vcpu.program])
