@@ -28,7 +28,7 @@ from conformance.roles.scenario import Scenario
 MOST_STATES = 10_000
 """Predicted states of a scenario that may be chosen, unless a grammar says otherwise."""
 START, A_STATE = 0.1, 4e-6
-"""What a scenario costs, in seconds: to begin with, and for each state. Only their ratio matters."""
+"""What a scenario costs, in seconds: to begin with, and for each state, unless a grammar says otherwise. Only their ratio matters."""
 
 Row: TypeAlias = tuple[str, ...]
 """An option of each factor, in the grammar's order."""
@@ -62,6 +62,8 @@ class Grammar:
     triples: Sequence[tuple[str, str, str]] = ()
     """Factors of which every three options meet."""
     most: float = MOST_STATES
+    start: float = START
+    a_state: float = A_STATE
     pointless: Callable[[Row], bool] | None = None
     """Whether these options do not go together, where that is known without building."""
 
@@ -115,7 +117,7 @@ def choose(grammar: Grammar) -> list[Row]:
     rows = grammar.rows()
     bits: dict[Pair, int] = {}
     meetings = [sum(bits.setdefault(m, 1 << len(bits)) for m in grammar.meetings(row)) for row in rows]
-    cost = [START + A_STATE * grammar.states(row) for row in rows]
+    cost = [grammar.start + grammar.a_state * grammar.states(row) for row in rows]
     left = (1 << len(bits)) - 1
     best = [(-met.bit_count() / cost[n], n) for n, met in enumerate(meetings)]
     heapify(best)

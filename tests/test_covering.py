@@ -76,7 +76,7 @@ SMALL = Grammar(
     lambda name, about, row: X86.build(name, about, X86_ROW) if row[:2] != ("q", "s") else None,
     least=1,
 )
-X86_ROW: Row = ("device", "runs", "apart", "one", "apicv", "blocks", "assigned", "silent-eoi", "in-order", "none")
+X86_ROW: Row = tuple(next(iter(options)) for options in X86.factors.values())
 
 
 def test_a_covering_set_of_three_factors_by_hand() -> None:
@@ -95,6 +95,17 @@ def test_what_is_around_an_x86_scenario_meets() -> None:
         ("inhibited", "polling"),
         ("no-device", "buffered"),
         ("xapic", "buffered"),
+    } <= met
+
+
+def test_devices_that_come_and_go_meet_what_becomes_of_apicv_on_x86() -> None:
+    """So do handlers that nest and EOIs that exit, which were options of one factor once, and transfers and preemptions."""
+    met = {pair for row in rows(X86) for pair in combinations(row, 2)}
+    assert {
+        *((apicv, platform) for apicv in ("inhibited", "toggled") for platform in ("assigns", "unassigns")),
+        ("eoi-exit", "nest"),
+        ("restored", "preempt"),
+        ("reset", "preempt"),
     } <= met
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis.strategies import SearchStrategy
 from msgspec.structs import replace
+from wrong_paths import EoiWindow, MaskedFastpath, PurgeWhole, ServiceCache, UnblockTakesAll
 
 from conformance.adapters.registry import of_class
 from conformance.commands.main import cli
@@ -43,8 +46,8 @@ class Raises(Kvm):
 SPEC = f"{__name__}:Overwrites"
 
 
-def hunting(cls: type, clauses: set[str]) -> Hunt:
-    return Hunt(of_class(cls, cls.__name__, f"{__name__}:{cls.__name__}"), SUITE, frozenset(clauses), 10_000)
+def hunting(cls: type, clauses: set[str], most: int = 10_000) -> Hunt:
+    return Hunt(of_class(cls, cls.__name__, f"{cls.__module__}:{cls.__name__}"), SUITE, frozenset(clauses), most)
 
 
 def found(hunt: Hunt) -> Found | None:
@@ -72,6 +75,41 @@ def test_drawn_scenarios_differ_and_make_sense(
     drawn = sample(draw(states), 6)
     assert len({replace(s, name="") for s in drawn}) == 6
     assert len({(s.vcpus, s.calls, s.facts, s.budget) for s in drawn}) > 3
+
+
+def classes(scenario: Scenario) -> set[int]:
+    """Of the vectors that devices and senders post."""
+    return {int(a.args[1]) >> 4 for a in (*scenario.threads, *scenario.devices) if len(a.args) > 1 and a.args[1]}
+
+
+MEETINGS: dict[str, Callable[[Scenario], bool]] = {
+    "a transfer and a move": lambda s: bool(s.calls & {"save_restore", "reset"} and s.budget.migrate),
+    "a transfer and a halt": lambda s: {"save_restore", "hlt"} <= s.calls,
+    "a device that comes and APICv inhibited": lambda s: "assign_device" in s.calls and "apicv-inhibited" in s.facts,
+    "a device that goes and APICv inhibited": lambda s: "unassign_device" in s.calls and "apicv-inhibited" in s.facts,
+    "a device that comes and APICv toggled": lambda s: {"assign_device", "inhibit_apicv"} <= s.calls,
+    "handlers three deep": lambda s: "handlers-nest" in s.facts and len(classes(s)) > 2,
+    "handlers that nest and EOIs that exit": lambda s: {"handlers-nest", "eoi-exit"} <= set(s.facts),
+    "more than three agents": lambda s: s.agents > 3,
+    "a fast path that is masked": lambda s: {"fastpath_ipi", "write_tpr"} <= s.calls,
+    "a halt that comes again": lambda s: s.budget.again > 0 and "hlt" in s.calls,
+}
+"""Each was a place where a wrong implementation could hide."""
+
+
+@pytest.mark.parametrize("what", MEETINGS)
+def test_what_has_to_meet_is_drawn_on_x86(what: str) -> None:
+    slow = (HealthCheck.too_slow, HealthCheck.filter_too_much)
+    quick = settings(max_examples=3_000, database=None, phases=(Phase.generate,), suppress_health_check=slow)
+    assert find(x86.draw(40_000), MEETINGS[what], settings=quick, random=Random(0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", [PurgeWhole, MaskedFastpath, UnblockTakesAll, ServiceCache, EoiWindow])
+def test_what_hides_where_two_paths_meet_is_drawn(wrong: type) -> None:
+    hunt = hunting(wrong, {c.id for c in SUITE.clauses if c.kind == "guarantee"}, 40_000)
+    drawn = x86.draw(hunt.most)
+    assert hunted(Here(lambda number: hunt.turn(drawn, 1 + number)), 600).found
 
 
 def test_what_the_reference_breaks_too_is_no_find(monkeypatch: pytest.MonkeyPatch) -> None:

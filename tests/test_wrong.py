@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import wrong_apic
 import wrong_arm
+import wrong_meetings
 import wrong_paths
 import wrong_x86
 
@@ -15,7 +16,7 @@ from conformance.search.proof import prove
 from properties.suite import SUITE
 
 SCENARIOS = {s.name: s for s in SUITE.scenarios}
-FOUND = {**wrong_x86.FOUND, **wrong_apic.FOUND, **wrong_arm.FOUND, **wrong_paths.FOUND}
+FOUND = {**wrong_x86.FOUND, **wrong_apic.FOUND, **wrong_arm.FOUND, **wrong_paths.FOUND, **wrong_meetings.FOUND}
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from conformance.roles.cpu import Cpu, Then
 from conformance.roles.role import BaseRole
 from conformance.roles.x86 import KICK, PINV, WAKEUP, Field, Vcpu
 from reference.x86.iommu import ReferenceIommu
-from reference.x86.kvm import EVENT, EXITING, IN, OUT, Kvm
+from reference.x86.kvm import EVENT, EXITING, IN, OUT, UNBLOCK, Kvm
 from reference.x86.processor import ReferenceProcessor
 
 
@@ -553,6 +553,39 @@ class HandlerClearsOn(Kvm):
         cpu.unlock(here.wakeup_lock)
 
 
+class LeavesTheFastPath(Kvm):
+    """An IPI to itself is posted on the fast path, and harvested by an entry like any other."""
+
+    def reenter_guest(self, cpu: Cpu, vcpu: Vcpu, vector: int) -> Any:
+        self.deliver_interrupt(cpu, vcpu, vector)
+        return Then("leave_guest", vcpu, "fastpath_ipi", vector)
+
+
+class DeviceThatGoesForcesARound(Kvm):
+    """Who blocks comes round once when the last device goes, too, and blocks again."""
+
+    def unassign_device(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        super().unassign_device(cpu, vcpu)
+        self.request(cpu, vcpu, UNBLOCK)
+        self.kick(cpu, vcpu)
+
+
+class InhibitingKicks(Kvm):
+    """Every vCPU is kicked, as kvm_make_all_cpus_request() does: an exit for nothing, or a wake-up for nothing."""
+
+    def inhibit_apicv(self, cpu: Cpu, vcpu: Vcpu) -> None:
+        super().inhibit_apicv(cpu, vcpu)
+        self.request(cpu, vcpu, EVENT)
+        self.kick(cpu, vcpu)
+
+
+class YieldsUnseen(Kvm):
+    """A guest that spins gives way to whoever there is, without a look at what is posted to others."""
+
+    def directed_yield(self, cpu: Cpu, vcpu: Vcpu) -> Any:
+        return Then("vcpu_run", vcpu)
+
+
 VARIANTS: tuple[type[BaseRole], ...] = (
     LooksAtItsBitFirst, SetsOnByExchange, NotifiesAlways, WakesToo, FencesMore, HarvestsFromTheTop, HarvestsBitByBit,
     HarvestsWhateverOnSays, HarvestsTwice, AsksForRequestsTwice, LooksBeforeItAnnounces, KicksTwice, LeavesTwice, ClearsOnInOneStep,
@@ -563,4 +596,5 @@ VARIANTS: tuple[type[BaseRole], ...] = (
     ReadsCpuBeforeMode, KicksWithoutExchange, PurgeLeavesOn, LeavesOnAloneUnderSn, HandlerClearsOn,
     HarvestsOnTheWayOut, PostsByCompareExchange, TakesHalfWords, SoftwareTakesHalfWords, LeavesItToTheProcessor,
     SavesPirToo, AsksForAnEventAtEveryExit, SetsSnWhileItHarvests, KickReadsCpuFirst, LoadClearsOn,
+    LeavesTheFastPath, DeviceThatGoesForcesARound, InhibitingKicks, YieldsUnseen,
 )  # fmt: skip

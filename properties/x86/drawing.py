@@ -1,94 +1,184 @@
 """Hypothesis draws x86 scenarios, beyond the rows of the grammar: more agents, longer programs, any vectors, more tokens.
 
-Options come in the order of what they cost, so that what shrinks gets cheaper.
+Part after part, and of each what there is room for: most of what is drawn at once would be too large.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import prod
+from typing import TypeVar
 
-from hypothesis import assume
 from hypothesis import strategies as st
 
 from conformance.roles.scenario import Action, Budget, Scenario, VcpuSetup
 from conformance.roles.x86 import PINV, WAKEUP
-from properties.x86.grammar import APICV, EOIS, HALTING, MEMORY, PLATFORMS, Agent, assemble
+from properties.covering import Option
+from properties.x86 import grammar
+from properties.x86.grammar import APICV, EOIS, HALTING, HANDLERS, MEMORY, PLATFORMS, VCPUS, Agent, assemble
 
-KINDS = ("device", "handler", "ipi", "sender", "urgent")
-VECTORS = st.sampled_from((200, 100, 201, 216, 191, 192, 255, 16)) | st.integers(16, 255)
-PLAIN = st.sampled_from(("hlt", "cli", "sti", "pause"))
-TIMES = {
-    "device": 5.0,
-    "urgent": 5.0,
-    "handler": 4.3,
-    "ipi": 6.4,
-    "sender": 8.5,
-    "preempt": 2.3,
-    "migrate": 2.2,
-    "exit": 1.7,
-}
-"""How many times as many states each makes it, and each action of a program 1.5: measured by a log-linear fit."""
+T = TypeVar("T")
+
+LEAST = 12.0
+FEW, MANY = (1, 2, 3), (4, 5, 6)
+"""Agents."""
+MOST_PHRASES = 3
+SEVERAL = (200, 100, 40, 150, 201, 216, 191, 192, 33, 255, 16)
+VECTOR = st.sampled_from(SEVERAL) | st.integers(16, 255)
+VECTORS = st.lists(VECTOR, min_size=1, max_size=4, unique=True)
+THREE = st.lists(VECTOR, min_size=3, max_size=3, unique=True)
+FIRST: Mapping[str, float] = {kind: option.times for kind, option in grammar.FIRST.items()}
+BESIDE: Mapping[str, float] = {"device": 35, "urgent": 35, "handler": 26, "ipi": 35, "sender": 90}
+IN_TURN = 8.0
+"""A device that waits for the agent before it."""
+TOKENS: Mapping[str, float] = {"again": 3, "exit": 3, "preempt": 10, "migrate": 2.5, "notification": 5, "wakeup": 5}
+ACTIONS: Mapping[str, float] = {"hlt": 6, "save_restore": 9, "reset": 6, "fastpath_ipi": 2.5, "self_ipi": 2.5}
+"""How many times as many states each makes it, other actions 1.2: measured by a log-linear fit, as in the grammar, whose surroundings
+these are.
+"""
+ORDERS = ("at random", "as drawn", "ascending", "descending")
+"""Of the agents' vectors, which come from the first again when they run out."""
+DOES = (
+    "halts",
+    "halts",
+    "halts",
+    "halts for good",
+    "spins",
+    "nothing",
+    "save_restore",
+    "reset",
+    "fastpath_ipi",
+    "self_ipi",
+)
+MEANWHILE = ("open", "closed", "masked")
 
 
-def actions(vectors: tuple[int, ...]) -> st.SearchStrategy[Action]:
-    priorities = st.sampled_from(sorted({v & 0xF0 for v in vectors} | {0, 0xF0}))
-    one: st.SearchStrategy[Action] = st.tuples(PLAIN)
-    masks: st.SearchStrategy[Action] = st.tuples(st.just("write_tpr"), priorities)
-    sends: st.SearchStrategy[Action] = st.tuples(
-        st.sampled_from(("self_ipi", "fastpath_ipi")), st.sampled_from(vectors)
-    )
-    transfers: st.SearchStrategy[Action] = st.tuples(st.just("save_restore"), st.sampled_from(vectors))
-    resets: st.SearchStrategy[Action] = (
-        st.permutations((*vectors, 0)).filter(lambda two: two[0] != 0).map(lambda two: ("reset", two[0], two[1]))
-    )
-    return one | masks | sends | transfers | resets
+@lru_cache(maxsize=None, typed=True)
+def one_of(*options: T) -> st.SearchStrategy[T]:
+    """Strategies are dear to make."""
+    return st.sampled_from(options)
+
+
+class Room:
+    """How many times as many states there may be yet."""
+
+    def __init__(self, draw: st.DrawFn, left: float) -> None:
+        self.draw, self.left = draw, left
+
+    def pick(self, options: Sequence[T]) -> T:
+        return self.draw(one_of(*options))
+
+    def likely(self) -> bool:
+        return self.pick((True, True, True, False))
+
+    def take(self, times: float) -> bool:
+        if fits := times <= self.left:
+            self.left /= times
+        return fits
+
+    def option(self, factor: Mapping[str, Option], barred: Sequence[str] = ()) -> str:
+        """Half of the time the plain one; of vCPUs, which take most room, more often."""
+        plain, *rest = (o for o in factor if o not in barred)
+        taken = self.pick((*[plain] * (len(rest) * (3 if factor is VCPUS else 1)), *rest)) if rest else plain
+        return taken if self.take(factor[taken].times) else plain
+
+    def kind(self, kinds: Mapping[str, float]) -> str:
+        """Of an agent that there is room for; "" if there is none."""
+        fitting = [kind for kind, times in kinds.items() if times <= self.left]
+        kind = self.pick(fitting) if fitting else ""
+        return kind if kind and self.take(kinds[kind]) else ""
 
 
 @st.composite
 def scenarios(draw: st.DrawFn, states: float) -> Scenario:
-    """Of about so many states at most."""
-    apart = draw(st.sampled_from((0, 0, 1)))
-    shared = not apart and draw(st.sampled_from((False, False, True)))
-    hosts = 1 + apart
-    vcpus = 1 + (apart or shared)
-    agents = draw(
-        st.lists(
-            st.builds(Agent, st.sampled_from(KINDS), VECTORS, st.integers(0, vcpus - 1)), min_size=1, max_size=3
-        ).filter(lambda drawn: sum(a.kind == "handler" for a in drawn) <= 1)
+    """Of about so many states at most. What they have most of comes first: agents, what the guest does, or what may happen to it."""
+    room = Room(draw, states / LEAST)
+    most = room.pick(("agents", "program", "tokens"))
+    vcpus = room.option(VCPUS, tuple(VCPUS)[1:] if most == "agents" else ())
+    apicv = room.option(APICV)
+    platform = room.option(PLATFORMS, ("assigns",) if vcpus != "one" else ())
+    eois = room.option(EOIS, ("eoi-exit",) if apicv == "inhibited" else ())
+    handlers = room.option(HANDLERS)
+    memory = room.option(MEMORY, ("buffered",) if most == "agents" else ())
+    vectors = draw(THREE if most == "agents" else VECTORS)
+    tokens = _tokens(room) if most == "tokens" else []
+    programs = [_program(room, vectors, apicv)] if most == "program" else []
+    agents = _agents(room, vectors, vcpus, apicv, platform, many=most == "agents")
+    while len(programs) < (1 if vcpus == "one" else 2):
+        programs.append(_program(room, vectors, apicv))
+    halting = room.option(HALTING) if any(("hlt",) in program for program in programs) else next(iter(HALTING))
+    tokens = tokens or _tokens(room)
+    ends_in_halt = all(program[-1:] in ((), (("hlt",),)) for program in programs)
+    budget = Budget(
+        preempt=max(tokens.count("preempt"), int(vcpus == "shared")),
+        migrate=tokens.count("migrate") if vcpus != "shared" else 0,
+        exit=tokens.count("exit"),
+        again=tokens.count("again") if ends_in_halt else 0,
+        spurious=tuple((v, 0) for v, token in ((PINV, "notification"), (WAKEUP, "wakeup")) if token in tokens),
     )
-    around = draw(st.tuples(*(st.sampled_from(list(f)) for f in (APICV, HALTING, PLATFORMS, EOIS, MEMORY))))
-    if "no-device" in around:
-        assume(not any(a.kind in ("device", "urgent") for a in agents))
-    vectors = tuple(sorted({a.vector for a in agents}))
-    programs = [draw(st.lists(actions(vectors), max_size=3)) for _ in range(vcpus)]
-    budget = draw(
-        st.builds(
-            Budget,
-            preempt=st.integers(int(shared), 2),
-            migrate=st.integers(0, 0 if shared else 1),
-            exit=st.integers(0, 2),
-            spurious=st.sampled_from(((), ((PINV, 0),), ((WAKEUP, 0),))),
-        )
-    )
-    assume(not (shared and any(a.kind == "handler" for a in agents)))
-    if "inhibited" in around:
-        assume(
-            "eoi-exit" not in around
-            and not any(a.kind == "ipi" for a in agents)
-            and not any(x[0] in ("self_ipi", "fastpath_ipi") for p in programs for x in p)
-        )
-    assume(_states(agents, programs, budget, vcpus, around) <= states)
-    setups = [VcpuSetup(n * (hosts > 1), tuple(p)) for n, p in enumerate(programs)]
+    setups = [VcpuSetup(n if vcpus == "another" else 0, program) for n, program in enumerate(programs)]
+    around = (apicv, halting, platform, eois, handlers, memory)
     return assemble("drawn", "drawn at random", agents, setups, around, budget)
 
 
-def _states(
-    agents: list[Agent], programs: list[list[Action]], budget: Budget, vcpus: int, around: Collection[str]
-) -> float:
-    """Predicted."""
-    n = 40.0 * (6.0 if vcpus > 1 else 1) * (3 if "inhibited" in around else 1) * (2 if "buffered" in around else 1)
-    for agent in agents:
-        n *= TIMES[agent.kind]
-    for what in ("preempt", "migrate", "exit"):
-        n *= TIMES[what] ** getattr(budget, what)
-    return n * 1.5 ** sum(map(len, programs)) * 2 ** len(budget.spurious)
+def _tokens(room: Room) -> list[str]:
+    return [token for token, times in TOKENS.items() if room.pick((False, True)) and room.take(times)]
+
+
+def _agents(room: Room, vectors: Sequence[int], vcpus: str, apicv: str, platform: str, *, many: bool) -> list[Agent]:
+    """Many are devices in turn, if there are devices."""
+    barred = {"device", "urgent"} if platform in ("no-device", "unassigns") else set[str]()
+    barred |= {"ipi"} if apicv == "inhibited" else set()
+    barred |= {"handler"} if vcpus == "shared" else set()
+    kinds = [kind for kind in FIRST if kind not in barred]
+    order = room.pick(ORDERS[1:] if many else ORDERS)
+    vectors = sorted(vectors, reverse=order == "descending") if "ending" in order else vectors
+    in_turn = "device" in kinds and (many or room.pick((False, True)))
+    targets = (0,) if vcpus == "one" else (0, 1)
+    agents: list[Agent] = []
+    for n in range(room.pick(MANY if many else FEW)):
+        waits = bool(agents) and in_turn and (many or room.likely())
+        times = BESIDE if agents else FIRST
+        kind = "device" if waits and room.take(IN_TURN) else room.kind({kind: times[kind] for kind in kinds})
+        vector = room.pick(vectors) if order == "at random" else vectors[n % len(vectors)]
+        if kind or not agents:
+            agents.append(Agent(kind or kinds[0], vector, room.pick(targets), waits))
+    return agents
+
+
+def _program(room: Room, vectors: Sequence[int], apicv: str) -> tuple[Action, ...]:
+    """Some things that a guest or its host does, each as it is, with interrupts closed or with a task priority that masks: for
+    this while or for good.
+    """
+    program: tuple[Action, ...] = ()
+    for _ in range(room.pick(range(MOST_PHRASES + 1))):
+        what = room.pick(DOES[:-2] if apicv == "inhibited" else DOES)
+        does = _does(room, what, vectors)
+        meanwhile = room.pick(MEANWHILE)
+        before: tuple[Action, ...] = ()
+        after: tuple[Action, ...] = ()
+        if meanwhile == "closed":
+            before, after = (("cli",),), (("sti",),)
+        if meanwhile == "masked":
+            before, after = (("write_tpr", room.pick((*vectors, 0xF0)) & 0xF0),), (("write_tpr", 0),)
+        phrase = (*before, *does, *(after if room.likely() else ()))
+        program += phrase if room.take(prod(ACTIONS.get(str(action), 1.2) for action, *_ in phrase)) else ()
+    return program
+
+
+def _does(room: Room, what: str, vectors: Sequence[int]) -> tuple[Action, ...]:
+    match what:
+        case "halts":
+            return ("hlt",), ("sti",)
+        case "halts for good":
+            return (("hlt",),)
+        case "spins":
+            return (("pause",),)
+        case "nothing":
+            return ()
+        case "reset":
+            old = room.pick(vectors)
+            return (("reset", old, room.pick([0, *(v for v in vectors if v != old)])),)
+        case _:
+            return ((what, room.pick(vectors)),)

@@ -44,7 +44,7 @@ ASSUMPTIONS = (
 )
 
 COVERED, COVERED_STATES = covered(GRAMMAR)
-MOST_TWICE = 15_000
+MOST_TWICE = 5_000
 """States of a story that is there with store buffers, too: what larger ones find, smaller ones have found."""
 
 

@@ -1,0 +1,108 @@
+"""Wrong implementations whose mistake shows only where two ordinary things meet that have little to do with each other: a wait and
+a preemption, an EOI that exits and a handler that opens interrupts, an interrupt window and a move.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.roles.cpu import Cpu, Then
+from conformance.roles.role import BaseRole
+from conformance.roles.x86 import PINV
+from reference.x86.kvm import EXITING, IN, KICK, Kvm
+
+
+class PreemptedIsAwake(Kvm):
+    """A thread that is preempted does not wait, so it takes back that it blocks; nobody announces it again."""
+
+    def put(self, cpu: Cpu, vcpu: Any, preempted: bool) -> None:
+        super().put(cpu, vcpu, preempted)
+        if preempted:
+            cpu.store(vcpu.blocking, 0)
+
+
+class StaysListed(Kvm):
+    """A vCPU that wakes where it fell asleep stays on the wakeup list, and joins it again at its next halt."""
+
+    def leave_wakeup_list(self, cpu: Cpu, vcpu: Any, where: int) -> None:
+        if cpu.id() != where:
+            super().leave_wakeup_list(cpu, vcpu, where)
+
+
+class ExitEndsAllService(Kvm):
+    """After an EOI that exits nothing is in service, it believes: an outer handler is."""
+
+    def handle_exit(self, cpu: Cpu, vcpu: Any, reason: tuple[Any, ...]) -> Any:
+        if reason[0] == "eoi":
+            cpu.store(vcpu.svi, 0)
+        return super().handle_exit(cpu, vcpu, reason)
+
+
+class InhibitedIsKicked(Kvm):
+    """Once APICv is to be inhibited a sender kicks, and leaves it to the kick to wake."""
+
+    def trigger(self, cpu: Cpu, vcpu: Any) -> None:
+        if not cpu.load(self.world.vm.inhibited):
+            super().trigger(cpu, vcpu)
+        elif cpu.cmpxchg(vcpu.mode, IN, EXITING) == IN:
+            cpu.send_ipi(KICK, cpu.load(vcpu.cpu))
+
+
+class PollSeesMasked(Kvm):
+    """Polling ends with whatever is posted, be it masked."""
+
+    def vcpu_halt(self, cpu: Cpu, vcpu: Any) -> Any:
+        polls = self.world.fact("halt-polling") and cpu.choose("poll", "block") == "poll"
+        return Then("vcpu_run" if polls and self.has_pending(cpu, vcpu) else "vcpu_block", vcpu)
+
+
+class WindowStaysBehind(Kvm):
+    """The VMCS is loaded elsewhere without the interrupt window that was asked for."""
+
+    def load(self, cpu: Cpu, vcpu: Any, where: int) -> None:
+        if cpu.load(vcpu.cpu) != where:
+            cpu.store(vcpu.interrupt_window, 0)
+        super().load(cpu, vcpu, where)
+
+
+class AsksWhenAllIsEnded(Kvm):
+    """An emulated EOI looks for the next interrupt when nothing is in service any more."""
+
+    def end_of_interrupt(self, cpu: Cpu, vcpu: Any) -> None:
+        requests = cpu.load(vcpu.requests)
+        super().end_of_interrupt(cpu, vcpu)
+        if self.highest_in_service(cpu, vcpu):
+            cpu.store(vcpu.requests, requests)
+
+
+class NoDeviceNoWakeup(Kvm):
+    """When the last device goes the wakeup vector goes, too: who posts with IPI virtualization needs it."""
+
+    def unassign_device(self, cpu: Cpu, vcpu: Any) -> None:
+        super().unassign_device(cpu, vcpu)
+        self.update_control(cpu, vcpu, nv=PINV)
+
+
+class FastpathWindow(Kvm):
+    """The fast path lets host interrupts in between its harvest and the entry."""
+
+    def reenter_guest(self, cpu: Cpu, vcpu: Any, vector: int) -> Any:
+        self.deliver_interrupt(cpu, vcpu, vector)
+        self.sync_pir_to_irr(cpu, vcpu)
+        cpu.irq_enable()
+        cpu.irq_disable()
+        return Then("leave_guest", vcpu, *cpu.enter_guest(vcpu))
+
+
+FOUND: dict[type[BaseRole], tuple[str, str]] = {
+    PreemptedIsAwake: ("block-preempt-software", "E2E-10"),
+    StaysListed: ("tso-block", "ASSERTION"),
+    ExitEndsAllService: ("handlers-nest", "E2E-16"),
+    InhibitedIsKicked: ("handler/halts/toggled/no-device", "E2E-10"),
+    PollSeesMasked: ("handler/halts-closed/toggled/polling/no-device", "E2E-18"),
+    WindowStaysBehind: ("inhibited-moves", "E2E-1"),
+    AsksWhenAllIsEnded: ("inhibited-handlers-nest", "E2E-24"),
+    NoDeviceNoWakeup: ("replug", "ASSERTION"),
+    FastpathWindow: ("self-ipi", "E2E-11"),
+}
+"""Each with a scenario that finds it, and a guarantee that is broken there."""
