@@ -1,15 +1,16 @@
 """Wrong implementations whose mistake shows only where two ordinary things meet that have little to do with each other: a wait and
-a preemption, an EOI that exits and a handler that opens interrupts, an interrupt window and a move.
+a preemption, an EOI that exits and a handler that opens interrupts, an interrupt window and a move, two waits and a move.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from conformance.roles.cpu import Cpu, Then
 from conformance.roles.role import BaseRole
-from conformance.roles.x86 import PINV
-from reference.x86.kvm import EXITING, IN, KICK, Kvm
+from conformance.roles.x86 import PINV, Shared
+from reference.arm.kvm import KvmArm
+from reference.x86.kvm import EVENT, EXITING, IN, KICK, Kvm
 
 
 class PreemptedIsAwake(Kvm):
@@ -94,6 +95,53 @@ class FastpathWindow(Kvm):
         return Then("leave_guest", vcpu, *cpu.enter_guest(vcpu))
 
 
+class RequestedAlready(Kvm):
+    """With APICv inhibited who finds an event requested already leaves the kick to who requested it."""
+
+    def deliver_interrupt(self, cpu: Cpu, vcpu: Any, vector: int) -> None:
+        if self.apicv_active():
+            super().deliver_interrupt(cpu, vcpu, vector)
+            return
+        self.set_irr(cpu, vcpu, vector)
+        if not cpu.fetch_or(vcpu.requests, EVENT) & EVENT:
+            self.kick(cpu, vcpu)
+
+
+class ListedSomewhere(Kvm):
+    """A vCPU that comes back to its pCPU stays on the wakeup list, and says that it is on one wherever it sleeps next."""
+
+    vcpu_state: ClassVar = {**Kvm.vcpu_state, "listed": Shared(0)}
+
+    def leave_wakeup_list(self, cpu: Cpu, vcpu: Any, where: int) -> None:
+        if cpu.id() != where:
+            super().leave_wakeup_list(cpu, vcpu, where)
+            cpu.store(vcpu.listed, 0)
+
+    def join_wakeup_list(self, cpu: Cpu, vcpu: Any) -> None:
+        if not cpu.load(vcpu.listed):
+            super().join_wakeup_list(cpu, vcpu)
+            cpu.store(vcpu.listed, 1)
+
+
+class WakesUnasked(KvmArm):
+    """A vCPU whose wait is over clears what was requested of it until then: that it stays out of its guest, too."""
+
+    def vcpu_unblock(self, cpu: Cpu, vcpu: Any) -> Any:
+        cpu.store(vcpu.requests, 0)
+        return super().vcpu_unblock(cpu, vcpu)
+
+
+class TurnsOnForItself(KvmArm):
+    """Who turns GICD_CTLR on looks at private interrupts of the first vCPU alone."""
+
+    def write_ctlr(self, cpu: Cpu, value: int) -> None:
+        was = cpu.swap(self.world.vm.enabled, value)
+        for intid in self.world.intids if value and not was else ():
+            vcpu = self.world.all_vcpus()[0]
+            flag = self.lock_irqsave(cpu, self.world.irq(vcpu, intid).irq_lock)
+            self.queue_irq_unlock(cpu, vcpu, intid, flag)
+
+
 FOUND: dict[type[BaseRole], tuple[str, str]] = {
     PreemptedIsAwake: ("block-preempt-software", "E2E-10"),
     StaysListed: ("tso-block", "ASSERTION"),
@@ -104,5 +152,9 @@ FOUND: dict[type[BaseRole], tuple[str, str]] = {
     AsksWhenAllIsEnded: ("inhibited-handlers-nest", "E2E-24"),
     NoDeviceNoWakeup: ("replug", "ASSERTION"),
     FastpathWindow: ("self-ipi", "E2E-11"),
+    RequestedAlready: ("inhibited-masked-senders", "E2E-1"),
+    ListedSomewhere: ("sleeps-twice", "E2E-10"),
+    WakesUnasked: ("vgic-halt-waking", "LIVELOCK"),
+    TurnsOnForItself: ("vgic-distributor-off-private", "VGIC-EN-5"),
 }
 """Each with a scenario that finds it, and a guarantee that is broken there."""

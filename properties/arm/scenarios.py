@@ -394,6 +394,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         vectors=(SGI, EDGE),
     ),
     Scenario(
+        name="vgic-halt-waking",
+        about="a guest sends an SGI to a vCPU that waits, and makes another interrupt inactive, for which it is halted as it wakes",
+        architecture="arm",
+        cpus=2,
+        vcpus=(VcpuSetup(0, (("wfi",),)), VcpuSetup(1, (register("sgir", SGI, 0b01), register("icactiver", EDGE)))),
+        vectors=(SGI, EDGE),
+    ),
+    Scenario(
         name="vgic-halt-sleeper",
         about="software makes an edge for a vCPU that masks it and waits, and another one on its pCPU halts it",
         architecture="arm",
@@ -487,6 +495,17 @@ SCENARIOS: tuple[Scenario, ...] = (
         vcpus=(VcpuSetup(0, (register("ctlr", 0, 0), register("ctlr", 0, 1))),),
         threads=(injector(EDGE, 1),),
         vectors=(EDGE,),
+    ),
+    Scenario(
+        name="vgic-distributor-off-private",
+        about="a guest turns GICD_CTLR off and on, while another makes a private interrupt of its own pending",
+        architecture="arm",
+        cpus=2,
+        vcpus=(
+            VcpuSetup(0, (register("ctlr", 0, 0), register("ctlr", 0, 1))),
+            VcpuSetup(1, (register("ispendr", PPI),)),
+        ),
+        vectors=(PPI,),
     ),
     Scenario(
         name="vgic-distributor-off-wfi",
