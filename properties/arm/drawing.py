@@ -132,14 +132,15 @@ def scenarios(draw: st.DrawFn, states: float) -> Scenario:
     room = states / _states([agent.who for agent in drawn], parts, budget, vcpus)
     assume(room >= 1)
     intids = tuple(i for i in sorted(parts.intids) if i < LPI)
-    steps = st.lists(actions(intids, number), max_size=min(3, int(math.log(room, AN_ACTION) / number)))
+    most = min(1 if vcpus == "another" else 3, int(math.log(room, AN_ACTION) / number))
+    steps = st.lists(actions(intids, number), max_size=most)
     if vcpus != "one" and parts.vlpis and draw(st.booleans()):
         parts.vpe = "vcpu1"
     if vcpus != "one" and draw(st.integers(0, 3)) == 3:
         _exchange(parts)
     parts.own += sum(draw(steps), list[Action]())
     if vcpus == "another":  # it is there to do something
-        parts.peer += draw(writes(intids, number))
+        parts.peer += draw(writes(intids, number).filter(lambda written: len(written) == 1))
     parts.peer += sum(draw(steps), list[Action]()) if vcpus != "one" else []
     assume(not any(_foreign(parts, action) for action in (*parts.own, *parts.peer)))
     facts = set(draw(st.lists(st.sampled_from(("one-list-register", "eoi-mode-1", "handlers-nest")), max_size=2)))
