@@ -13,7 +13,7 @@ RACES = {
     "A23": "cpu1.enters < distributor.irq41.owner := [vcpu1]",
     "A28": "cpu0.enters < redistributor0.reads cpu0.Valid = 1",
     "A30": "redistributor0.cpu0.PendingLast := 0 < doorbell_of_vcpu0.pending_last := 1 < vcpu_wfi.pending_last := 0",
-    "A31": "vcpu_wfi.cpu0.vpendbaser := < load.reads vcpu0.resident = 0 < cpu0.sleeps < ITS.or vpt",
+    "A31": "vcpu_wfi.cpu0.vpendbaser := < load.reads vcpu1.resident = 0 < cpu0.sleeps < ITS.or vpt",
     "A32": "cpu0.stays awake < cpu0.enters < ITS.or vpt",
     "A33": "cpu0.enters < leave_guest.reads vcpu0.vmcr_sw",
     "L1": "inject.reads vm.enabled = 0 < distributor.swap vm.enabled 1",

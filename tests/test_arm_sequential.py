@@ -136,10 +136,6 @@ def test_the_least_counterexample(number: str) -> None:
     assert check(bad.breaks[0], resolve(f"known-bad:{number}"), CHECKS).counterexample == LEAST[number]
 
 
-def test_each_check_finds_something() -> None:
-    assert {c for bad in KNOWN_BAD for c in bad.breaks} >= set(CHECKS)
-
-
 # The software around list registers
 
 
@@ -181,29 +177,33 @@ class ListsFour(KvmArm):
         return super().summarize(cpu, vcpu, sorted(listed)[:4])
 
 
-@pytest.mark.parametrize(
-    ("cls", "clause", "smallest"),
-    [
-        (
-            MovesOne,
-            "VGIC-RT-5",
-            "inject 41, 42, vcpu0 enters, vcpu1 takes 41, 42 over, vcpu0 exits and enters, vcpu1 enters: due in list registers, "
-            "entry by entry, are 41, 42; found are 41",
-        ),
-        (
-            Unsorted,
-            "VGIC-RT-6",
-            "inject 41, vcpu1 takes over, and vcpu0 takes back: leave_guest takes vcpu0.ap_list_lock and then vcpu1.ap_list_lock, "
-            "leave_guest takes vcpu1.ap_list_lock and then vcpu0.ap_list_lock",
-        ),
-        (
-            ListsFour,
-            "VGIC-OVF-4",
-            "inject 41, 42, 43, 44, 45, 46, 47, vcpu0 enters: due in list registers, entry by entry, are 41, 42, 43, 44, 45, 46, 47; "
-            "found are 41, 42, 43, 44",
-        ),
-    ],
-)
+TOO_MANY: list[tuple[type[KvmArm], str, str]] = [
+    (
+        MovesOne,
+        "VGIC-RT-5",
+        "inject 41, 42, vcpu0 enters, vcpu1 takes 41, 42 over, vcpu0 exits and enters, vcpu1 enters: due in list registers, "
+        "entry by entry, are 41, 42; found are 41",
+    ),
+    (
+        Unsorted,
+        "VGIC-RT-6",
+        "inject 41, vcpu1 takes over, and vcpu0 takes back: leave_guest takes vcpu0.ap_list_lock and then vcpu1.ap_list_lock, "
+        "leave_guest takes vcpu1.ap_list_lock and then vcpu0.ap_list_lock",
+    ),
+    (
+        ListsFour,
+        "VGIC-OVF-4",
+        "inject 41, 42, 43, 44, 45, 46, 47, vcpu0 enters: due in list registers, entry by entry, are 41, 42, 43, 44, 45, 46, 47; "
+        "found are 41, 42, 43, 44",
+    ),
+]
+
+
+@pytest.mark.parametrize(("cls", "clause", "smallest"), TOO_MANY)
 def test_one_too_many_is_found(cls: type[KvmArm], clause: str, smallest: str) -> None:
     checked = check(clause, of_class(cls, cls.__name__, f"{__name__}:{cls.__name__}"), CHECKS)
     assert checked.counterexample == smallest
+
+
+def test_each_check_finds_something() -> None:
+    assert {c for bad in KNOWN_BAD for c in bad.breaks} | {clause for _, clause, _ in TOO_MANY} >= set(CHECKS)

@@ -313,4 +313,4 @@ def test_gcc_and_clang_make_the_same_of_it(compiler: str, tmp_path: Path) -> Non
     file = tmp_path / "c" / "posted.toml"
     file.write_text(f'compiler = "{compiler}"\n{file.read_text()}')
     found = explore(resolve(f"native:{file}"), scenario("block-preempt"), SUITE)
-    assert (found.states, found.questions, found.counterexamples) == (12_373, 539, {})
+    assert (found.states, found.questions, found.counterexamples) == (12_347, 539, {})

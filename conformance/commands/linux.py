@@ -77,10 +77,10 @@ def linux(
 
     if patch and against:
         raise click.UsageError("--patch and --against exclude each other: name the patched tree as --against")
-    if patch and not Path(patch).is_file():
-        raise click.UsageError(f"there is no patch {patch}")
     if history and (patch or against):
         raise click.UsageError("--history goes by commits: give no --patch or --against beside it")
+    if patch and not Path(patch).is_file():
+        raise click.UsageError(f"there is no patch {patch}")
     if since and not history:
         raise click.UsageError("--since is for --history")
     known = kernels()

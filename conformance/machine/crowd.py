@@ -109,10 +109,10 @@ class Callers:
 
     def _stepped(self, view: View, place: Place) -> Place:
         """The place of a caller after one step from here."""
-        view.writes.update(zip(self.slot, place.has, strict=True))
-        view.writes.update(dict.fromkeys(place.holds, self.holder))
+        for cell, value in (*zip(self.slot, place.has, strict=True), *dict.fromkeys(place.holds, self.holder).items()):
+            view.set(cell, value)
         self.step(view)
-        has = tuple(view.writes.pop(cell) for cell in self.slot)
+        has = tuple(view.take_out(cell) for cell in self.slot)
         after = Place(has, self._held(view, place.holds))
         self._check(view, after)
         return after if after.over else self._like(after)
@@ -136,8 +136,9 @@ class Callers:
         """The locks it holds now. To all others they are held by one of its kind, and to the rest of its kind, too."""
         now = frozenset(lock for lock in self.locks if view.writes.get(lock) == self.holder)
         for lock in now & before:
-            del view.writes[lock]
-        view.writes.update(dict.fromkeys(now - before, f"one of {self.name}"))
+            view.take_out(lock)
+        for lock in now - before:
+            view.set(lock, f"one of {self.name}")
         return now
 
     def _join(self, view: View, n: int) -> None:

@@ -130,6 +130,11 @@ class View:
     def set(self, cell: Cell[T], value: T) -> None:
         self.writes[cell] = self.known[cell] = value
 
+    def take_out(self, cell: Cell[T]) -> T:
+        """What was written, which is as if it had not been."""
+        del self.known[cell]
+        return self.writes.pop(cell)
+
     def pick(self, options: int) -> int:
         """One of `options` branches; every branch is explored."""
         if options == 1:

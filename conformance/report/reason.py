@@ -126,9 +126,11 @@ class _Story:
         span = f"steps {inside[0].number} to {inside[-1].number}"
         return f"; its call began in step {first.number}, and {names} came in between, in {span}"
 
-    def _tour(self, call: Sequence[TraceStep], most: int = MOST, least: int = 2, over: bool = False) -> str:
+    def _tour(
+        self, call: Sequence[TraceStep], most: int = MOST, least: int = 2, over: bool = False, newest: bool = False
+    ) -> str:
         """The telling steps of a call, in order, but for those that are told already; `over`: and its last one."""
-        stops = tour(self.point, call, self.about, most, self.say.told, least)
+        stops = tour(self.point, call, self.about, most, self.say.told, least, newest)
         told = [text for stop in stops if (text := self.say.stop(stop))]
         if not told:
             return ""
@@ -174,7 +176,7 @@ class _Story:
         calls.pop(self.call[0].number, None)
         told: list[str] = []
         for _, call in sorted(calls.items(), reverse=True):
-            told += [text for text in [self._tour(call, most=2) if len(told) < 2 else ""] if text]
+            told += [text for text in [self._tour(call, most=2, newest=True) if len(told) < 2 else ""] if text]
         return " ".join(reversed(told))
 
     def _between_instructions(self) -> str:

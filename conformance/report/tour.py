@@ -45,11 +45,16 @@ def tour(
     most: int = MOST,
     spare: Collection[int] = (),
     least: int = 2,
+    newest: bool = False,
 ) -> list[Stop]:
-    """The steps of a call worth telling, `spare` left out; `about` are the cells that the story is about."""
+    """The steps of a call worth telling, `spare` left out; `about` are the cells that the story is about. Of equals the later
+    ones, or with `newest` first those that read what was left last.
+    """
     stops = [_stop(point, call, step, about) for step in call if step.number not in spare]
     telling = (s for s in stops if s.weight >= least and (s.looks or s.step is not point.step))
-    kept = sorted(telling, key=lambda s: (-s.weight, -max(map(_fresh, s.looks), default=0), -s.step.number))[:most]
+    kept = sorted(telling, key=lambda s: (-s.weight, -max(map(_fresh, s.looks), default=0) * newest, -s.step.number))[
+        :most
+    ]
     return sorted(kept, key=lambda stop: stop.step.number)
 
 
