@@ -67,4 +67,4 @@ def test_crowds(spec: str, callers: set[int]) -> None:
     assert found["schema"] == "intack.crowds/1"
     assert set(one["callers"].values()) == callers
     assert one["broken"].keys() == one["callers"].keys()
-    assert "PIP-15" in one["clauses"]
+    assert "E2E-11" in one["clauses"]
